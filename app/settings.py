@@ -1,0 +1,56 @@
+"""Every setting of the service, read once from the environment (prefix ``CTR_``) or the command line.
+
+Defaults work on a laptop: loopback only, no Redis. The README's table is tested against this class.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "CTR_"
+
+
+class Settings(BaseSettings):
+    """Settings of ``python -m app``; an unknown ``CTR_*`` variable is an error, see `unknown_variables`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    artifacts: Path = Path("artifacts")
+    """Directory of artifacts; its file `current` names the one to serve."""
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """Port to listen on; 0 lets the system choose."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """Server processes; they share one memory-mapped table."""
+    hot_bytes: Annotated[int, Field(ge=0)] = 256 * 2**20
+    """Bytes of the most frequent embedding rows pinned in each process."""
+    redis_url: SecretStr | None = None
+    """Redis for rows outside the pinned head, such as `redis://host:6379/0` or `unix:///path`; none switches it off."""
+    redis_timeout_ms: Annotated[float, Field(gt=0, le=1000)] = 20.0
+    """The longest a request waits for Redis, in milliseconds."""
+    redis_ttl_s: Annotated[int, Field(ge=1)] = 86_400
+    """Seconds until a cached row expires (±10 %)."""
+    max_body_bytes: Annotated[int, Field(ge=1)] = 4 * 2**20
+    """Largest request body in bytes; more is answered 413."""
+    max_rows: Annotated[int, Field(ge=1)] = 2_048
+    """Most rows in one request; more is answered 422."""
+    poll_s: Annotated[float, Field(gt=0)] = 1.0
+    """Seconds between looks at `artifacts/current`."""
+    docs: bool = True
+    """Serve `/docs` and `/openapi.json`."""
+
+
+def unknown_variables(environ: dict[str, str] | None = None) -> list[str]:
+    """Return the ``CTR_*`` names in the environment that no setting reads, sorted.
+
+    >>> unknown_variables({"CTR_PROT": "80", "CTR_PORT": "80", "HOME": "/"})
+    ['CTR_PROT']
+    """
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    return sorted(n for n in (os.environ if environ is None else environ) if n.startswith(PREFIX) and n.upper() not in known)

@@ -1,0 +1,235 @@
+"""Artifacts: written once, verified at every load, swapped by one small file. No pickle anywhere.
+
+``<root>/<model_version>/`` is immutable; ``<root>/current`` is one line that names the version to serve.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from models.calibration import Calibration
+from models.deepfm import DeepFMConfig, DeepFMHead
+from models.encoding import FeatureEncoder, Value
+from models.errors import ArtifactError
+from models.manifest import (
+    FILES,
+    MANIFEST,
+    MAX_JSON_BYTES,
+    VERSION_PATTERN,
+    Manifest,
+    describe_file,
+    open_verified,
+    read_manifest,
+)
+from models.predictor import Predictor
+from models.schema import FittedSchema, Strict, describe_validation_error
+from models.tensor_file import Tensors, map_tensors, save_tensors
+from models.vocabulary import Vocabulary
+
+T = TypeVar("T", bound=Strict)
+
+CURRENT = "current"
+GOLDEN_TOLERANCE = 1e-5
+"""Largest |Δlogit| between the trainer's machine and this one."""
+
+
+class Golden(Strict):
+    """Raw impressions with the trainer's own answers, re-scored at each load."""
+
+    rows: tuple[Mapping[str, int | float | str | tuple[int | str, ...] | None], ...]
+    logits: tuple[float, ...]
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A verified model in memory; the table stays a memory map.
+
+    Args:
+        table: float32 [R, E+1], read-only.
+        counts: int64 [R], how often training saw each row.
+    """
+
+    manifest: Manifest
+    schema: FittedSchema
+    encoder: FeatureEncoder
+    predictor: Predictor
+    table: NDArray[np.float32]
+    counts: NDArray[np.int64]
+    golden: Golden
+
+    @property
+    def model_version(self) -> str:
+        """The name of the artifact's directory."""
+        return self.manifest.model_version
+
+
+def columns_of(schema: FittedSchema, rows: tuple[Mapping[str, Value], ...] | list[Mapping[str, Value]]) -> list[list[Value]]:
+    """Turn rows into one list of values per field; an absent field is ``None``."""
+    return [[row.get(field.name) for row in rows] for field in schema.features.fields]
+
+
+def load_artifact(directory: Path) -> Artifact:
+    """Read, verify and re-score an artifact.
+
+    Raises:
+        ArtifactError: with the ``reason`` of the first thing found wrong; nothing of it is then in use.
+    """
+    try:
+        directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise ArtifactError("missing", f"{directory.name}: no such artifact") from error
+    except OSError as error:
+        raise ArtifactError("path", f"{directory.name}: is not a directory that can be read") from error
+    try:
+        manifest = read_manifest(directory_fd)
+        if manifest.model_version != directory.name:
+            raise ArtifactError("manifest", f"{MANIFEST}: model_version is not the directory's name")
+        buffers = {
+            name: open_verified(directory_fd, name, manifest.files[name], MAX_JSON_BYTES if name.endswith(".json") else None)
+            for name in FILES
+        }
+    finally:
+        os.close(directory_fd)
+    schema = _parse(FittedSchema, "schema.json", buffers)
+    encoder = FeatureEncoder(schema, _read_vocabularies(schema, map_tensors("vocabularies.safetensors", buffers["vocabularies.safetensors"])))
+    tensors = map_tensors("embeddings.safetensors", buffers["embeddings.safetensors"])
+    width = manifest.model.embedding_dim + 1
+    _check_tensors("embeddings.safetensors", tensors, {"rows": (manifest.table_rows, width), "counts": (manifest.table_rows,)})
+    if encoder.num_rows != manifest.table_rows:
+        raise ArtifactError("shape", f"schema.json describes {encoder.num_rows} table rows, the manifest {manifest.table_rows}")
+    table, counts = tensors["rows"].view(np.float32), tensors["counts"].view(np.int64)
+    head = _read_head(manifest.model, len(schema.features.fields), map_tensors("head.safetensors", buffers["head.safetensors"]))
+    if not np.isfinite(table).all():
+        raise ArtifactError("finite", "embeddings.safetensors: holds a number that is not finite")
+    predictor = Predictor(head, _parse(Calibration, "calibration.json", buffers))
+    artifact = Artifact(manifest, schema, encoder, predictor, table, counts, _parse(Golden, "golden.json", buffers))
+    _replay_golden(artifact)
+    return artifact
+
+
+def write_artifact(root: Path, manifest: Manifest, texts: Mapping[str, str], tensors: Mapping[str, Tensors]) -> Path:
+    """Write an artifact beside its final place, fsync, rename; return its directory. ``manifest.files`` is filled in here.
+
+    Args:
+        root: directory of artifacts, made when absent.
+        texts: contents of the text files by name.
+        tensors: contents of the safetensors files by name.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    temporary = root / f".tmp-{uuid.uuid4().hex}"
+    temporary.mkdir()
+    try:
+        for name, text in texts.items():
+            (temporary / name).write_text(text, encoding="utf-8")
+        for name, arrays in tensors.items():
+            save_tensors(temporary / name, arrays)
+        complete = manifest.model_copy(update={"files": {name: describe_file(temporary / name) for name in FILES}})
+        (temporary / MANIFEST).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        for name in (*FILES, MANIFEST):
+            _sync(temporary / name)
+        _sync(temporary)
+        target = root / manifest.model_version
+        temporary.rename(target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _sync(root)
+    return target
+
+
+def set_current(root: Path, model_version: str) -> None:
+    """Make ``model_version`` the one to serve; readers see the old name or the new one, never half of one."""
+    temporary = root / f".tmp-{uuid.uuid4().hex}"
+    temporary.write_text(model_version + "\n", encoding="ascii")
+    _sync(temporary)
+    temporary.rename(root / CURRENT)
+    _sync(root)
+
+
+def read_current(root: Path) -> str:
+    """Return the version named by ``<root>/current``.
+
+    Raises:
+        ArtifactError: ``missing`` when there is none yet, ``path`` when it does not hold a version's name.
+    """
+    try:
+        with (root / CURRENT).open("rb") as file:
+            name = file.read(128).decode("ascii", "replace").strip()
+    except FileNotFoundError as error:
+        raise ArtifactError("missing", f"no artifact yet: {root.name}/{CURRENT} does not exist") from error
+    except OSError as error:
+        raise ArtifactError("path", f"{CURRENT}: cannot be read") from error
+    if not re.fullmatch(VERSION_PATTERN, name):
+        raise ArtifactError("path", f"{CURRENT}: does not hold the name of a version")
+    return name
+
+
+def _parse(model: type[T], name: str, buffers: Mapping[str, mmap.mmap | bytes]) -> T:
+    try:
+        return model.model_validate_json(bytes(buffers[name]))
+    except ValidationError as error:
+        raise ArtifactError("manifest", f"{name}: {describe_validation_error(error)}") from error
+
+
+def _check_tensors(name: str, tensors: Tensors, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    if set(tensors) != set(shapes):
+        raise ArtifactError("shape", f"{name}: expected the tensors {sorted(shapes)}")
+    for key, shape in shapes.items():
+        if tensors[key].shape != shape:
+            raise ArtifactError("shape", f"{name}: {key} has shape {list(tensors[key].shape)}, expected {list(shape)}")
+
+
+def _read_vocabularies(schema: FittedSchema, tensors: Tensors) -> dict[str, Vocabulary]:
+    owners = [f for f in schema.features.fields if f.block == f.name and f.kind != "numeric" and f.buckets is None]
+    parts = ("hashes", "positions", "text", "ends")
+    if set(tensors) != {f"{owner.name}.{part}" for owner in owners for part in parts}:
+        raise ArtifactError("shape", "vocabularies.safetensors: does not hold the vocabularies of the schema's fields")
+    vocabularies = {f.name: Vocabulary({part: tensors[f"{f.name}.{part}"] for part in parts}) for f in owners}
+    for name, vocabulary in vocabularies.items():
+        vocabulary.check(name, schema.num_tokens[name])
+    return vocabularies
+
+
+def _read_head(config: DeepFMConfig, num_fields: int, tensors: Tensors) -> DeepFMHead:
+    with torch.device("meta"):
+        head = DeepFMHead(config, num_fields)
+    _check_tensors("head.safetensors", tensors, {key: tuple(t.shape) for key, t in head.state_dict().items()})
+    for key, array in tensors.items():
+        if array.dtype == np.float32 and not np.isfinite(array).all():
+            raise ArtifactError("finite", f"head.safetensors: {key} holds a number that is not finite")
+    head.load_state_dict({key: torch.from_numpy(array.copy()) for key, array in tensors.items()}, assign=True)
+    return head.requires_grad_(False)
+
+
+def _replay_golden(artifact: Artifact) -> None:
+    golden = artifact.golden
+    batch = artifact.encoder.encode(columns_of(artifact.schema, golden.rows))
+    logits = artifact.predictor.score_table(batch, artifact.table)
+    probabilities = artifact.predictor.probabilities(logits)
+    if len(logits) == 0 or not (len(golden.logits) == len(golden.probabilities) == len(logits)):
+        raise ArtifactError("golden", "golden.json: needs rows, and a logit and a probability for each")
+    worst = max(float(np.abs(logits - golden.logits).max()), float(np.abs(probabilities - golden.probabilities).max()))
+    if not worst <= GOLDEN_TOLERANCE:
+        raise ArtifactError("golden", f"golden.json: answers differ from the trainer's by {worst:.2g}, allowed {GOLDEN_TOLERANCE:g}")
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,198 @@
+"""Raw values → rows of one embedding table. The only encoder: training, golden rows, ``/predict`` and the report use it.
+
+Needs numpy alone, so that serving needs no data frames. Pure: the same schema and values give the same ids everywhere.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.schema import FieldSpec, FittedField, FittedSchema
+from models.vocabulary import MISSING, NUM_SPECIAL, OOV, HashedVocabulary, TokenIds, Vocabulary
+
+Scalar = int | float | str
+Value = Scalar | Sequence[int | str] | None
+
+# Tokens below this local id are remembered by value in a dictionary: bounded, and the most frequent ones first.
+NUM_REMEMBERED = 100_000
+# Below so many numbers a Python bisection beats a numpy call.
+FEW = 16
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedBatch:
+    """B impressions as weighted bags of table rows; field f of impression b owns ids[offsets[b·F+f] : offsets[b·F+f+1]].
+
+    Args:
+        ids: int64 [N], rows of the one table of all fields.
+        weights: float32 [N]; one for a single value, 1/n for each of n in a sequence. They sum to 1 in each bag.
+        offsets: int64 [B·F + 1], ascending from 0 to N; no bag is empty.
+        num_fields: F.
+    """
+
+    ids: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+    num_fields: int
+
+    def __len__(self) -> int:
+        """Return the number of impressions B."""
+        return (len(self.offsets) - 1) // self.num_fields
+
+    @property
+    def is_single(self) -> bool:
+        """Whether every bag holds one row, so that ids is a plain matrix [B, F]."""
+        return len(self.ids) == len(self.offsets) - 1
+
+    def take(self, rows: NDArray[np.int64]) -> EncodedBatch:
+        """Return the impressions ``rows`` int64 [b], in that order."""
+        F = self.num_fields
+        if self.is_single:
+            ids = self.ids.reshape(-1, F)[rows].reshape(-1)
+            return EncodedBatch(ids, np.ones(len(ids), np.float32), np.arange(len(ids) + 1, dtype=np.int64), F)
+        lengths = np.diff(self.offsets).reshape(-1, F)[rows].reshape(-1)
+        offsets = np.concatenate(([0], np.cumsum(lengths)))
+        starts = self.offsets[:-1:F][rows]
+        at = _ranges(starts, np.diff(offsets[::F]))
+        return EncodedBatch(self.ids[at], self.weights[at], offsets, F)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One field's encoded values: int64 ids [N], and int64 lengths [B] of the bags (``None``: one id each)."""
+
+    ids: NDArray[np.int64]
+    lengths: NDArray[np.int64] | None = None
+
+
+class FeatureEncoder:
+    """Encodes impressions by a fitted schema and its vocabularies.
+
+    Args:
+        schema: the artifact's fitted schema.
+        vocabularies: the vocabulary of each block that has one, by block name; hashed and numeric blocks have none.
+    """
+
+    def __init__(self, schema: FittedSchema, vocabularies: Mapping[str, Vocabulary]) -> None:
+        self.schema = schema
+        self.vocabularies = vocabularies
+        sizes = [NUM_SPECIAL + n for n in schema.num_tokens.values()]
+        starts = dict(zip(schema.num_tokens, np.cumsum([0, *sizes]).tolist(), strict=False))
+        by_name = {f.name: f for f in schema.features.fields}
+        self.num_rows: int = sum(sizes)
+        self.block_starts: NDArray[np.int64] = np.array(list(starts.values()), np.int64)
+        self.fields = tuple(
+            FieldEncoder(spec, fitted, starts[spec.block], _token_ids(by_name[spec.block], vocabularies))
+            for spec, fitted in zip(schema.features.fields, schema.fitted, strict=True)
+        )
+        self.missing_rows: NDArray[np.int64] = np.array([f.start + MISSING for f in self.fields], np.int64)
+        self.oov_rows: NDArray[np.int64] = np.array([f.start + OOV for f in self.fields], np.int64)
+
+    def encode(self, columns: Sequence[Sequence[Value]]) -> EncodedBatch:
+        """Encode impressions given by column, one sequence of B values per field in the schema's order.
+
+        ``None`` and an empty list are MISSING, a token that training did not keep is OOV; nothing here raises on a
+        value of the right type.
+        """
+        return assemble([field.encode(values) for field, values in zip(self.fields, columns, strict=True)])
+
+    def count_special(self, batch: EncodedBatch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return how many values of each field were MISSING and how many OOV, int64 [F] each."""
+        F = batch.num_fields
+        if batch.is_single:
+            ids = batch.ids.reshape(-1, F)
+            return (ids == self.missing_rows).sum(axis=0), (ids == self.oov_rows).sum(axis=0)
+        lengths = np.diff(batch.offsets)
+        field_of = np.repeat(np.arange(len(lengths)) % F, lengths)
+        missing = np.bincount(field_of[batch.ids == self.missing_rows[field_of]], minlength=F)
+        return missing, np.bincount(field_of[batch.ids == self.oov_rows[field_of]], minlength=F)
+
+
+class FieldEncoder:
+    """Encodes one field's values to rows of the table, which start at row ``start`` for this field's block."""
+
+    def __init__(self, spec: FieldSpec, fitted: FittedField, start: int, token_ids: TokenIds | None) -> None:
+        self.spec = spec
+        self.start = start
+        self._boundaries = list(fitted.boundaries)
+        self._boundary_array = np.array(fitted.boundaries, np.float64)
+        self._token_ids = token_ids
+        # Value → row. The type on the wire is fixed per field, so 1, True and 1.0 cannot meet here as keys.
+        self._remembered: dict[object, int] = {None: start + MISSING}
+
+    def encode(self, values: Sequence[Value]) -> Column:
+        """Encode B raw values."""
+        if self.spec.kind == "numeric":
+            return Column(self.encode_numbers(values))  # type: ignore[arg-type]  # the wire and the log reader checked
+        if self.spec.kind == "categorical":
+            return Column(self.encode_tokens(values))  # type: ignore[arg-type]
+        last = -self.spec.max_length
+        bags = [v[last:] if v else (None,) for v in values]  # type: ignore[index]
+        ids = self.encode_tokens(list(chain.from_iterable(bags)))
+        return Column(ids, np.fromiter(map(len, bags), np.int64, len(bags)))
+
+    def encode_tokens(self, tokens: Sequence[int | str | None]) -> NDArray[np.int64]:
+        """Return the table rows of tokens, int64 [n]."""
+        rows = list(map(self._remembered.get, tokens))
+        if None in rows:
+            rows = [self._find(t) if row is None else row for t, row in zip(tokens, rows, strict=True)]
+        return np.array(rows, np.int64)
+
+    def encode_numbers(self, numbers: Sequence[float | None] | NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the table rows of numbers, int64 [n]; ``None`` and NaN are MISSING.
+
+        Row start + 2 + k is the bin with k boundaries at or below the number.
+        """
+        if isinstance(numbers, np.ndarray) or len(numbers) > FEW:
+            x = np.asarray(numbers, np.float64)
+            rows = self.start + NUM_SPECIAL + np.searchsorted(self._boundary_array, x, side="right")
+            return np.where(np.isnan(x), self.start + MISSING, rows)
+        first, cuts, missing = self.start + NUM_SPECIAL, self._boundaries, self.start + MISSING
+        return np.array([missing if x is None or x != x else first + bisect_right(cuts, x) for x in numbers], np.int64)
+
+    def _find(self, token: int | str | None) -> int:
+        assert self._token_ids is not None, "only fields with tokens come here"
+        local_id = self._token_ids.find(str(token))
+        row = self.start + local_id
+        if local_id < NUM_REMEMBERED and local_id != OOV and len(self._remembered) < 2 * NUM_REMEMBERED:
+            self._remembered[token] = row
+        return row
+
+
+def assemble(columns: Sequence[Column]) -> EncodedBatch:
+    """Interleave F encoded columns of B impressions each into one batch, impression by impression."""
+    F = len(columns)
+    if all(c.lengths is None for c in columns):
+        ids = np.stack([c.ids for c in columns], axis=1).reshape(-1)
+        return EncodedBatch(ids, np.ones(len(ids), np.float32), np.arange(len(ids) + 1, dtype=np.int64), F)
+    B = next(len(c.ids) if c.lengths is None else len(c.lengths) for c in columns)
+    lengths = np.ones((B, F), np.int64)
+    for f, column in enumerate(columns):
+        if column.lengths is not None:
+            lengths[:, f] = column.lengths
+    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    ids = np.empty(offsets[-1], np.int64)
+    for f, column in enumerate(columns):
+        starts = offsets[f:-1:F]
+        ids[starts if column.lengths is None else _ranges(starts, column.lengths)] = column.ids
+    weights = np.repeat((1.0 / lengths).astype(np.float32).reshape(-1), lengths.reshape(-1))
+    return EncodedBatch(ids, weights, offsets, F)
+
+
+def _ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    # start, start + 1, …, start + length − 1 for each pair, one after the other.
+    ends = np.cumsum(lengths)
+    ranges: NDArray[np.int64] = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
+    return ranges
+
+
+def _token_ids(owner: FieldSpec, vocabularies: Mapping[str, Vocabulary]) -> TokenIds | None:
+    if owner.kind == "numeric":
+        return None
+    return vocabularies[owner.name] if owner.buckets is None else HashedVocabulary(owner.buckets)

@@ -1,0 +1,233 @@
+"""What a log's columns mean: label, split and fields. Read from TOML by training, carried as JSON by the artifact.
+
+Imports only ``errors``; everything else in ``models`` builds on these classes.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from models.errors import SchemaError
+
+Kind = Literal["categorical", "numeric", "sequence"]
+Side = Literal["context", "candidate"]
+TokenType = Literal["integer", "string"]
+Name = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class Strict(BaseModel):
+    """Frozen, and an unknown key is an error: a misspelt option must not be ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FieldSpec(Strict):
+    """One input of the model.
+
+    A ``categorical`` value is one token. A ``sequence`` is a list of tokens, oldest first, mean-pooled over its last
+    ``max_length``. A ``numeric`` value is placed between the quantiles of the training rows.
+    """
+
+    name: Name
+    kind: Kind
+    side: Side = "context"
+    dtype: TokenType | None = None
+    """Type of the tokens on the wire; ``None`` in a schema file means: as the log has it."""
+    min_count: Annotated[int, Field(ge=1)] = 2
+    """Tokens seen less often in the training rows share the out-of-vocabulary row."""
+    buckets: Annotated[int, Field(ge=1, le=2**31)] | None = None
+    """Hash tokens into so many rows instead of keeping a vocabulary."""
+    vocabulary: str | None = None
+    """Name of the field whose tokens and rows this one shares."""
+    max_length: Annotated[int, Field(ge=1, le=1_000)] = 50
+    bins: Annotated[int, Field(ge=2, le=1_000)] = 20
+
+    @model_validator(mode="after")
+    def _options_fit_the_kind(self) -> Self:
+        changed = {name for name, info in type(self).model_fields.items() if getattr(self, name) != info.default}
+        misplaced = changed & {
+            "categorical": {"max_length", "bins"},
+            "sequence": {"bins"},
+            "numeric": {"dtype", "min_count", "buckets", "vocabulary", "max_length"},
+        }[self.kind]
+        if misplaced:
+            raise ValueError(f"field {self.name!r}: {sorted(misplaced)[0]!r} does not apply to kind {self.kind!r}")
+        if self.vocabulary is not None and {"min_count", "buckets"} & changed:
+            raise ValueError(f"field {self.name!r}: 'min_count' and 'buckets' belong to the field named by 'vocabulary'")
+        return self
+
+    @property
+    def block(self) -> str:
+        """The name of the block of table rows that this field reads."""
+        return self.vocabulary or self.name
+
+
+class Split(Strict):
+    """How the rows are divided into training, validation and test, oldest first."""
+
+    column: str | None = None
+    """Time-like column to order by; ``None`` and not ``by_order`` divides at random by ``seed`` of the training."""
+    by_order: bool = False
+    """The files' own order is the order in time."""
+    validation_from: int | float | str | None = None
+    test_from: int | float | str | None = None
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+    @model_validator(mode="after")
+    def _one_way_to_split(self) -> Self:
+        if self.by_order and self.column is not None:
+            raise ValueError("split: give either 'column' or 'by_order', not both")
+        if (self.test_from is not None or self.validation_from is not None) and self.column is None:
+            raise ValueError("split: 'validation_from' and 'test_from' need a 'column'")
+        if self.test_from is not None and self.validation_from is None:
+            raise ValueError("split: 'test_from' needs a 'validation_from'")
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise ValueError("split: the fractions leave no training rows")
+        return self
+
+
+class LogFormat(Strict):
+    """How delimited text files are read; Parquet needs none of it."""
+
+    columns: tuple[str, ...] | None = None
+    """Column names of files without a header line."""
+    separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """Default: a tab for ``.tsv``, else a comma."""
+    null_values: tuple[str, ...] = ()
+    """Further spellings of a null; the empty string is always one."""
+    list_separator: Annotated[str, Field(min_length=1, max_length=8)] = "|"
+    """What stands between the tokens of a sequence."""
+
+
+class FeatureSchema(Strict):
+    """A schema file: what is predicted, from which fields, and how rows are split."""
+
+    label: Name
+    group: str | None = None
+    """Column whose values group rows for GAUC, usually the user."""
+    negatives_kept: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the non-clicks that the log still holds; the calibration undoes the down-sampling."""
+    segments: tuple[str, ...] = ()
+    """Fields by whose values the report breaks calibration down."""
+    log: LogFormat = LogFormat()
+    split: Split = Split()
+    fields: Annotated[tuple[FieldSpec, ...], Field(alias="field", min_length=1)]
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
+
+    @model_validator(mode="after")
+    def _fields_fit_together(self) -> Self:
+        by_name = {f.name: f for f in self.fields}
+        if len(by_name) != len(self.fields):
+            names = [f.name for f in self.fields]
+            raise ValueError(f"field {next(n for n in names if names.count(n) > 1)!r} is given twice")
+        if self.label in by_name:
+            raise ValueError(f"the label {self.label!r} cannot be a field")
+        for f in self.fields:
+            owner = by_name.get(f.block)
+            shared = f.vocabulary is not None
+            if owner is None or (shared and (owner.kind == "numeric" or owner.vocabulary is not None)):
+                raise ValueError(f"field {f.name!r}: 'vocabulary' must name a field with tokens of its own, got {f.block!r}")
+        for name in self.segments:
+            if name not in by_name or by_name[name].kind != "categorical":
+                raise ValueError(f"segments: {name!r} is not a categorical field")
+        return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that training reads, each once, label first."""
+        extra = (self.group, self.split.column)
+        return tuple(dict.fromkeys([self.label, *(c for c in extra if c), *(f.name for f in self.fields)]))
+
+
+class FittedField(Strict):
+    """What training learnt about one field; with `FieldSpec` it defines the field's encoding completely."""
+
+    dtype: TokenType | None
+    boundaries: tuple[float, ...] = ()
+    """Numeric: ascending cut points between bins, in the value's own unit."""
+    example: int | float | str | tuple[int | str, ...] | None = None
+    """A frequent value, for documentation; never used in scoring."""
+
+
+class FittedSchema(Strict):
+    """The artifact's ``schema.json``: the schema, and per field what was fitted, in the order of the fields."""
+
+    features: FeatureSchema
+    fitted: tuple[FittedField, ...]
+    num_tokens: Mapping[str, int]
+    """Rows of each block beyond MISSING and OOV, by block name, in table order."""
+
+    @model_validator(mode="after")
+    def _one_fit_per_field(self) -> Self:
+        if len(self.fitted) != len(self.features.fields):
+            raise ValueError("'fitted' must have one entry per field")
+        if list(self.num_tokens) != list(dict.fromkeys(f.block for f in self.features.fields)):
+            raise ValueError("'num_tokens' must name every block in the order of the fields")
+        for spec, fit in zip(self.features.fields, self.fitted, strict=True):
+            expected = {"numeric": len(fit.boundaries) + 1}.get(spec.kind, spec.buckets)
+            if expected is not None and self.num_tokens[spec.block] != expected:
+                raise ValueError(f"'num_tokens' of {spec.name!r} does not fit its boundaries or buckets")
+            if any(not a < b for a, b in pairwise(fit.boundaries)) or (spec.kind != "numeric") != (fit.dtype is not None):
+                raise ValueError(f"'fitted' of {spec.name!r} does not fit its kind")
+        if any(n < 0 for n in self.num_tokens.values()):
+            raise ValueError("'num_tokens' must not be negative")
+        return self
+
+
+def describe_validation_error(error: ValidationError) -> str:
+    """Say the first fault of a pydantic validation in one line, without the input.
+
+    >>> try:
+    ...     Split(by_order=True, column="day")
+    ... except ValidationError as error:
+    ...     print(describe_validation_error(error))
+    split: give either 'column' or 'by_order', not both
+    """
+    first = error.errors(include_input=False, include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where and not first["type"] == "value_error" else message
+
+
+def load_schema(path: Path) -> FeatureSchema:
+    """Read and validate a schema file.
+
+    Raises:
+        SchemaError: the file is missing, is not TOML, or does not describe a schema.
+    """
+    try:
+        return FeatureSchema.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SchemaError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SchemaError(f"{path}: is not TOML: {error}") from error
+    except ValidationError as error:
+        raise SchemaError(f"{path}: {describe_validation_error(error)}") from error
+
+
+def dump_schema(schema: FeatureSchema, comments: Mapping[str, str] | None = None) -> str:
+    """Write a schema as TOML, only what differs from the defaults; ``comments`` stand above the fields they name."""
+    document = schema.model_dump(mode="json", exclude_defaults=True, by_alias=True)
+    tables = {key: document.pop(key) for key in ("log", "split") if key in document}
+    fields = document.pop("field")
+    lines = [f"{key} = {_toml(value)}" for key, value in document.items()]
+    for name, table in tables.items():
+        lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
+    for field in fields:
+        note = (comments or {}).get(field["name"])
+        lines += ["", *([f"# {note}"] if note else []), "[[field]]", *(f"{key} = {_toml(value)}" for key, value in field.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    # JSON's scalars and arrays of scalars are TOML's too, DEL apart, which TOML wants escaped.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")

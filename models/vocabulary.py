@@ -1,0 +1,131 @@
+"""Token → local id of one block of table rows; memory-mapped, so that ten million tokens load without parsing.
+
+Local ids: ``MISSING`` = 0, ``OOV`` = 1, tokens from 2 ordered by (−count, token).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, Self
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from models.errors import ArtifactError
+
+MISSING = 0
+OOV = 1
+NUM_SPECIAL = 2
+HASH_SEED = 0
+
+
+class TokenIds(Protocol):
+    """What the encoder needs of a vocabulary."""
+
+    def find(self, token: str) -> int:
+        """Return the local id of ``token``, `OOV` where it has none."""
+        ...
+
+
+class HashedVocabulary:
+    """Feature hashing: xxh3-64 of the token's UTF-8 bytes, modulo ``buckets`` (Weinberger et al. 2009, without sign).
+
+    >>> HashedVocabulary(1000).find("a")
+    721
+    """
+
+    def __init__(self, buckets: int) -> None:
+        self.buckets = buckets
+
+    def find(self, token: str) -> int:
+        """Return the local id of ``token``; never `OOV`."""
+        return NUM_SPECIAL + xxhash.xxh3_64_intdigest(token.encode(), HASH_SEED) % self.buckets
+
+
+class Vocabulary:
+    """Known tokens, found by binary search over their sorted 64-bit hashes and confirmed by their bytes.
+
+    Args:
+        arrays: ``hashes`` uint64 [n] ascending; ``positions`` int64 [n], the token's place by frequency;
+            ``text`` uint8 [T], all tokens' UTF-8 one after the other by frequency; ``ends`` int64 [n].
+
+    >>> v = Vocabulary.from_tokens(["b", "a"])
+    >>> [v.find(t) for t in ("b", "a", "c")], v.token(3)
+    ([2, 3, 1], 'a')
+    """
+
+    def __init__(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        self.hashes: NDArray[np.uint64] = arrays["hashes"].view(np.uint64)
+        self.positions: NDArray[np.int64] = arrays["positions"].view(np.int64)
+        self.text: NDArray[np.uint8] = arrays["text"].view(np.uint8)
+        self.ends: NDArray[np.int64] = arrays["ends"].view(np.int64)
+
+    @classmethod
+    def from_tokens(cls, tokens: Sequence[str]) -> Self:
+        """Build from distinct tokens in the order of their ids.
+
+        Raises:
+            ValueError: two tokens have the same 64-bit hash (about once in 4·10^5 vocabularies of ten million).
+        """
+        encoded = [t.encode() for t in tokens]
+        hashes = np.fromiter((xxhash.xxh3_64_intdigest(t, HASH_SEED) for t in encoded), np.uint64, len(encoded))
+        positions = np.argsort(hashes, kind="stable")
+        hashes = hashes[positions]
+        if len(hashes) and bool((hashes[1:] == hashes[:-1]).any()):
+            raise ValueError("two tokens have one hash: rename one of them, or use 'buckets'")
+        text = np.frombuffer(b"".join(encoded), np.uint8)
+        ends = np.cumsum([len(t) for t in encoded], dtype=np.int64)
+        return cls({"hashes": hashes, "positions": positions.astype(np.int64), "text": text, "ends": ends})
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    @property
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """The arrays that `__init__` takes."""
+        return {"hashes": self.hashes, "positions": self.positions, "text": self.text, "ends": self.ends}
+
+    def find(self, token: str) -> int:
+        """Return the local id of ``token``, `OOV` where it has none."""
+        encoded = token.encode()
+        wanted = np.uint64(xxhash.xxh3_64_intdigest(encoded, HASH_SEED))
+        at = int(self.hashes.searchsorted(wanted))
+        if at == len(self.hashes) or self.hashes[at] != wanted:
+            return OOV
+        position = int(self.positions[at])
+        return NUM_SPECIAL + position if self._bytes(position) == encoded else OOV
+
+    def token(self, local_id: int) -> str:
+        """Return the token of a local id ≥ 2."""
+        return self._bytes(local_id - NUM_SPECIAL).decode()
+
+    def tokens(self) -> list[str]:
+        """Return all tokens in the order of their ids."""
+        text, starts = self.text.tobytes(), [0, *self.ends.tolist()]
+        return [text[a:b].decode() for a, b in zip(starts, starts[1:], strict=False)]
+
+    def _bytes(self, position: int) -> bytes:
+        start = int(self.ends[position - 1]) if position else 0
+        return self.text[start : int(self.ends[position])].tobytes()
+
+    def check(self, name: str, num_tokens: int) -> None:
+        """Check lengths and ranges of arrays read from a file, so that no look-up can leave them.
+
+        Raises:
+            ArtifactError: ``shape``.
+        """
+        n = num_tokens
+        lengths_fit = len(self.hashes) == len(self.positions) == len(self.ends) == n
+        if not lengths_fit or (
+            n
+            and not (
+                int(self.positions.min()) >= 0
+                and int(self.positions.max()) < n
+                and int(self.ends[0]) >= 0
+                and int(self.ends[-1]) == len(self.text)
+                and bool((self.ends[1:] >= self.ends[:-1]).all())
+                and bool((self.hashes[1:] > self.hashes[:-1]).all())
+            )
+        ):
+            raise ArtifactError("shape", f"vocabulary of {name!r}: its arrays do not describe {n} tokens")
