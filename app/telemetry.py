@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 LATENCY_BUCKETS_S = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
 
@@ -28,3 +31,11 @@ class Telemetry:
         self.breaker_open = Gauge("ctr_redis_breaker_open", "1 while Redis is left alone after failures", registry=r)
         self.model_loads = Counter("ctr_model_loads", "Artifact loads by result: ok, or the reason of refusal", ["result"], registry=r)
         self.model_info = Gauge("ctr_model_info", "1 for the model_version being served", ["model_version"], registry=r)
+
+    def exposition(self) -> bytes:
+        """Return all metrics in the Prometheus text format; of every worker, where several share a directory for them."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self.registry)
+        everyone = CollectorRegistry()
+        MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]  # registers itself
+        return generate_latest(everyone)

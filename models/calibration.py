@@ -95,9 +95,12 @@ def fit_platt(logits: Floats, labels: Floats) -> Calibration:
 
 
 def fit_isotonic(logits: Floats, labels: Floats) -> Calibration:
-    """Fit by pooling adjacent violators; each pool becomes one point at its mean logit, with one click and one non-click spread over all pools as prior."""
+    """Fit by pooling adjacent violators; each pool becomes one point at its mean logit.
+
+    No point is surer than one click among all rows and two more (Laplace), so that no held-out click costs infinity.
+    """
     order = np.argsort(logits, kind="stable")
-    rate = labels.mean()
+    least = 1 / (len(labels) + 2)
     pools: list[list[float]] = []  # [Σ logit, Σ label, rows]
     # Begin from ties and small quantile groups: as fine as the data can tell, and quick for millions of rows.
     for part in np.array_split(order, min(len(order), 1_000)):
@@ -105,13 +108,11 @@ def fit_isotonic(logits: Floats, labels: Floats) -> Calibration:
         while len(pools) > 1 and pools[-2][1] * pools[-1][2] >= pools[-1][1] * pools[-2][2]:
             z, y, n = pools.pop()
             pools[-1] = [pools[-1][0] + z, pools[-1][1] + y, pools[-1][2] + n]
-    points = [(z / n, (y + rate) / (n + 1)) for z, y, n in pools]
-    ascending: list[tuple[float, float]] = []
-    for z, p in points:
-        floor = ascending[-1][1] if ascending else 0.0
-        if not ascending or z > ascending[-1][0]:
-            ascending.append((float(z), float(max(p, floor))))
-    return Calibration(method="isotonic", logits=tuple(z for z, _ in ascending), probabilities=tuple(p for _, p in ascending))
+    points: list[tuple[float, float]] = []
+    for z, y, n in pools:
+        if not points or z / n > points[-1][0]:
+            points.append((float(z / n), float(np.clip(y / n, least, 1 - least))))
+    return Calibration(method="isotonic", logits=tuple(z for z, _ in points), probabilities=tuple(p for _, p in points))
 
 
 def fit_calibration(logits: NDArray[np.floating], labels: NDArray[np.floating], negatives_kept: float = 1.0) -> Calibration:

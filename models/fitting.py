@@ -58,7 +58,7 @@ def _encode_series(field: FieldEncoder, series: pl.Series) -> Column:
     tail = series.list.tail(field.spec.max_length)
     # An empty list becomes one null when exploded, as does a null: both are MISSING.
     lengths = tail.list.len().fill_null(0).clip(lower_bound=1).cast(pl.Int64).to_numpy()
-    return Column(_encode_tokens(field, tail.explode()), lengths)
+    return Column(_encode_tokens(field, tail.explode(empty_as_null=True, keep_nulls=True)), lengths)
 
 
 def _encode_tokens(field: FieldEncoder, series: pl.Series) -> NDArray[np.int64]:

@@ -19,8 +19,6 @@ from models.errors import LogError, SchemaError
 from models.schema import FeatureSchema, FieldSpec, LogFormat, TokenType
 
 TEXT_SUFFIXES = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
-# Decimal spelling of an int64 that `str(int(token))` gives back unchanged.
-INTEGER_PATTERN = r"^(0|-?[1-9][0-9]{0,17})$"
 
 
 @dataclass(frozen=True)
@@ -209,12 +207,12 @@ def _tokens(series: pl.Series, path: Path) -> pl.Series:
 
 def _sequences(series: pl.Series, path: Path, separator: str, field: FieldSpec) -> pl.Series:
     if series.dtype == pl.String:
-        series = series.str.split(separator)
+        series = series.str.split(separator).list.eval(pl.element().filter(pl.element() != ""))
     if series.dtype == pl.Null:
         return series.cast(pl.List(pl.String))
     if not isinstance(series.dtype, pl.List):
         raise LogError(f"{path}: column {series.name!r}: is {series.dtype}, expected lists")
-    tokens = series.list.tail(field.max_length)
+    tokens = series.list.drop_nulls().list.tail(field.max_length)
     if not isinstance(series.dtype.inner, pl.String):
         lengths = tokens.list.len()
         flat = _tokens(tokens.explode(empty_as_null=False, keep_nulls=False), path)
@@ -244,7 +242,13 @@ def _token_types(raw: pl.DataFrame, schema: FeatureSchema) -> dict[str, TokenTyp
 
 def _type_by_content(series: pl.Series) -> TokenType:
     flat = series.explode(empty_as_null=False, keep_nulls=False) if isinstance(series.dtype, pl.List) else series
-    return "integer" if bool(flat.drop_nulls().str.contains(INTEGER_PATTERN).all()) else "string"
+    return "integer" if are_integers(flat) else "string"
+
+
+def are_integers(tokens: pl.Series) -> bool:
+    """Whether each token is the decimal spelling of an int64, so that ``str(int(token))`` gives it back unchanged."""
+    distinct = tokens.drop_nulls().unique()
+    return bool((distinct.cast(pl.Int64, strict=False).cast(pl.String) == distinct).fill_null(value=False).all())
 
 
 def _decide_types(frame: pl.DataFrame, schema: FeatureSchema, stated: dict[str, TokenType]) -> dict[str, TokenType]:

@@ -1,0 +1,61 @@
+"""``python -m app``: read settings, then hand over to uvicorn."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+import uvicorn
+from pydantic import SecretStr, ValidationError
+from pydantic_settings import SettingsError
+
+from app.settings import PREFIX, Settings, unknown_variables
+from models.schema import describe_validation_error
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until told to stop; return 2 after one line when a setting is wrong."""
+    try:
+        settings = Settings(
+            _cli_parse_args=list(sys.argv[1:] if argv is None else argv),
+            _cli_prog_name="python -m app",
+            _cli_kebab_case=True,
+        )
+    except (ValidationError, SettingsError) as error:
+        print(f"error: {describe_validation_error(error) if isinstance(error, ValidationError) else error}", file=sys.stderr)
+        return 2
+    if unknown := unknown_variables():
+        print(f"error: unknown setting {unknown[0]}; python -m app --help lists them", file=sys.stderr)
+        return 2
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    _export(settings)
+    uvicorn.run(
+        "app.main:create_app",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        access_log=False,
+        server_header=False,
+        log_config=None,
+        timeout_graceful_shutdown=10,
+    )
+    return 0
+
+
+def _export(settings: Settings) -> None:
+    # Workers are fresh processes: they read the settings from the environment, the command line's included.
+    for name in settings.model_fields_set:
+        value = getattr(settings, name)
+        text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        if value is not None:
+            os.environ[f"{PREFIX}{name.upper()}"] = text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

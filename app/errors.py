@@ -1,0 +1,76 @@
+"""Every answer that is not a success, in one shape: RFC 9457 problem details with ``code``. Never echoes the input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+MEDIA_TYPE = "application/problem+json"
+
+# code → (status, title); the codes are promised to clients and listed in docs/operations.md.
+PROBLEMS: Mapping[str, tuple[int, str]] = {
+    "invalid_input": (422, "The request does not fit the model's schema"),
+    "body_too_large": (413, "The request body is too large"),
+    "unsupported_media_type": (415, "The request body must be application/json, not compressed"),
+    "incomplete_body": (400, "The request body ended early"),
+    "not_found": (404, "No such path"),
+    "method_not_allowed": (405, "The path does not allow this method"),
+    "no_model": (503, "No model is loaded yet"),
+    "invalid_output": (500, "The model gave a number that is no probability"),
+    "internal_error": (500, "The service failed"),
+}
+
+
+class Problem(Exception):
+    """Ends a request with a problem answer.
+
+    Args:
+        code: a key of `PROBLEMS`.
+        detail: one sentence for the caller; must not hold anything the caller sent.
+        errors: single faults, each with ``message`` and, where known, ``row`` and ``field``.
+        headers: added to the answer.
+    """
+
+    def __init__(
+        self, code: str, detail: str | None = None, errors: Sequence[Mapping[str, Any]] = (), headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(code)
+        self.code = code
+        self.detail = detail
+        self.errors = errors
+        self.headers = headers
+
+    def response(self) -> Response:
+        """Return the answer."""
+        status, title = PROBLEMS[self.code]
+        body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "code": self.code}
+        if self.detail is not None:
+            body["detail"] = self.detail
+        if self.errors:
+            body["errors"] = self.errors
+        return Response(orjson.dumps(body), status, self.headers, MEDIA_TYPE)
+
+
+async def answer_problem(request: Request, error: Exception) -> Response:
+    """Turn a `Problem` into its answer, as an exception handler."""
+    assert isinstance(error, Problem)
+    return error.response()
+
+
+async def answer_not_found(request: Request, error: Exception) -> Response:
+    """Answer an unknown path."""
+    return Problem("not_found").response()
+
+
+async def answer_method_not_allowed(request: Request, error: Exception) -> Response:
+    """Answer a known path with another method; keeps the ``Allow`` header."""
+    return Problem("method_not_allowed", headers=getattr(error, "headers", None)).response()
+
+
+async def answer_internal_error(request: Request, error: Exception) -> Response:
+    """Answer what nobody foresaw; the cause goes to the log alone."""
+    return Problem("internal_error").response()

@@ -1,0 +1,96 @@
+"""Which model is served: loads artifacts off the path of requests and swaps them by one reference."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app.embeddings.source import EmbeddingSource
+from app.telemetry import Telemetry
+from app.wire import Wire
+from models.artifact import Artifact, columns_of, load_artifact, read_current
+from models.errors import ArtifactError
+
+log = logging.getLogger("ctrserve.registry")
+
+NUM_WARM_UP = 20
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that belongs to one model version; a request takes one and uses it to its end."""
+
+    artifact: Artifact
+    source: EmbeddingSource
+    wire: Wire
+
+
+class Registry:
+    """Holds the current `Snapshot` and follows ``artifacts/current``.
+
+    Args:
+        root: directory of artifacts.
+        open_source: makes the embedding source of a verified artifact.
+        max_rows: most rows in one request.
+        telemetry: counts loads.
+    """
+
+    def __init__(self, root: Path, open_source: Callable[[Artifact], EmbeddingSource], max_rows: int, telemetry: Telemetry) -> None:
+        self._root = root
+        self._open_source = open_source
+        self._max_rows = max_rows
+        self._telemetry = telemetry
+        self._refused: str | None = None
+        self.current: Snapshot | None = None
+        self.last_error: dict[str, str] | None = None
+        self.num_loads = 0
+
+    async def refresh(self) -> None:
+        """Load the version that ``current`` names if it is another one; keep the old one when it must not be served."""
+        named = "-"
+        try:
+            named = await asyncio.to_thread(read_current, self._root)
+            if (self.current is not None and named == self.current.artifact.model_version) or named == self._refused:
+                return
+            snapshot = await asyncio.to_thread(self._load, named)
+        except ArtifactError as error:
+            self._refuse(named, error)
+            return
+        old, self.current = self.current, snapshot
+        self.last_error, self._refused = None, None
+        self.num_loads += 1
+        self._telemetry.model_loads.labels("ok").inc()
+        if old is not None:
+            self._telemetry.model_info.remove(old.artifact.model_version)
+        self._telemetry.model_info.labels(snapshot.artifact.model_version).set(1)
+        log.info("serving %s", snapshot.artifact.model_version)
+
+    async def follow(self, every_s: float) -> None:
+        """Refresh for ever."""
+        while True:
+            await asyncio.sleep(every_s)
+            await self.refresh()
+
+    def _refuse(self, named: str, error: ArtifactError) -> None:
+        problem = {"version": named, "reason": error.reason, "message": str(error)}
+        if problem != self.last_error:
+            log.warning("refused %s: %s", named, error)
+            self._telemetry.model_loads.labels(error.reason).inc()
+        self.last_error = problem
+        # A version that was found damaged is not looked at again; one that is not there yet may come.
+        self._refused = named if error.reason not in ("missing", "path") else None
+
+    def _load(self, version: str) -> Snapshot:
+        artifact = load_artifact(self._root / version)
+        snapshot = Snapshot(artifact, self._open_source(artifact), Wire(artifact.schema, self._max_rows))
+        columns = columns_of(artifact.schema, artifact.golden.rows)
+        for i in range(NUM_WARM_UP):
+            rows = len(artifact.golden.rows) if i % 2 else 1
+            batch = artifact.encoder.encode([values[:rows] for values in columns])
+            artifact.predictor.logits(batch, np.ascontiguousarray(artifact.table[batch.ids]))
+        return snapshot

@@ -1,0 +1,250 @@
+"""The paths of the service. ``/predict`` is a plain Starlette route on raw bytes; the rest are ordinary FastAPI routes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, cast
+
+import orjson
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
+from starlette.routing import Route
+
+from app.errors import MEDIA_TYPE, Problem
+from app.registry import Registry, Snapshot
+from app.scorer import score
+from app.settings import Settings
+from app.telemetry import Telemetry
+from app.wire import Columns
+
+router = APIRouter()
+
+
+class Service:
+    """What the routes need; one a process, in ``app.state.service``."""
+
+    def __init__(self, settings: Settings, telemetry: Telemetry, registry: Registry, redis_state: Any) -> None:
+        self.settings = settings
+        self.telemetry = telemetry
+        self.registry = registry
+        self.redis_state = redis_state
+
+    def snapshot(self) -> Snapshot:
+        """Return the current model.
+
+        Raises:
+            Problem: ``no_model``.
+        """
+        snapshot = self.registry.current
+        if snapshot is None:
+            raise Problem("no_model", headers={"Retry-After": "1"})
+        return snapshot
+
+
+def get_service(request: Request) -> Service:
+    """Return the process's `Service`."""
+    return cast(Service, request.app.state.service)
+
+
+ServiceDep = Annotated[Service, Depends(get_service)]
+
+
+class Live(BaseModel):
+    """The process answers."""
+
+    status: Literal["live"] = "live"
+
+
+class Ready(BaseModel):
+    """A verified, warmed model is loaded."""
+
+    status: Literal["ready"] = "ready"
+    model_version: str
+    redis: Literal["off", "ok", "unavailable"]
+    """Shown, not judged: without Redis the answers are the same."""
+
+
+class FieldInfo(BaseModel):
+    """One input of the model."""
+
+    name: str
+    kind: str
+    side: str
+    dtype: str | None
+    num_tokens: int
+
+
+class ModelInfo(BaseModel):
+    """What is served, and what was last refused."""
+
+    model_version: str | None = None
+    created: str | None = None
+    metrics: dict[str, Any] = {}
+    calibration: str | None = None
+    table_rows: int | None = None
+    embedding_dim: int | None = None
+    data: dict[str, Any] = {}
+    environment: dict[str, str] = {}
+    fields: list[FieldInfo] = []
+    last_error: dict[str, str] | None = None
+    """The last artifact that was refused: ``version``, ``reason`` and ``message``."""
+
+
+async def predict(request: Request) -> Response:
+    """Answer ``POST /predict``: bytes → checked columns → probabilities → bytes."""
+    service = get_service(request)
+    snapshot = service.snapshot()
+    columns = snapshot.wire.parse(await read_json_body(request, service.settings.max_body_bytes))
+    scores = await score(snapshot, columns, service.telemetry)
+    answer: dict[str, Any] = {
+        "predictions": scores.probabilities.tolist(),
+        "model_version": snapshot.artifact.model_version,
+    }
+    _add_notes(answer, columns, scores.missing, scores.unseen)
+    return Response(orjson.dumps(answer), media_type="application/json")
+
+
+def _add_notes(answer: dict[str, Any], columns: Columns, missing: dict[str, int], unseen: dict[str, int]) -> None:
+    if columns.unknown_fields:
+        answer["unknown_fields"] = dict(sorted(columns.unknown_fields.items())[:16])
+    if missing:
+        answer["missing"] = missing
+    if unseen:
+        answer["unseen"] = unseen
+
+
+async def read_json_body(request: Request, max_bytes: int) -> bytes:
+    """Read the body up to ``max_bytes``.
+
+    Raises:
+        Problem: ``unsupported_media_type``, ``body_too_large`` or ``incomplete_body``.
+    """
+    headers = request.headers
+    media_type, _, parameters = headers.get("content-type", "").partition(";")
+    charset = parameters.strip().lower()
+    if media_type.strip().lower() != "application/json" or charset not in ("", "charset=utf-8", 'charset="utf-8"') or "content-encoding" in headers:
+        raise Problem("unsupported_media_type")
+    if int(headers.get("content-length", "0")) > max_bytes:
+        raise Problem("body_too_large", f"at most {max_bytes} bytes")
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > max_bytes:
+                raise Problem("body_too_large", f"at most {max_bytes} bytes")
+    except ClientDisconnect:
+        raise Problem("incomplete_body") from None
+    return bytes(body)
+
+
+PREDICT_ROUTE = Route("/predict", predict, methods=["POST"])
+
+
+@router.get("/health/live", tags=["health"])
+async def live() -> Live:
+    """Whether the process answers."""
+    return Live()
+
+
+@router.get("/health/ready", tags=["health"], responses={503: {"content": {MEDIA_TYPE: {}}, "description": "No model yet"}})
+async def ready(service: ServiceDep) -> Ready:
+    """Whether requests can be answered."""
+    return Ready(model_version=service.snapshot().artifact.model_version, redis=service.redis_state())
+
+
+@router.get("/model", tags=["model"])
+async def model(service: ServiceDep) -> ModelInfo:
+    """Describe the model that is served: fields, metrics, versions, and the last artifact refused."""
+    registry = service.registry
+    if registry.current is None:
+        return ModelInfo(last_error=registry.last_error)
+    artifact = registry.current.artifact
+    manifest, schema = artifact.manifest, artifact.schema
+    fields = [
+        FieldInfo(name=f.name, kind=f.kind, side=f.side, dtype=fit.dtype, num_tokens=schema.num_tokens[f.block])
+        for f, fit in zip(schema.features.fields, schema.fitted, strict=True)
+    ]
+    return ModelInfo(
+        model_version=manifest.model_version,
+        created=manifest.created,
+        metrics=dict(manifest.metrics),
+        calibration=artifact.predictor.calibration.method,
+        table_rows=manifest.table_rows,
+        embedding_dim=manifest.model.embedding_dim,
+        data=manifest.data.model_dump(mode="json"),
+        environment=dict(manifest.environment),
+        fields=fields,
+        last_error=registry.last_error,
+    )
+
+
+@router.get("/metrics", tags=["health"], response_class=Response)
+async def metrics(service: ServiceDep) -> Response:
+    """Metrics in the Prometheus text format."""
+    return Response(service.telemetry.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+
+def describe_openapi(app: FastAPI, document: dict[str, Any]) -> dict[str, Any]:
+    """Add ``/predict``, with the current model's own field names, types and example, to an OpenAPI document."""
+    service = cast(Service | None, getattr(app.state, "service", None))
+    snapshot = service.registry.current if service else None
+    schema: dict[str, Any] = {"type": "object"}
+    example: dict[str, Any] = {}
+    if snapshot is not None:
+        schema = snapshot.wire.json_schema()
+        document.setdefault("components", {}).setdefault("schemas", {}).update(schema.pop("$defs", {}))
+        example = {"instances": [snapshot.wire.example]}
+    problem = {
+        "type": "object",
+        "required": ["type", "title", "status", "code"],
+        "properties": {
+            "type": {"type": "string"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "code": {"type": "string"},
+            "detail": {"type": "string"},
+            "errors": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {"message": {"type": "string"}, "row": {"type": "integer"}, "field": {"type": "string"}},
+                },
+            },
+        },
+    }
+    counts = {"type": "object", "additionalProperties": {"type": "integer"}}
+    answer = {
+        "type": "object",
+        "required": ["predictions", "model_version"],
+        "properties": {
+            "predictions": {"type": "array", "items": {"type": "number"}, "description": "Calibrated click probability of each row"},
+            "model_version": {"type": "string"},
+            "missing": {**counts, "description": "Rows without a value, by field"},
+            "unseen": {**counts, "description": "Values never seen in training, by field"},
+            "unknown_fields": {**counts, "description": "Rows that carry a field the model does not have"},
+        },
+    }
+    problems = {
+        status: {"description": text, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+        for status, text in (("413", "Body too large"), ("415", "Not JSON"), ("422", "Does not fit the schema"), ("503", "No model yet"))
+    }
+    document.setdefault("components", {}).setdefault("schemas", {}).update({"Problem": problem, "PredictResponse": answer})
+    document["paths"]["/predict"] = {
+        "post": {
+            "tags": ["predict"],
+            "summary": "Click probabilities of one or more impressions",
+            "description": "Give rows as `instances` or columns as `inputs`. An absent or null field is *missing*, a value that training "
+            "never saw is *unseen*: both have trained weights, and the answer counts them by field.",
+            "operationId": "predict",
+            "requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}},
+            "responses": {
+                "200": {
+                    "description": "One probability per row",
+                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/PredictResponse"}}},
+                },
+                **problems,
+            },
+        }
+    }
+    return document

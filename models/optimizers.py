@@ -1,0 +1,103 @@
+"""Update rules that touch only the table rows of a batch, so a step costs the same however large the table is.
+
+One rule serves both parts: the dense head is updated whole, the table by gather and scatter of rows and their state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+OptimizerName = Literal["adagrad", "adam", "sgd"]
+
+
+class Rule(NamedTuple):
+    """An optimizer: the names of its state tensors, each shaped as the values, and its update.
+
+    ``update(gradient, state, step, learning_rate)`` returns what to add to the values and changes ``state`` in place;
+    ``step`` counts all steps from 1, so rows that a batch leaves out keep their state (as in torch's SparseAdam).
+    """
+
+    state_names: tuple[str, ...]
+    update: Callable[[Tensor, Sequence[Tensor], int, float], Tensor]
+
+
+def _sgd(gradient: Tensor, state: Sequence[Tensor], step: int, learning_rate: float) -> Tensor:
+    return gradient * -learning_rate
+
+
+def _adagrad(gradient: Tensor, state: Sequence[Tensor], step: int, learning_rate: float) -> Tensor:
+    # Duchi et al. 2011, per coordinate.
+    (sum_of_squares,) = state
+    sum_of_squares.addcmul_(gradient, gradient)
+    return gradient.div(sum_of_squares.sqrt().add_(1e-8)).mul_(-learning_rate)
+
+
+def _adam(gradient: Tensor, state: Sequence[Tensor], step: int, learning_rate: float) -> Tensor:
+    # Kingma & Ba 2015, Algorithm 1, β = (0.9, 0.999).
+    mean, square = state
+    mean.lerp_(gradient, 0.1)
+    square.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
+    scale = learning_rate / (1 - 0.9**step)
+    return mean.div((square / (1 - 0.999**step)).sqrt_().add_(1e-8)).mul_(-scale)
+
+
+RULES: Mapping[OptimizerName, Rule] = {
+    "adagrad": Rule(("sum_of_squares",), _adagrad),
+    "adam": Rule(("mean", "square"), _adam),
+    "sgd": Rule((), _sgd),
+}
+
+
+class DenseOptimizer:
+    """Applies a rule to whole tensors, from their ``.grad``."""
+
+    def __init__(self, rule: Rule, parameters: Sequence[Tensor]) -> None:
+        self.rule = rule
+        self.parameters = parameters
+        self.state = [[torch.zeros_like(p) for _ in rule.state_names] for p in parameters]
+
+    def step(self, step: int, learning_rate: float) -> None:
+        """Update every parameter that has a gradient."""
+        for parameter, state in zip(self.parameters, self.state, strict=True):
+            if parameter.grad is not None:
+                parameter.data += self.rule.update(parameter.grad, state, step, learning_rate)
+
+
+class RowOptimizer:
+    """Applies a rule to some rows of a table float32 [R, D], given their gradients."""
+
+    def __init__(self, rule: Rule, table: Tensor) -> None:
+        self.rule = rule
+        self.table = table
+        self.state = [torch.zeros_like(table) for _ in rule.state_names]
+
+    def step(self, touched: Tensor, gradient: Tensor, step: int, learning_rate: float) -> None:
+        """Update the rows ``touched`` int64 [U], all different, by ``gradient`` float32 [U, D]."""
+        state = [s[touched] for s in self.state]
+        self.table.index_add_(0, touched, self.rule.update(gradient, state, step, learning_rate))
+        for whole, part in zip(self.state, state, strict=True):
+            whole[touched] = part
+
+
+class DistinctRows:
+    """Finds the distinct rows of a batch in O(N), without sorting and without a pass over the table.
+
+    >>> touched, index = DistinctRows(10).find(torch.tensor([7, 3, 7]))
+    >>> touched.tolist(), touched[index].tolist()
+    ([3, 7], [7, 3, 7])
+    """
+
+    def __init__(self, num_rows: int) -> None:
+        self._slot = torch.zeros(num_rows, dtype=torch.int64)
+
+    def find(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the distinct ids int64 [U], and for each of ``ids`` int64 [N] which of them it is, int64 [N]."""
+        at = torch.arange(len(ids))
+        self._slot[ids] = at  # where an id repeats, one of its places stays
+        owner = self._slot[ids]
+        owns = owner == at
+        return ids[owns], (owns.cumsum(0) - 1)[owner]

@@ -1,0 +1,148 @@
+"""``python -m models.train``: parses, prints, and calls `models.training.train`. Nothing here decides anything."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from pydantic import BaseModel, ValidationError
+from tqdm import tqdm
+
+from models.errors import ModelsError
+from models.learner import LearnerConfig
+from models.schema import FeatureSchema, describe_validation_error, dump_schema, load_schema
+from models.schema_inference import infer_schema
+from models.training import TrainResult, train
+
+PLAIN_EVERY_S = 10.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return 0, or 2 after one line that says what was wrong."""
+    arguments = vars(_parser().parse_args(argv))
+    data, out, schema_path, label = (arguments.pop(k) for k in ("data", "out", "schema", "label"))
+    patterns = [p for group in data for p in group]
+    try:
+        config = _config(arguments)
+        schema = load_schema(schema_path) if schema_path else _infer(patterns, label, out)
+        progress = ProgressBar(config.epochs)
+        result = train(patterns, schema, config, out, progress, progress.say)
+    except ModelsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    print(summary(result))
+    return 0
+
+
+def summary(result: TrainResult) -> str:
+    """Return the lines printed at the end of a run."""
+    lines = [f"{'':12}{'rows':>9}{'log loss':>10}{'NE':>8}{'AUC':>8}{'GAUC':>8}{'Σp/Σy':>8}{'ECE':>8}"]
+    for kind, table in (("", result.metrics), (" (LR)", result.baseline)):
+        for part, m in table.items():
+            auc, gauc = (f"{x:8.4f}" if x is not None else f"{'–':>8}" for x in (m.auc, m.gauc))
+            lines.append(f"{part + kind:16}{m.rows:>5}{m.log_loss:>10.4f}{m.normalized_entropy:>8.4f}{auc}{gauc}{m.calibration:>8.4f}{m.ece:>8.4f}")
+    mib = 2**20
+    lines += [
+        f"artifact  {result.directory} ({result.artifact_bytes / mib:.1f} MiB), now current; peak memory {result.peak_memory_bytes / mib:.0f} MiB",
+        f"report    {result.directory / 'report.html'}",
+        f"serve it  CTR_ARTIFACTS={result.directory.parent} python -m app",
+    ]
+    return "\n".join(lines)
+
+
+class ProgressBar:
+    """Shows rows/s and time left on a terminal; elsewhere a plain line now and then."""
+
+    def __init__(self, epochs: int) -> None:
+        self._epochs = epochs
+        self._bar: tqdm[object] | None = None
+        self._epoch = 0
+
+    def __call__(self, epoch: int, done: int, total: int, loss: float) -> None:
+        """Report progress, as `models.learner.Progress`."""
+        if epoch != self._epoch or self._bar is None:
+            self.close()
+            terminal = sys.stderr.isatty()
+            self._bar = tqdm(
+                total=total,
+                desc=f"epoch {epoch}/{self._epochs}",
+                unit="row",
+                unit_scale=True,
+                mininterval=0.2 if terminal else PLAIN_EVERY_S,
+                bar_format=None if terminal else "{desc}: {percentage:.0f}% of {total_fmt} rows, {rate_fmt}, {remaining} left{postfix}\n",
+                file=sys.stderr,
+            )
+            self._epoch = epoch
+        self._bar.set_postfix(log_loss=f"{loss:.4f}", refresh=False)
+        self._bar.update(done - self._bar.n)
+        if done == total:
+            self.close()
+
+    def say(self, line: str) -> None:
+        """Print one line about a stage."""
+        self.close()
+        print(line, file=sys.stderr)
+
+    def close(self) -> None:
+        """Finish the bar that is shown."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _infer(patterns: Sequence[str], label: str | None, out: Path) -> FeatureSchema:
+    if label is None:
+        raise ModelsError("give --schema FILE, or --label COLUMN to have a schema inferred")
+    inferred = infer_schema(patterns, label)
+    path = out / "schema.toml"
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(dump_schema(inferred.schema, inferred.reasons), encoding="utf-8")
+    width = max(map(len, inferred.reasons))
+    print(f"no schema given; inferred from the data and written to {path}, edit it and pass it with --schema:", file=sys.stderr)
+    for name, reason in inferred.reasons.items():
+        print(f"  {name:{width}}  {reason}", file=sys.stderr)
+    return inferred.schema
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m models.train", description="Train a DeepFM on a click log and write a checked artifact.")
+    parser.add_argument("--data", nargs="+", action="append", required=True, metavar="LOG", help="CSV, TSV or Parquet files, or glob patterns")
+    parser.add_argument("--schema", type=Path, metavar="FILE", help="feature schema, TOML")
+    parser.add_argument("--label", metavar="COLUMN", help="without --schema: infer one that predicts this column")
+    parser.add_argument("--out", type=Path, default=Path("artifacts"), metavar="DIR", help="directory of artifacts (default: %(default)s)")
+    _add_options(parser, LearnerConfig)
+    return parser
+
+
+def _add_options(parser: argparse.ArgumentParser, model: type[BaseModel]) -> None:
+    for name, info in model.model_fields.items():
+        default = info.default
+        flag = f"--{name.replace('_', '-')}"
+        text = f"{info.description or name} (default: %(default)s)"
+        if isinstance(default, BaseModel):
+            _add_options(parser, type(default))
+        elif isinstance(default, bool):
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=default, help=text)
+        elif isinstance(default, tuple):
+            parser.add_argument(flag, nargs="*", type=int, default=default, metavar="N", help=text)
+        else:
+            parser.add_argument(flag, type=type(default), default=default, choices=get_args(info.annotation) or None, help=text)
+
+
+def _config(arguments: dict[str, object]) -> LearnerConfig:
+    own = {name: value for name, value in arguments.items() if name in LearnerConfig.model_fields}
+    model = {name: value for name, value in arguments.items() if name not in LearnerConfig.model_fields}
+    try:
+        return LearnerConfig.model_validate({**own, "model": model})
+    except ValidationError as error:
+        raise ModelsError(describe_validation_error(error)) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
