@@ -108,10 +108,11 @@ def load_artifact(directory: Path) -> Artifact:
     encoder = FeatureEncoder(schema, _read_vocabularies(schema, map_tensors("vocabularies.safetensors", buffers["vocabularies.safetensors"])))
     tensors = map_tensors("embeddings.safetensors", buffers["embeddings.safetensors"])
     width = manifest.model.embedding_dim + 1
-    _check_tensors("embeddings.safetensors", tensors, {"rows": (manifest.table_rows, width), "counts": (manifest.table_rows,)})
+    rows = manifest.table_rows
+    _check_tensors("embeddings.safetensors", tensors, {"rows": ("float32", (rows, width)), "counts": ("int64", (rows,))})
     if encoder.num_rows != manifest.table_rows:
         raise ArtifactError("shape", f"schema.json describes {encoder.num_rows} table rows, the manifest {manifest.table_rows}")
-    table, counts = tensors["rows"].view(np.float32), tensors["counts"].view(np.int64)
+    table, counts = tensors["rows"].view(np.float32), tensors["counts"].view(np.int64)  # as checked: types for the reader
     head = _read_head(manifest.model, len(schema.features.fields), map_tensors("head.safetensors", buffers["head.safetensors"]))
     if not np.isfinite(table).all():
         raise ArtifactError("finite", "embeddings.safetensors: holds a number that is not finite")
@@ -185,19 +186,20 @@ def _parse(model: type[T], name: str, buffers: Mapping[str, mmap.mmap | bytes]) 
         raise ArtifactError("manifest", f"{name}: {describe_validation_error(error)}") from error
 
 
-def _check_tensors(name: str, tensors: Tensors, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    if set(tensors) != set(shapes):
-        raise ArtifactError("shape", f"{name}: expected the tensors {sorted(shapes)}")
-    for key, shape in shapes.items():
-        if tensors[key].shape != shape:
-            raise ArtifactError("shape", f"{name}: {key} has shape {list(tensors[key].shape)}, expected {list(shape)}")
+def _check_tensors(name: str, tensors: Tensors, expected: Mapping[str, tuple[str, tuple[int, ...] | None]]) -> None:
+    if set(tensors) != set(expected):
+        raise ArtifactError("shape", f"{name}: expected the tensors {sorted(expected)}")
+    for key, (dtype, shape) in expected.items():
+        found = tensors[key]
+        if str(found.dtype) != dtype or (found.shape != shape if shape is not None else found.ndim != 1):
+            raise ArtifactError("shape", f"{name}: {key} is {found.dtype} {list(found.shape)}, expected {dtype} {list(shape or ['any'])}")
 
 
 def _read_vocabularies(schema: FittedSchema, tensors: Tensors) -> dict[str, Vocabulary]:
     owners = [f for f in schema.features.fields if f.block == f.name and f.kind != "numeric" and f.buckets is None]
-    parts = ("hashes", "positions", "text", "ends")
-    if set(tensors) != {f"{owner.name}.{part}" for owner in owners for part in parts}:
-        raise ArtifactError("shape", "vocabularies.safetensors: does not hold the vocabularies of the schema's fields")
+    parts = {"hashes": "uint64", "positions": "int64", "text": "uint8", "ends": "int64"}
+    expected = {f"{owner.name}.{part}": (dtype, None) for owner in owners for part, dtype in parts.items()}
+    _check_tensors("vocabularies.safetensors", tensors, expected)
     vocabularies = {f.name: Vocabulary({part: tensors[f"{f.name}.{part}"] for part in parts}) for f in owners}
     for name, vocabulary in vocabularies.items():
         vocabulary.check(name, schema.num_tokens[name])
@@ -207,7 +209,7 @@ def _read_vocabularies(schema: FittedSchema, tensors: Tensors) -> dict[str, Voca
 def _read_head(config: DeepFMConfig, num_fields: int, tensors: Tensors) -> DeepFMHead:
     with torch.device("meta"):
         head = DeepFMHead(config, num_fields)
-    _check_tensors("head.safetensors", tensors, {key: tuple(t.shape) for key, t in head.state_dict().items()})
+    _check_tensors("head.safetensors", tensors, {key: (str(t.dtype).removeprefix("torch."), tuple(t.shape)) for key, t in head.state_dict().items()})
     for key, array in tensors.items():
         if array.dtype == np.float32 and not np.isfinite(array).all():
             raise ArtifactError("finite", f"head.safetensors: {key} holds a number that is not finite")

@@ -25,7 +25,7 @@ Tensors = dict[str, NDArray[np.generic]]
 
 def save_tensors(path: Path, tensors: Mapping[str, NDArray[np.generic]]) -> None:
     """Write arrays as one safetensors file; the same arrays give the same bytes."""
-    save_file({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}, path)
+    save_file({name: np.asarray(tensors[name], order="C") for name in sorted(tensors)}, path)
 
 
 def map_tensors(name: str, buffer: mmap.mmap | bytes) -> Tensors:

@@ -1,0 +1,91 @@
+"""Small honest things for tests: a log, and an artifact with random weights, written and verified as real ones are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+
+from models.artifact import set_current, write_artifact
+from models.calibration import Calibration
+from models.deepfm import DeepFMConfig, DeepFMHead
+from models.fitting import count_rows, encode_frame, fit_encoder
+from models.golden import make_golden
+from models.impressions import Log
+from models.manifest import FORMAT_VERSION, DataFacts, Manifest
+from models.predictor import Predictor
+from models.schema import FeatureSchema
+
+SCHEMA = FeatureSchema.model_validate(
+    {
+        "label": "click",
+        "group": "user_id",
+        "field": [
+            {"name": "user_id", "kind": "categorical"},
+            {"name": "site", "kind": "categorical"},
+            {"name": "clicked_ads", "kind": "sequence", "vocabulary": "ad_id", "max_length": 5},
+            {"name": "ad_id", "kind": "categorical", "side": "candidate"},
+            {"name": "price", "kind": "numeric", "side": "candidate"},
+        ],
+    }
+)
+
+
+def make_log(num_rows: int = 2_000, seed: int = 0) -> Log:
+    """Return impressions of Zipf-distributed users and ads, canonical as `models.impressions.read_log` gives them."""
+    rng = np.random.default_rng(seed)
+    lists = [[f"ad{t}" for t in rng.zipf(1.5, size=rng.integers(0, 8)) % 40] for _ in range(num_rows)]
+    frame = pl.DataFrame(
+        {
+            "click": rng.integers(0, 2, num_rows).astype(np.int8),
+            "user_id": [str(u) for u in rng.zipf(1.3, num_rows) % 500],
+            "site": [None if s == 0 else f"site-{s}.example" for s in rng.integers(0, 12, num_rows)],
+            "clicked_ads": lists,
+            "ad_id": [f"ad{a}" for a in rng.zipf(1.5, num_rows) % 50],
+            "price": [None if x < 0.1 else float(round(x * 9, 2)) for x in rng.random(num_rows)],
+        },
+        schema_overrides={"clicked_ads": pl.List(pl.String)},
+    )
+    return Log(frame, {"user_id": "integer", "site": "string", "clicked_ads": "string", "ad_id": "string"}, ("log.parquet",))
+
+
+def make_artifact(root: Path, model_version: str = "v1", seed: int = 0, *, current: bool = True) -> Path:
+    """Write an artifact with random weights below ``root``; return its directory."""
+    log = make_log()
+    encoder = fit_encoder(log, SCHEMA, np.arange(log.frame.height))
+    config = DeepFMConfig(embedding_dim=4, hidden=(8,))
+    torch.manual_seed(seed)
+    table = (torch.randn(encoder.num_rows, config.embedding_dim + 1) * 0.3).numpy()
+    head = DeepFMHead(config, len(encoder.fields)).requires_grad_(requires_grad=False)
+    predictor = Predictor(head, Calibration(method="platt", slope=0.8, intercept=-1.0))
+    golden = make_golden(encoder, predictor, table, log.frame)
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        model_version=model_version,
+        created="2026-01-01T00:00:00+00:00",
+        model=config,
+        table_rows=encoder.num_rows,
+        training={"seed": seed},
+        data=DataFacts(files=("log.parquet",), rows={"train": log.frame.height}, window={}, digest="0" * 64),
+        metrics={},
+        environment={},
+        files={},
+    )
+    texts = {
+        "schema.json": encoder.schema.model_dump_json(),
+        "calibration.json": predictor.calibration.model_dump_json(),
+        "golden.json": golden.model_dump_json(),
+        "report.html": "<!doctype html>",
+        "model_card.md": "# A model\n",
+    }
+    tensors = {
+        "vocabularies.safetensors": {f"{name}.{part}": a for name, v in encoder.vocabularies.items() for part, a in v.arrays.items()},
+        "embeddings.safetensors": {"rows": table, "counts": count_rows(encode_frame(encoder, log.frame), encoder.num_rows)},
+        "head.safetensors": {key: value.numpy() for key, value in head.state_dict().items()},
+    }
+    directory = write_artifact(root, manifest, texts, tensors)
+    if current:
+        set_current(root, model_version)
+    return directory
