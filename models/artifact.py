@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -77,7 +77,7 @@ class Artifact:
         return self.manifest.model_version
 
 
-def columns_of(schema: FittedSchema, rows: tuple[Mapping[str, Value], ...] | list[Mapping[str, Value]]) -> list[list[Value]]:
+def columns_of(schema: FittedSchema, rows: Sequence[Mapping[str, Value]]) -> list[list[Value]]:
     """Turn rows into one list of values per field; an absent field is ``None``."""
     return [[row.get(field.name) for row in rows] for field in schema.features.fields]
 

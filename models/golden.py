@@ -15,7 +15,7 @@ from models.predictor import Predictor
 from models.schema import FieldSpec, FittedSchema, TokenType
 
 NUM_GOLDEN = 64
-UNSEEN = {"integer": (2**63 - 1, -1, 0), "string": ("", "never seen ✓ \u0000 \u202e", "x" * 256)}
+UNSEEN: Mapping[TokenType, tuple[int | str, ...]] = {"integer": (2**63 - 1, -1, 0), "string": ("", "never seen ✓ \u0000 \u202e", "x" * 256)}
 NUMBERS = (0.0, -1.0, 1e-308, 1e300, -1e300, 2**53 + 1)
 
 
@@ -59,10 +59,13 @@ def _awkward_value(field: FieldSpec, dtype: TokenType | None, i: int) -> Value:
     tokens = UNSEEN[dtype or "string"]
     if field.kind == "categorical":
         return tokens[i % len(tokens)]
-    return [tokens[0]] * (field.max_length + 1) if i % 2 else []
+    many: list[int | str] = [tokens[0]] * (field.max_length + 1 if i % 2 else 0)
+    return many
 
 
-def _wire(value: object, dtype: TokenType | None) -> Value:
+def _wire(value: str | float | list[str] | None, dtype: TokenType | None) -> Value:
     if isinstance(value, list):
-        return [wire_value(token, dtype) for token in value if token is not None]
-    return wire_value(value, dtype) if isinstance(value, str) else value  # type: ignore[return-value]  # a number or None
+        return [wire_value(token, dtype) for token in value]
+    if isinstance(value, str):
+        return wire_value(value, dtype)
+    return value

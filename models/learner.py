@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from typing import Annotated
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import BaseModel, Field
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -58,8 +57,7 @@ class LearnerConfig(Strict):
     seed: int = 7
 
 
-@dataclass(frozen=True)
-class Epoch:
+class Epoch(Strict):
     """What one pass over the training rows gave; losses in nats per impression."""
 
     epoch: int
@@ -67,6 +65,17 @@ class Epoch:
     validation_log_loss: float
     rows_per_s: float
     seconds: float
+
+
+class Run(BaseModel):
+    """Where a run stands: rows done in the current epoch, their summed loss and seconds, and the epochs before it."""
+
+    epoch: int = 1
+    done: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    step: int = 0
+    history: list[Epoch] = []
 
 
 @dataclass(frozen=True)
@@ -127,7 +136,7 @@ class Learner:
         logits = self.head(pool(values, index, weights, offsets, batch.num_fields))
         loss = functional.binary_cross_entropy_with_logits(logits, labels)
         self.head.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         assert values.grad is not None
         gradient = values.grad + values.detach() * self.decay[touched].unsqueeze(1) * self._prior_scale()
         self.rows.step(touched, gradient, self.step, self.config.learning_rate)
@@ -184,48 +193,44 @@ def learn(learner: Learner, train: Examples, validation: Examples, progress: Pro
         TrainingError: the loss is not finite, or the checkpoint belongs to another run.
     """
     config, n = learner.config, len(train.labels)
-    history: list[Epoch] = []
-    best: dict[str, Tensor] = {}
-    epoch, done, loss_sum, spent_s = 1, 0, 0.0, 0.0
+    run, best = Run(), dict[str, Tensor]()
     if checkpoint is not None and checkpoint.exists():
-        state, best = _restore(checkpoint, learner)
-        history = [Epoch(**e) for e in state["history"]]
-        epoch, done, loss_sum, spent_s, learner.step = (state[k] for k in ("epoch", "done", "loss_sum", "spent_s", "step"))
+        run, best = _restore(checkpoint, learner)
     saved_at = started = time.monotonic()
-
-    def save() -> None:
-        state = {"history": [e.__dict__ for e in history], "epoch": epoch, "done": done, "loss_sum": loss_sum, "spent_s": spent_s}
-        if checkpoint is not None:
-            _save(checkpoint, learner, {**state, "step": learner.step}, best)
-
-    while epoch <= config.epochs and not _stalled(history, config.patience):
-        order = np.random.default_rng([config.seed, epoch]).permutation(n)
-        while done < n:
-            rows = order[done : done + config.batch_size]
+    while run.epoch <= config.epochs and not _stalled(run.history, config.patience):
+        order = np.random.default_rng([config.seed, run.epoch]).permutation(n)
+        while run.done < n:
+            rows = order[run.done : run.done + config.batch_size]
             loss = learner.learn(train.batch.take(rows), torch.from_numpy(train.labels[rows]))
             if not np.isfinite(loss):
-                raise TrainingError(f"the loss is not finite in epoch {epoch}: lower the learning rate")
-            done += len(rows)
-            loss_sum += loss * len(rows)
-            progress(epoch, done, n, loss_sum / done)
+                raise TrainingError(f"the loss is not finite in epoch {run.epoch}: lower the learning rate")
+            run.done += len(rows)
+            run.loss_sum += loss * len(rows)
+            progress(run.epoch, run.done, n, run.loss_sum / run.done)
             now = time.monotonic()
-            if now - saved_at > CHECKPOINT_EVERY_S:
-                spent_s, started, saved_at = spent_s + now - started, now, now
-                save()
-        spent_s += time.monotonic() - started
-        z = learner.logits(validation.batch)
-        loss = log_loss(validation.labels, Calibration().of_log(z))
-        history.append(Epoch(epoch, loss_sum / n, loss, n / max(spent_s, 1e-9), spent_s))
-        if history[-1] is min(history, key=lambda e: e.validation_log_loss):
+            if checkpoint is not None and now - saved_at > CHECKPOINT_EVERY_S:
+                run.seconds, started, saved_at = run.seconds + now - started, now, now
+                _save(checkpoint, learner, run, best)
+        seconds = run.seconds + time.monotonic() - started
+        probabilities = Calibration().of_log(learner.logits(validation.batch))
+        epoch = Epoch(
+            epoch=run.epoch,
+            train_log_loss=run.loss_sum / n,
+            validation_log_loss=log_loss(validation.labels, probabilities),
+            rows_per_s=n / max(seconds, 1e-9),
+            seconds=seconds,
+        )
+        if all(epoch.validation_log_loss < e.validation_log_loss for e in run.history):
             best = {key: value.clone() for key, value in learner.tensors().items() if key == "table" or key.startswith("head.")}
-        epoch, done, loss_sum, spent_s = epoch + 1, 0, 0.0, 0.0
-        save()
+        run = Run(epoch=run.epoch + 1, step=learner.step, history=[*run.history, epoch])
+        if checkpoint is not None:
+            _save(checkpoint, learner, run, best)
         saved_at = started = time.monotonic()
     learner.head.load_state_dict({key.removeprefix("head."): value for key, value in best.items() if key.startswith("head.")})
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
-    best_epoch = min(history, key=lambda e: e.validation_log_loss).epoch
-    return Learnt(best["table"].numpy(), learner.head.eval(), tuple(history), best_epoch)
+    best_epoch = min(run.history, key=lambda e: e.validation_log_loss).epoch
+    return Learnt(best["table"].numpy(), learner.head.eval(), tuple(run.history), best_epoch)
 
 
 def _stalled(history: list[Epoch], patience: int) -> bool:
@@ -233,18 +238,18 @@ def _stalled(history: list[Epoch], patience: int) -> bool:
     return len(losses) > patience and min(losses[-patience:]) >= min(losses[:-patience])
 
 
-def _save(path: Path, learner: Learner, state: dict[str, object], best: dict[str, Tensor]) -> None:
+def _save(path: Path, learner: Learner, run: Run, best: dict[str, Tensor]) -> None:
+    run.step = learner.step
     temporary = path.with_suffix(".tmp")
-    tensors = learner.tensors() | {f"best.{key}": value for key, value in best.items()}
-    save_file({k: v.clone() if k == "generator" else v for k, v in tensors.items()}, temporary, {"state": json.dumps(state)})
+    save_file(learner.tensors() | {f"best.{key}": value for key, value in best.items()}, temporary, {"run": run.model_dump_json()})
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.rename(path)
 
 
-def _restore(path: Path, learner: Learner) -> tuple[dict[str, object], dict[str, Tensor]]:
+def _restore(path: Path, learner: Learner) -> tuple[Run, dict[str, Tensor]]:
     with safe_open(path, "pt") as file:
-        state = json.loads(file.metadata()["state"])
+        run = Run.model_validate_json(file.metadata()["run"])
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dict
     for key, target in learner.tensors().items():
         if key not in tensors or tensors[key].shape != target.shape:
@@ -253,4 +258,5 @@ def _restore(path: Path, learner: Learner) -> tuple[dict[str, object], dict[str,
             torch.set_rng_state(tensors[key])
         else:
             target.copy_(tensors[key])
-    return state, {key.removeprefix("best."): t for key, t in tensors.items() if key.startswith("best.")}
+    learner.step = run.step
+    return run, {key.removeprefix("best."): t for key, t in tensors.items() if key.startswith("best.")}

@@ -87,21 +87,21 @@ def _infer_field(series: pl.Series) -> tuple[FieldSpec | None, str]:
     if distinct == 0 or (distinct == 1 and not series.null_count()):
         return None, "left out: one value only"
     if isinstance(dtype, pl.List):
-        return FieldSpec(name=name, kind="sequence", side=side), "sequence: holds lists"  # type: ignore[arg-type]
+        return FieldSpec(name=name, kind="sequence", side=side), "sequence: holds lists"
     if dtype == pl.String or dtype == pl.Categorical:
         if distinct > 0.95 * len(series):
             return None, f"left out: {distinct:,} different strings in {len(series):,} rows name the row itself"
-        return FieldSpec(name=name, kind="categorical", side=side), f"categorical: {distinct:,} different strings"  # type: ignore[arg-type]
+        return FieldSpec(name=name, kind="categorical", side=side), f"categorical: {distinct:,} different strings"
     if dtype == pl.Boolean:
-        return FieldSpec(name=name, kind="categorical", side=side), "categorical: true or false"  # type: ignore[arg-type]
+        return FieldSpec(name=name, kind="categorical", side=side), "categorical: true or false"
     if not dtype.is_numeric():
         return None, f"left out: {dtype} is no kind of feature"
     whole = dtype.is_integer() or bool((series.drop_nulls() == series.drop_nulls().round()).all())
     if whole and (distinct <= MANY_VALUES or ID_PATTERN.search(name.lower())):
         if distinct > 0.95 * len(series):
             return None, f"left out: {distinct:,} different numbers in {len(series):,} rows name the row itself"
-        return FieldSpec(name=name, kind="categorical", side=side), f"categorical: {distinct:,} different whole numbers"  # type: ignore[arg-type]
-    return FieldSpec(name=name, kind="numeric", side=side), f"numeric: {distinct:,} different numbers"  # type: ignore[arg-type]
+        return FieldSpec(name=name, kind="categorical", side=side), f"categorical: {distinct:,} different whole numbers"
+    return FieldSpec(name=name, kind="numeric", side=side), f"numeric: {distinct:,} different numbers"
 
 
 def _share(field: FieldSpec, fields: list[FieldSpec], frame: pl.DataFrame, reasons: dict[str, str]) -> FieldSpec:

@@ -26,6 +26,7 @@ from models.metrics import Metrics
 from models.predictor import Predictor
 from models.report import render_model_card, render_report
 from models.schema import FeatureSchema
+from models.tensor_file import Tensors
 
 Say = Callable[[str], None]
 
@@ -135,7 +136,7 @@ def _learn(prepared: Prepared, config: LearnerConfig, data_digest: str, out: Pat
 def _data_facts(prepared: Prepared) -> DataFacts:
     digest = hashlib.sha256()
     for array in (prepared.batch.ids, prepared.batch.offsets, prepared.labels):
-        digest.update(np.ascontiguousarray(array))
+        digest.update(array.tobytes())
     parts = {"train": prepared.parts.train, "validation": prepared.parts.validation, "test": prepared.parts.test}
     column, window = prepared.schema.split.column, {}
     if column is not None:
@@ -162,7 +163,7 @@ def _publish(out: Path, manifest: Manifest, prepared: Prepared, learnt: Learnt, 
     }
     counts = count_rows(prepared.batch.take(prepared.parts.train), encoder.num_rows)
     vocabularies = {f"{name}.{part}": array for name, v in encoder.vocabularies.items() for part, array in v.arrays.items()}
-    tensors = {
+    tensors: dict[str, Tensors] = {
         "vocabularies.safetensors": vocabularies,
         "embeddings.safetensors": {"rows": learnt.table, "counts": counts},
         "head.safetensors": {key: value.numpy() for key, value in learnt.head.state_dict().items()},

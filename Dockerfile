@@ -1,0 +1,39 @@
+# Two images from one file: `serve` (the default, last) and `train`, which adds what reading logs and reports needs.
+# The build of torch: by default whatever pip finds; a CPU build, for instance, with
+#   --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu
+FROM python:3.11-slim-bookworm AS build
+ARG TORCH_INDEX=
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /src
+RUN python -m venv /opt/ctrserve
+COPY constraints.txt .
+RUN /opt/ctrserve/bin/pip install --quiet --constraint constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
+COPY pyproject.toml README.md LICENSE ./
+COPY models models
+COPY app app
+RUN /opt/ctrserve/bin/pip install --quiet --constraint constraints.txt .
+
+FROM build AS build-train
+RUN /opt/ctrserve/bin/pip install --quiet --constraint constraints.txt '.[train]'
+
+FROM python:3.11-slim-bookworm AS runtime
+ENV PATH=/opt/ctrserve/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 CTR_ARTIFACTS=/artifacts
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin ctrserve \
+    && mkdir /artifacts && chown 10001:10001 /artifacts
+VOLUME /artifacts
+WORKDIR /tmp
+USER 10001
+
+FROM runtime AS train
+COPY --from=build-train /opt/ctrserve /opt/ctrserve
+ENV MPLCONFIGDIR=/tmp/matplotlib
+ENTRYPOINT ["python", "-m", "models.train"]
+CMD ["--help"]
+
+FROM runtime AS serve
+COPY --from=build /opt/ctrserve /opt/ctrserve
+ENV CTR_HOST=0.0.0.0
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health/ready', timeout=2)"]
+CMD ["python", "-m", "app"]
