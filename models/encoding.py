@@ -56,10 +56,9 @@ class EncodedBatch:
         if self.is_single:
             ids = self.ids.reshape(-1, F)[rows].reshape(-1)
             return EncodedBatch(ids, np.ones(len(ids), np.float32), np.arange(len(ids) + 1, dtype=np.int64), F)
-        lengths = np.diff(self.offsets).reshape(-1, F)[rows].reshape(-1)
-        offsets = np.concatenate(([0], np.cumsum(lengths)))
-        starts = self.offsets[:-1:F][rows]
-        at = _ranges(starts, np.diff(offsets[::F]))
+        starts, ends = self.offsets[:-1].reshape(-1, F)[rows], self.offsets[1:].reshape(-1, F)[rows]
+        offsets = np.concatenate(([0], np.cumsum(ends - starts)))
+        at = _ranges(starts[:, 0], np.diff(offsets[::F]))
         return EncodedBatch(self.ids[at], self.weights[at], offsets, F)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 from safetensors import safe_open
 from safetensors.torch import save_file
+from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional
 
@@ -122,6 +123,7 @@ class Learner:
         self.rows = RowOptimizer(rule, self.table)
         self.dense = DenseOptimizer(rule, list(self.head.parameters()))
         self.decay = lazy_decay(config, counts, num_rows)
+        self.prior_precision = torch.tensor([1 / config.embedding_variance] * (width - 1) + [1 / config.weight_variance])
         self.distinct = DistinctRows(len(counts))
         self.step = 0
 
@@ -132,13 +134,15 @@ class Learner:
         if self.config.id_dropout:
             ids = self._drop_ids(ids, offsets)
         touched, index = self.distinct.find(ids)
-        values = self.table[touched].requires_grad_()  # [U, E+1]
-        logits = self.head(pool(values, index, weights, offsets, batch.num_fields))
+        values = self.table[touched]  # [U, E+1]
+        fields = pool(values, index, weights, offsets, batch.num_fields).requires_grad_()  # [b, F, E+1]
+        logits = self.head(fields)
         loss = functional.binary_cross_entropy_with_logits(logits, labels)
         self.head.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        assert values.grad is not None
-        gradient = values.grad + values.detach() * self.decay[touched].unsqueeze(1) * self._prior_scale()
+        assert fields.grad is not None
+        gradient = gradient_of_rows(fields.grad, index, weights, offsets, len(touched))
+        gradient += values * self.decay[touched].unsqueeze(1) * self.prior_precision
         self.rows.step(touched, gradient, self.step, self.config.learning_rate)
         if self.config.dense_l2:
             for parameter in self.head.parameters():
@@ -151,11 +155,6 @@ class Learner:
         num_fields = len(self.oov_rows)
         fields = torch.arange(len(offsets) - 1).remainder(num_fields).repeat_interleave(offsets.diff())
         return torch.where(torch.rand(len(ids)) < self.config.id_dropout, self.oov_rows[fields], ids)
-
-    def _prior_scale(self) -> Tensor:
-        scale = torch.full((self.table.shape[1],), 1.0 / self.config.embedding_variance)
-        scale[-1] = 1.0 / self.config.weight_variance
-        return scale
 
     def logits(self, batch: EncodedBatch) -> NDArray[np.float32]:
         """Return the logits float32 [B] of the model as it stands."""
@@ -171,6 +170,24 @@ class Learner:
         return named | {f"dense.{i}.{j}": s for i, state in enumerate(self.dense.state) for j, s in enumerate(state)}
 
 
+def gradient_of_rows(gradient: Tensor, index: Tensor, weights: Tensor, offsets: Tensor, num_rows: int) -> Tensor:
+    """Return the gradient float32 [U, E+1] of the rows that `models.deepfm.pool` summed, given that of its bags.
+
+    Pooling is a sparse matrix A [b·F, U] times the rows, so this is Aᵀ times the gradient: one pass over the entries,
+    where autograd of ``embedding_bag`` sorts them first, which takes most of a step.
+
+    Args:
+        gradient: float32 [b, F, E+1].
+        index: int64 [N], which of the U rows each entry is.
+        weights: float32 [N].
+        offsets: int64 [b·F + 1].
+        num_rows: U.
+    """
+    bags = gradient.flatten(0, 1).numpy()
+    pooling = csr_array((weights.numpy(), index.numpy(), offsets.numpy()), shape=(len(bags), num_rows))
+    return torch.from_numpy(pooling.T @ bags)
+
+
 def lazy_decay(config: LearnerConfig, counts: NDArray[np.int64], num_rows: int) -> Tensor:
     """Return 1/(n·p_i) per table row, float32 [R]: what a touched row must pay to be decayed, on average, in every step.
 
@@ -178,9 +195,9 @@ def lazy_decay(config: LearnerConfig, counts: NDArray[np.int64], num_rows: int) 
     with probability p_i = 1 − (1 − c_i/n)^b for a row that c_i of n impressions hold; dividing by p_i makes the lazy
     penalty equal to the full one in expectation, as a logistic regression has it.
     """
-    share = np.minimum(counts / num_rows, 1.0)
-    touched = -np.expm1(config.batch_size * np.log1p(-np.minimum(share, 1 - 1e-12)))
-    return torch.from_numpy((1.0 / (num_rows * np.maximum(touched, 1.0 / num_rows))).astype(np.float32))
+    share = np.clip(counts / num_rows, 1 / num_rows, 1 - 1e-12)
+    touched = -np.expm1(config.batch_size * np.log1p(-share))
+    return torch.from_numpy((1.0 / (num_rows * touched)).astype(np.float32))
 
 
 def learn(learner: Learner, train: Examples, validation: Examples, progress: Progress, checkpoint: Path | None = None) -> Learnt:

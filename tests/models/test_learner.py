@@ -1,0 +1,146 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.calibration import sigmoid
+from models.deepfm import DeepFMConfig, pool
+from models.encoding import Column, EncodedBatch, assemble
+from models.errors import TrainingError
+from models.learner import Examples, Learner, LearnerConfig, Learnt, gradient_of_rows, lazy_decay, learn
+
+R, F = 60, 3
+OOV_ROWS = np.array([1, 21, 41])
+
+
+def make_examples(n: int, seed: int) -> Examples:
+    """Return impressions of two categorical fields and a sequence, whose clicks follow known first-order weights."""
+    truth = np.random.default_rng(0).normal(size=R)
+    rng = np.random.default_rng(seed)
+    a, b = rng.integers(2, 20, n), rng.integers(22, 40, n)
+    lengths = rng.integers(1, 4, n)
+    batch = assemble([Column(a), Column(b), Column(rng.integers(42, 60, int(lengths.sum())), lengths)])
+    labels = (rng.random(n) < sigmoid(truth[a] + truth[b])).astype(np.float32)
+    return Examples(batch, labels)
+
+
+def make_learner(config: LearnerConfig, examples: Examples) -> Learner:
+    return Learner(config, np.bincount(examples.batch.ids, minlength=R), OOV_ROWS, len(examples.labels))
+
+
+def run(config: LearnerConfig, checkpoint: Path | None = None, stop_after: int | None = None) -> Learnt:
+    train, validation = make_examples(3_000, 1), make_examples(800, 2)
+    calls = 0
+
+    def progress(epoch: int, done: int, total: int, loss: float) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == stop_after:
+            raise KeyboardInterrupt
+
+    return learn(make_learner(config, train), train, validation, progress, checkpoint)
+
+
+CONFIG = LearnerConfig(model=DeepFMConfig(embedding_dim=4, hidden=(8,), dropout=0.2), batch_size=128, epochs=4, id_dropout=0.05)
+
+
+def same(a: Learnt, b: Learnt) -> bool:
+    heads = zip(a.head.state_dict().values(), b.head.state_dict().values(), strict=True)
+    return a.table.tobytes() == b.table.tobytes() and all(torch.equal(x, y) for x, y in heads)
+
+
+def test_the_gradient_of_the_rows_equals_autograds() -> None:
+    batch = make_examples(50, 3).batch
+    index, weights, offsets = torch.from_numpy(batch.ids), torch.from_numpy(batch.weights), torch.from_numpy(batch.offsets)
+    rows = torch.randn(R, 5, requires_grad=True)
+    fields = pool(rows, index, weights, offsets, F)
+    upstream = torch.randn_like(fields)
+    fields.backward(upstream)
+    assert rows.grad is not None
+    torch.testing.assert_close(gradient_of_rows(upstream, index, weights, offsets, R), rows.grad)
+
+
+def test_a_step_changes_only_the_rows_of_its_batch() -> None:
+    train = make_examples(100, 1)
+    learner = make_learner(CONFIG.model_copy(update={"id_dropout": 0.0}), train)
+    before = learner.table.clone()
+    part = train.batch.take(np.arange(5))
+    learner.learn(part, torch.from_numpy(train.labels[:5]))
+    changed = (learner.table != before).any(dim=1).nonzero().flatten().tolist()
+    assert changed == sorted(set(part.ids.tolist()))
+
+
+def test_lazy_decay_costs_a_row_in_expectation_what_the_full_penalty_does() -> None:
+    n, b = 5_000, 100
+    counts = np.array([0, 1, 50, 2_500, 5_000])
+    decay = lazy_decay(LearnerConfig(batch_size=b), counts, n).numpy()
+    rng = np.random.default_rng(0)
+    for c, d in zip(counts[1:], decay[1:], strict=True):
+        holds = np.arange(n) < c
+        visited = np.mean([holds[rng.permutation(n)].reshape(-1, b).any(axis=1).mean() for _ in range(400)])
+        assert visited * d == pytest.approx(1 / n, rel=0.15)
+
+
+def test_learning_beats_the_constant_and_finds_the_truth() -> None:
+    learnt = run(LearnerConfig(model=DeepFMConfig(embedding_dim=4, hidden=(8,)), batch_size=64, epochs=8))
+    y = make_examples(800, 2).labels
+    constant = -np.mean(np.where(y == 1, np.log(y.mean()), np.log(1 - y.mean())))
+    best = min(e.validation_log_loss for e in learnt.history)
+    assert best < 0.9 * constant
+    assert learnt.history[learnt.best_epoch - 1].validation_log_loss == best
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not() -> None:
+    first = run(CONFIG)
+    assert same(first, run(CONFIG))
+    assert not same(first, run(CONFIG.model_copy(update={"seed": 8})))
+
+
+@pytest.mark.parametrize("optimizer", ["adagrad", "adam", "sgd"])
+@pytest.mark.parametrize("batches", [1, 30])
+def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str, batches: int) -> None:
+    monkeypatch.setattr("models.learner.CHECKPOINT_EVERY_S", 0.0)  # after each batch
+    config = CONFIG.model_copy(update={"optimizer": optimizer, "learning_rate": 0.05})
+    whole = run(config)
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        run(config, path, stop_after=batches)
+    resumed = run(config, path)
+    assert same(whole, resumed)
+    assert [e.validation_log_loss for e in whole.history] == [e.validation_log_loss for e in resumed.history]
+    assert not path.exists()
+
+
+def test_learning_stops_after_patience_and_keeps_the_best_epoch() -> None:
+    learnt = run(CONFIG.model_copy(update={"learning_rate": 1.0, "dense_learning_rate": 0.1, "epochs": 30, "patience": 2}))
+    losses = [e.validation_log_loss for e in learnt.history]
+    assert len(losses) == learnt.best_epoch + 2
+    assert losses[learnt.best_epoch - 1] == min(losses)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_a_reason() -> None:
+    with pytest.raises(TrainingError, match="not finite in epoch 1"):
+        run(CONFIG.model_copy(update={"optimizer": "sgd", "learning_rate": 1e30}))
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.learner.CHECKPOINT_EVERY_S", 0.0)
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        run(CONFIG, path, stop_after=3)
+    with pytest.raises(TrainingError, match="not a checkpoint of this run"):
+        run(CONFIG.model_copy(update={"model": DeepFMConfig(embedding_dim=5)}), path)
+
+
+def test_dropped_ids_train_the_out_of_vocabulary_row() -> None:
+    train = make_examples(500, 1)
+    learner = make_learner(CONFIG.model_copy(update={"id_dropout": 0.5}), train)
+    before = learner.table.clone()
+    learner.learn(train.batch, torch.from_numpy(train.labels))
+    assert all((learner.table[row] != before[row]).any() for row in OOV_ROWS)
+
+
+def test_an_encoded_batch_keeps_its_memory() -> None:
+    batch: EncodedBatch = make_examples(10, 1).batch
+    assert batch.take(np.arange(10)).ids.tolist() == batch.ids.tolist()
