@@ -24,7 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             _cli_kebab_case=True,
         )
     except (ValidationError, SettingsError) as error:
-        print(f"error: {describe_validation_error(error) if isinstance(error, ValidationError) else error}", file=sys.stderr)
+        print(
+            f"error: {describe_validation_error(error) if isinstance(error, ValidationError) else error}",
+            file=sys.stderr,
+        )
         return 2
     if unknown := unknown_variables():
         print(f"error: unknown setting {unknown[0]}; python -m app --help lists them", file=sys.stderr)

@@ -36,7 +36,11 @@ class Problem(Exception):
     """
 
     def __init__(
-        self, code: str, detail: str | None = None, errors: Sequence[Mapping[str, Any]] = (), headers: Mapping[str, str] | None = None
+        self,
+        code: str,
+        detail: str | None = None,
+        errors: Sequence[Mapping[str, Any]] = (),
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(code)
         self.code = code

@@ -40,7 +40,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         torch.set_num_threads(1)
         redis = _open_redis(settings, telemetry)
-        registry = Registry(settings.artifacts, _source_factory(settings, telemetry, redis), settings.max_rows, telemetry)
+        registry = Registry(
+            settings.artifacts, _source_factory(settings, telemetry, redis), settings.max_rows, telemetry
+        )
         app.state.service = Service(settings, telemetry, registry, redis.state if redis else lambda: "off")
         await registry.refresh()
         follower = asyncio.create_task(registry.follow(settings.poll_s))
@@ -113,7 +115,9 @@ def _open_redis(settings: Settings, telemetry: Telemetry) -> RedisRows | None:
     return RedisRows(settings.redis_url.get_secret_value(), settings.redis_timeout_ms, settings.redis_ttl_s, telemetry)
 
 
-def _source_factory(settings: Settings, telemetry: Telemetry, redis: RedisRows | None) -> Callable[[Artifact], EmbeddingSource]:
+def _source_factory(
+    settings: Settings, telemetry: Telemetry, redis: RedisRows | None
+) -> Callable[[Artifact], EmbeddingSource]:
     def open_source(artifact: Artifact) -> EmbeddingSource:
         return TieredSource(
             artifact.table,

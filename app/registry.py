@@ -40,7 +40,9 @@ class Registry:
         telemetry: counts loads.
     """
 
-    def __init__(self, root: Path, open_source: Callable[[Artifact], EmbeddingSource], max_rows: int, telemetry: Telemetry) -> None:
+    def __init__(
+        self, root: Path, open_source: Callable[[Artifact], EmbeddingSource], max_rows: int, telemetry: Telemetry
+    ) -> None:
         self._root = root
         self._open_source = open_source
         self._max_rows = max_rows

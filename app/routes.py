@@ -123,7 +123,11 @@ async def read_json_body(request: Request, max_bytes: int) -> bytes:
     headers = request.headers
     media_type, _, parameters = headers.get("content-type", "").partition(";")
     charset = parameters.strip().lower()
-    if media_type.strip().lower() != "application/json" or charset not in ("", "charset=utf-8", 'charset="utf-8"') or "content-encoding" in headers:
+    if (
+        media_type.strip().lower() != "application/json"
+        or charset not in ("", "charset=utf-8", 'charset="utf-8"')
+        or "content-encoding" in headers
+    ):
         raise Problem("unsupported_media_type")
     if int(headers.get("content-length", "0")) > max_bytes:
         raise Problem("body_too_large", f"at most {max_bytes} bytes")
@@ -147,7 +151,9 @@ async def live() -> Live:
     return Live()
 
 
-@router.get("/health/ready", tags=["health"], responses={503: {"content": {MEDIA_TYPE: {}}, "description": "No model yet"}})
+@router.get(
+    "/health/ready", tags=["health"], responses={503: {"content": {MEDIA_TYPE: {}}, "description": "No model yet"}}
+)
 async def ready(service: ServiceDep) -> Ready:
     """Whether requests can be answered."""
     return Ready(model_version=service.snapshot().artifact.model_version, redis=service.redis_state())
@@ -208,7 +214,11 @@ def describe_openapi(app: FastAPI, document: dict[str, Any]) -> dict[str, Any]:
                 "type": "array",
                 "items": {
                     "type": "object",
-                    "properties": {"message": {"type": "string"}, "row": {"type": "integer"}, "field": {"type": "string"}},
+                    "properties": {
+                        "message": {"type": "string"},
+                        "row": {"type": "integer"},
+                        "field": {"type": "string"},
+                    },
                 },
             },
         },
@@ -218,7 +228,11 @@ def describe_openapi(app: FastAPI, document: dict[str, Any]) -> dict[str, Any]:
         "type": "object",
         "required": ["predictions", "model_version"],
         "properties": {
-            "predictions": {"type": "array", "items": {"type": "number"}, "description": "Calibrated click probability of each row"},
+            "predictions": {
+                "type": "array",
+                "items": {"type": "number"},
+                "description": "Calibrated click probability of each row",
+            },
             "model_version": {"type": "string"},
             "missing": {**counts, "description": "Rows without a value, by field"},
             "unseen": {**counts, "description": "Values never seen in training, by field"},
@@ -227,9 +241,16 @@ def describe_openapi(app: FastAPI, document: dict[str, Any]) -> dict[str, Any]:
     }
     problems = {
         status: {"description": text, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
-        for status, text in (("413", "Body too large"), ("415", "Not JSON"), ("422", "Does not fit the schema"), ("503", "No model yet"))
+        for status, text in (
+            ("413", "Body too large"),
+            ("415", "Not JSON"),
+            ("422", "Does not fit the schema"),
+            ("503", "No model yet"),
+        )
     }
-    document.setdefault("components", {}).setdefault("schemas", {}).update({"Problem": problem, "PredictResponse": answer})
+    document.setdefault("components", {}).setdefault("schemas", {}).update(
+        {"Problem": problem, "PredictResponse": answer}
+    )
     document["paths"]["/predict"] = {
         "post": {
             "tags": ["predict"],

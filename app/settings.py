@@ -53,4 +53,6 @@ def unknown_variables(environ: dict[str, str] | None = None) -> list[str]:
     ['CTR_PROT']
     """
     known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
-    return sorted(n for n in (os.environ if environ is None else environ) if n.startswith(PREFIX) and n.upper() not in known)
+    return sorted(
+        n for n in (os.environ if environ is None else environ) if n.startswith(PREFIX) and n.upper() not in known
+    )

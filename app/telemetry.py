@@ -17,19 +17,32 @@ class Telemetry:
         self.registry = CollectorRegistry()
         r = self.registry
         self.requests = Counter("ctr_requests", "Requests answered", ["path", "status"], registry=r)
-        self.request_seconds = Histogram("ctr_request_seconds", "Time from body to answer", ["path"], buckets=LATENCY_BUCKETS_S, registry=r)
+        self.request_seconds = Histogram(
+            "ctr_request_seconds", "Time from body to answer", ["path"], buckets=LATENCY_BUCKETS_S, registry=r
+        )
         self.rows = Counter("ctr_rows", "Impressions scored", registry=r)
-        self.unseen = Counter("ctr_unseen_values", "Values answered by the out-of-vocabulary row", ["field"], registry=r)
+        self.unseen = Counter(
+            "ctr_unseen_values", "Values answered by the out-of-vocabulary row", ["field"], registry=r
+        )
         self.missing = Counter("ctr_missing_values", "Fields absent or null", ["field"], registry=r)
         self.unknown_fields = Counter("ctr_unknown_fields", "Rows' fields that the schema does not have", registry=r)
-        self.embedding_rows = Counter("ctr_embedding_rows", "Embedding rows by the tier that answered: hot, redis, table", ["tier"], registry=r)
-        self.redis_lookups = Counter(
-            "ctr_redis_lookups", "Rows asked of Redis by outcome: hit, miss, corrupt, error, timeout, skipped", ["outcome"], registry=r
+        self.embedding_rows = Counter(
+            "ctr_embedding_rows", "Embedding rows by the tier that answered: hot, redis, table", ["tier"], registry=r
         )
-        self.redis_writes = Counter("ctr_redis_writes", "Rows written behind to Redis: ok, error, dropped", ["outcome"], registry=r)
+        self.redis_lookups = Counter(
+            "ctr_redis_lookups",
+            "Rows asked of Redis by outcome: hit, miss, corrupt, error, timeout, skipped",
+            ["outcome"],
+            registry=r,
+        )
+        self.redis_writes = Counter(
+            "ctr_redis_writes", "Rows written behind to Redis: ok, error, dropped", ["outcome"], registry=r
+        )
         self.redis_seconds = Histogram("ctr_redis_seconds", "Time of one MGET", buckets=LATENCY_BUCKETS_S, registry=r)
         self.breaker_open = Gauge("ctr_redis_breaker_open", "1 while Redis is left alone after failures", registry=r)
-        self.model_loads = Counter("ctr_model_loads", "Artifact loads by result: ok, or the reason of refusal", ["result"], registry=r)
+        self.model_loads = Counter(
+            "ctr_model_loads", "Artifact loads by result: ok, or the reason of refusal", ["result"], registry=r
+        )
         self.model_info = Gauge("ctr_model_info", "1 for the model_version being served", ["model_version"], registry=r)
 
     def exposition(self) -> bytes:

@@ -49,14 +49,24 @@ class Wire:
         self._names = {f.name: None for f in self._fields}
         self._none_by_rows: dict[int, list[Value]] = {}
         types = {f.name: _type(f, fit) for f, fit in zip(self._fields, schema.fitted, strict=True)}
-        impression = _typed_dict("Impression", {n: Annotated[t | None, Field(description=d)] for n, (t, d) in types.items()}, extra="allow")
-        rows = Annotated[list[impression], Field(min_length=1, max_length=max_rows, description="Impressions, one object each")]  # type: ignore[valid-type]
-        column = {n: Annotated[list[t | None], Field(min_length=1, max_length=max_rows, description=d)] for n, (t, d) in types.items()}
+        impression = _typed_dict(
+            "Impression", {n: Annotated[t | None, Field(description=d)] for n, (t, d) in types.items()}, extra="allow"
+        )
+        rows = Annotated[
+            list[impression], Field(min_length=1, max_length=max_rows, description="Impressions, one object each")
+        ]  # type: ignore[valid-type]
+        column = {
+            n: Annotated[list[t | None], Field(min_length=1, max_length=max_rows, description=d)]
+            for n, (t, d) in types.items()
+        }
         columns = _typed_dict("ImpressionColumns", column, extra="allow")
         self._request: TypeAdapter[dict[str, Any]] = TypeAdapter(
             _typed_dict("PredictRequest", {"instances": rows, "inputs": columns}, extra="forbid")
         )
-        self.example = {f.name: list(fit.example) if isinstance(fit.example, tuple) else fit.example for f, fit in zip(self._fields, schema.fitted, strict=True)}
+        self.example = {
+            f.name: list(fit.example) if isinstance(fit.example, tuple) else fit.example
+            for f, fit in zip(self._fields, schema.fitted, strict=True)
+        }
 
     def parse(self, body: bytes | bytearray) -> Columns:
         """Validate a ``/predict`` body.
@@ -87,7 +97,12 @@ class Wire:
         known = [values for name, values in columns.items() if name in self._names]
         lengths = {len(values) for values in known}
         if len(lengths) != 1:
-            raise Problem("invalid_input", "give at least one field of the schema" if not known else "all columns of 'inputs' must have the same length")
+            raise Problem(
+                "invalid_input",
+                "give at least one field of the schema"
+                if not known
+                else "all columns of 'inputs' must have the same length",
+            )
         num_rows = lengths.pop()
         absent = [None] * num_rows
         unknown = {_printable(name): num_rows for name in columns.keys() - self._names.keys()}
@@ -95,7 +110,9 @@ class Wire:
 
     def _problem(self, error: ValidationError) -> Problem:
         faults = error.errors(include_url=False, include_context=False, include_input=False)
-        return Problem("invalid_input", errors=[self._fault(fault["loc"], fault["msg"]) for fault in faults[:MAX_ERRORS]])
+        return Problem(
+            "invalid_input", errors=[self._fault(fault["loc"], fault["msg"]) for fault in faults[:MAX_ERRORS]]
+        )
 
     def _fault(self, loc: tuple[int | str, ...], message: str) -> dict[str, Any]:
         fault: dict[str, Any] = {"message": message}
@@ -121,12 +138,14 @@ def _type(field: FieldSpec, fitted: FittedField) -> tuple[Any, str]:
     if field.kind == "categorical":
         return token, f"{field.side}, categorical"
     if field.kind == "sequence":
-        return Annotated[list[token], Field(max_length=1_000)], f"{field.side}, tokens oldest first; the last {field.max_length} count"
+        return Annotated[
+            list[token], Field(max_length=1_000)
+        ], f"{field.side}, tokens oldest first; the last {field.max_length} count"
     return Number, f"{field.side}, numeric"
 
 
 def _typed_dict(name: str, fields: Mapping[str, Any], extra: str) -> Any:
-    typed = TypedDict(name, dict(fields), total=False)  # type: ignore[misc]  # the fields are known at run time only
+    typed = TypedDict(name, dict(fields), total=False)  # type: ignore[misc]  # noqa: UP013  # the fields are known at run time only
     typed.__pydantic_config__ = ConfigDict(extra=extra)  # type: ignore[attr-defined, typeddict-item]
     return typed
 

@@ -99,21 +99,34 @@ def load_artifact(directory: Path) -> Artifact:
         if manifest.model_version != directory.name:
             raise ArtifactError("manifest", f"{MANIFEST}: model_version is not the directory's name")
         buffers = {
-            name: open_verified(directory_fd, name, manifest.files[name], MAX_JSON_BYTES if name.endswith(".json") else None)
+            name: open_verified(
+                directory_fd, name, manifest.files[name], MAX_JSON_BYTES if name.endswith(".json") else None
+            )
             for name in FILES
         }
     finally:
         os.close(directory_fd)
     schema = _parse(FittedSchema, "schema.json", buffers)
-    encoder = FeatureEncoder(schema, _read_vocabularies(schema, map_tensors("vocabularies.safetensors", buffers["vocabularies.safetensors"])))
+    encoder = FeatureEncoder(
+        schema, _read_vocabularies(schema, map_tensors("vocabularies.safetensors", buffers["vocabularies.safetensors"]))
+    )
     tensors = map_tensors("embeddings.safetensors", buffers["embeddings.safetensors"])
     width = manifest.model.embedding_dim + 1
     rows = manifest.table_rows
-    _check_tensors("embeddings.safetensors", tensors, {"rows": ("float32", (rows, width)), "counts": ("int64", (rows,))})
+    _check_tensors(
+        "embeddings.safetensors", tensors, {"rows": ("float32", (rows, width)), "counts": ("int64", (rows,))}
+    )
     if encoder.num_rows != manifest.table_rows:
-        raise ArtifactError("shape", f"schema.json describes {encoder.num_rows} table rows, the manifest {manifest.table_rows}")
-    table, counts = tensors["rows"].view(np.float32), tensors["counts"].view(np.int64)  # as checked: types for the reader
-    head = _read_head(manifest.model, len(schema.features.fields), map_tensors("head.safetensors", buffers["head.safetensors"]))
+        raise ArtifactError(
+            "shape", f"schema.json describes {encoder.num_rows} table rows, the manifest {manifest.table_rows}"
+        )
+    table, counts = (
+        tensors["rows"].view(np.float32),
+        tensors["counts"].view(np.int64),
+    )  # as checked: types for the reader
+    head = _read_head(
+        manifest.model, len(schema.features.fields), map_tensors("head.safetensors", buffers["head.safetensors"])
+    )
     if not np.isfinite(table).all():
         raise ArtifactError("finite", "embeddings.safetensors: holds a number that is not finite")
     predictor = Predictor(head, _parse(Calibration, "calibration.json", buffers))
@@ -192,7 +205,10 @@ def _check_tensors(name: str, tensors: Tensors, expected: Mapping[str, tuple[str
     for key, (dtype, shape) in expected.items():
         found = tensors[key]
         if str(found.dtype) != dtype or (found.shape != shape if shape is not None else found.ndim != 1):
-            raise ArtifactError("shape", f"{name}: {key} is {found.dtype} {list(found.shape)}, expected {dtype} {list(shape or ['any'])}")
+            raise ArtifactError(
+                "shape",
+                f"{name}: {key} is {found.dtype} {list(found.shape)}, expected {dtype} {list(shape or ['any'])}",
+            )
 
 
 def _read_vocabularies(schema: FittedSchema, tensors: Tensors) -> dict[str, Vocabulary]:
@@ -209,7 +225,11 @@ def _read_vocabularies(schema: FittedSchema, tensors: Tensors) -> dict[str, Voca
 def _read_head(config: DeepFMConfig, num_fields: int, tensors: Tensors) -> DeepFMHead:
     with torch.device("meta"):
         head = DeepFMHead(config, num_fields)
-    _check_tensors("head.safetensors", tensors, {key: (str(t.dtype).removeprefix("torch."), tuple(t.shape)) for key, t in head.state_dict().items()})
+    _check_tensors(
+        "head.safetensors",
+        tensors,
+        {key: (str(t.dtype).removeprefix("torch."), tuple(t.shape)) for key, t in head.state_dict().items()},
+    )
     for key, array in tensors.items():
         if array.dtype == np.float32 and not np.isfinite(array).all():
             raise ArtifactError("finite", f"head.safetensors: {key} holds a number that is not finite")
@@ -226,7 +246,9 @@ def _replay_golden(artifact: Artifact) -> None:
         raise ArtifactError("golden", "golden.json: needs rows, and a logit and a probability for each")
     worst = max(float(np.abs(logits - golden.logits).max()), float(np.abs(probabilities - golden.probabilities).max()))
     if not worst <= GOLDEN_TOLERANCE:
-        raise ArtifactError("golden", f"golden.json: answers differ from the trainer's by {worst:.2g}, allowed {GOLDEN_TOLERANCE:g}")
+        raise ArtifactError(
+            "golden", f"golden.json: answers differ from the trainer's by {worst:.2g}, allowed {GOLDEN_TOLERANCE:g}"
+        )
 
 
 def _sync(path: Path) -> None:

@@ -35,7 +35,9 @@ class Calibration(Strict):
     @model_validator(mode="after")
     def _monotone(self) -> Self:
         if self.method == "isotonic":
-            increasing = all(a < b for a, b in pairwise(self.logits)) and all(a <= b for a, b in pairwise(self.probabilities))
+            increasing = all(a < b for a, b in pairwise(self.logits)) and all(
+                a <= b for a, b in pairwise(self.probabilities)
+            )
             if not self.logits or len(self.logits) != len(self.probabilities) or not increasing:
                 raise ValueError("isotonic calibration needs as many probabilities as logits, both ascending")
         return self
@@ -43,10 +45,8 @@ class Calibration(Strict):
     def of_log(self, logits: NDArray[np.floating]) -> Floats:
         """Return the probability of a click in the log as it was written, down-sampled or not; float64 [B]."""
         z = logits.astype(np.float64)
-        if self.method == "isotonic":
-            p = np.interp(z, self.logits, self.probabilities)
-        else:
-            p = sigmoid(self.slope * z + self.intercept)
+        isotonic = self.method == "isotonic"
+        p = np.interp(z, self.logits, self.probabilities) if isotonic else sigmoid(self.slope * z + self.intercept)
         return np.clip(p, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
 
     def of_traffic(self, logits: NDArray[np.floating]) -> Floats:
@@ -90,7 +90,9 @@ def fit_platt(logits: Floats, labels: Floats) -> Calibration:
             break
     if not (np.isfinite(slope) and np.isfinite(intercept) and slope > 1e-3):  # no ranking to keep: only shift the mean
         rate = smoothed.mean()
-        return Calibration(method="platt", slope=1e-3, intercept=float(np.log(rate / (1 - rate)) - 1e-3 * logits.mean()))
+        return Calibration(
+            method="platt", slope=1e-3, intercept=float(np.log(rate / (1 - rate)) - 1e-3 * logits.mean())
+        )
     return Calibration(method="platt", slope=float(slope), intercept=float(intercept))
 
 
@@ -115,7 +117,9 @@ def fit_isotonic(logits: Floats, labels: Floats) -> Calibration:
     return Calibration(method="isotonic", logits=tuple(z for z, _ in points), probabilities=tuple(p for _, p in points))
 
 
-def fit_calibration(logits: NDArray[np.floating], labels: NDArray[np.floating], negatives_kept: float = 1.0) -> Calibration:
+def fit_calibration(
+    logits: NDArray[np.floating], labels: NDArray[np.floating], negatives_kept: float = 1.0
+) -> Calibration:
     """Fit Platt and isotonic, keep the one with the lower log loss on held-out folds (contiguous, so later rows too).
 
     Args:
@@ -125,7 +129,7 @@ def fit_calibration(logits: NDArray[np.floating], labels: NDArray[np.floating], 
     """
     z, y = logits.astype(np.float64), labels.astype(np.float64)
     folds = np.array_split(np.arange(len(z)), NUM_FOLDS)
-    losses = {fit: 0.0 for fit in (fit_platt, fit_isotonic)}
+    losses = dict.fromkeys((fit_platt, fit_isotonic), 0.0)
     for fold in folds:
         rest = np.setdiff1d(np.arange(len(z)), fold)
         if len(fold) == 0 or not 0 < y[rest].sum() < len(rest):

@@ -44,7 +44,11 @@ class Dice(nn.Module):
         return p * s + (1 - p) * self.alpha * s
 
 
-ACTIVATIONS: Mapping[Activation, Callable[[int], nn.Module]] = {"relu": lambda _: nn.ReLU(), "prelu": nn.PReLU, "dice": Dice}
+ACTIVATIONS: Mapping[Activation, Callable[[int], nn.Module]] = {
+    "relu": lambda _: nn.ReLU(),
+    "prelu": nn.PReLU,
+    "dice": Dice,
+}
 
 
 def pool(rows: Tensor, index: Tensor, weights: Tensor, offsets: Tensor, num_fields: int) -> Tensor:
@@ -59,7 +63,9 @@ def pool(rows: Tensor, index: Tensor, weights: Tensor, offsets: Tensor, num_fiel
     """
     if len(index) == len(offsets) - 1:  # every bag holds one row of weight one
         return rows[index].view(-1, num_fields, rows.shape[1])
-    bags = functional.embedding_bag(index, rows, offsets, mode="sum", per_sample_weights=weights, include_last_offset=True)
+    bags = functional.embedding_bag(
+        index, rows, offsets, mode="sum", per_sample_weights=weights, include_last_offset=True
+    )
     return bags.view(-1, num_fields, rows.shape[1])
 
 
@@ -100,7 +106,9 @@ class DeepFMHead(nn.Module):
     def forward(self, fields: Tensor) -> Tensor:
         """Return the logits float32 [B] of pooled rows float32 [B, F, E+1]: embedding and first-order weight."""
         embeddings, weights = fields[..., :-1], fields[..., -1]
-        logit: Tensor = self.bias + first_order(weights) + second_order(embeddings) + self.deep(embeddings.flatten(1)).squeeze(1)
+        logit: Tensor = (
+            self.bias + first_order(weights) + second_order(embeddings) + self.deep(embeddings.flatten(1)).squeeze(1)
+        )
         return logit
 
 

@@ -33,7 +33,9 @@ def fit_encoder(log: Log, schema: FeatureSchema, train_rows: NDArray[np.int64]) 
                 num_tokens[field.name] = len(vocabularies[field.name])
             else:
                 num_tokens[field.name] = field.buckets
-        fitted.append(FittedField(dtype=dtype, boundaries=boundaries, example=_example(frame[field.name], field, dtype)))
+        fitted.append(
+            FittedField(dtype=dtype, boundaries=boundaries, example=_example(frame[field.name], field, dtype))
+        )
     blocks = dict.fromkeys(f.block for f in schema.fields)
     return FeatureEncoder(
         FittedSchema(features=schema, fitted=tuple(fitted), num_tokens={b: num_tokens[b] for b in blocks}), vocabularies
@@ -69,7 +71,9 @@ def _encode_tokens(field: FieldEncoder, series: pl.Series) -> NDArray[np.int64]:
 
 
 def _vocabulary(columns: list[pl.Series], min_count: int) -> Vocabulary:
-    tokens = pl.concat([c.explode() if isinstance(c.dtype, pl.List) else c for c in (c.alias("token") for c in columns)])
+    tokens = pl.concat(
+        [c.explode() if isinstance(c.dtype, pl.List) else c for c in (c.alias("token") for c in columns)]
+    )
     counts = tokens.drop_nulls().value_counts(name="n").filter(pl.col("n") >= min_count)
     return Vocabulary.from_tokens(counts.sort("n", "token", descending=[True, False])["token"].to_list())
 
@@ -84,7 +88,9 @@ def _boundaries(series: pl.Series, bins: int) -> tuple[float, ...]:
     return tuple(float(c) for c in cuts if c > x.min())
 
 
-def _example(series: pl.Series, field: FieldSpec, dtype: TokenType | None) -> int | float | str | tuple[int | str, ...] | None:
+def _example(
+    series: pl.Series, field: FieldSpec, dtype: TokenType | None
+) -> int | float | str | tuple[int | str, ...] | None:
     if field.kind == "numeric":
         middle = series.drop_nulls().quantile(0.5, "nearest")
         return middle if middle is not None and np.isfinite(middle) else None

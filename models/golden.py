@@ -15,7 +15,10 @@ from models.predictor import Predictor
 from models.schema import FieldSpec, FittedSchema, TokenType
 
 NUM_GOLDEN = 64
-UNSEEN: Mapping[TokenType, tuple[int | str, ...]] = {"integer": (2**63 - 1, -1, 0), "string": ("", "never seen ✓ \u0000 \u202e", "x" * 256)}
+UNSEEN: Mapping[TokenType, tuple[int | str, ...]] = {
+    "integer": (2**63 - 1, -1, 0),
+    "string": ("", "never seen ✓ \u0000 \u202e", "x" * 256),
+}
 NUMBERS = (0.0, -1.0, 1e-308, 1e300, -1e300, 2**53 + 1)
 
 
@@ -28,7 +31,9 @@ def raw_rows(schema: FittedSchema, frame: pl.DataFrame) -> list[dict[str, Value]
     return rows
 
 
-def make_golden(encoder: FeatureEncoder, predictor: Predictor, table: NDArray[np.float32], frame: pl.DataFrame) -> Golden:
+def make_golden(
+    encoder: FeatureEncoder, predictor: Predictor, table: NDArray[np.float32], frame: pl.DataFrame
+) -> Golden:
     """Score half real impressions and half of them with one field made awkward each.
 
     Args:

@@ -53,7 +53,8 @@ def find_files(patterns: Sequence[str]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for pattern in patterns:
-        names = sorted(glob.glob(pattern, recursive=True)) or ([pattern] if Path(pattern).is_file() else [])
+        names = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207  # patterns may be absolute
+        names = names or ([pattern] if Path(pattern).is_file() else [])
         if not names:
             raise LogError(f"{pattern}: no such file")
         found |= {Path(name): None for name in names if Path(name).is_file()}
@@ -139,12 +140,22 @@ def split_log(frame: pl.DataFrame, schema: FeatureSchema, seed: int) -> Parts:
         test_at = round(n * (1 - split.test_fraction))
         validation_at = round(n * (1 - split.test_fraction - split.validation_fraction))
         if split.column is not None:  # rows of one moment stay together
-            test_at, validation_at = (_first_row_from(frame[split.column], frame[split.column][at]) if at < n else n for at in (test_at, validation_at))
-    parts = Parts(*(np.flatnonzero((rank >= a) & (rank < b)) for a, b in ((0, validation_at), (validation_at, test_at), (test_at, n))))
+            test_at, validation_at = (
+                _first_row_from(frame[split.column], frame[split.column][at]) if at < n else n
+                for at in (test_at, validation_at)
+            )
+    parts = Parts(
+        *(
+            np.flatnonzero((rank >= a) & (rank < b))
+            for a, b in ((0, validation_at), (validation_at, test_at), (test_at, n))
+        )
+    )
     labels = frame[schema.label].to_numpy()
     for name, rows in (("training", parts.train), ("validation", parts.validation)):
         if len(rows) == 0 or not 0 < int(labels[rows].sum()) < len(rows):
-            raise SchemaError(f"split: the {name} part has {len(rows)} rows and {int(labels[rows].sum())} clicks, expected both labels")
+            raise SchemaError(
+                f"split: the {name} part has {len(rows)} rows and {int(labels[rows].sum())} clicks, expected both labels"
+            )
     return parts
 
 
@@ -196,7 +207,12 @@ def _numbers(series: pl.Series, path: Path) -> pl.Series:
 def _tokens(series: pl.Series, path: Path) -> pl.Series:
     if series.dtype.is_float():
         whole = series.fill_nan(None)
-        _refuse((whole != whole.round()) | (whole.abs() > 2**53), series, path, "expected a whole number as token; is this field numeric?")
+        _refuse(
+            (whole != whole.round()) | (whole.abs() > 2**53),
+            series,
+            path,
+            "expected a whole number as token; is this field numeric?",
+        )
         series = whole.cast(pl.Int64)
     elif series.dtype == pl.Boolean:
         series = series.cast(pl.Int8)
@@ -218,7 +234,9 @@ def _sequences(series: pl.Series, path: Path, separator: str, field: FieldSpec) 
         flat = _tokens(tokens.explode(empty_as_null=False, keep_nulls=False), path)
         rows = pl.Series(np.repeat(np.arange(len(series)), lengths.fill_null(0).to_numpy()))
         grouped = pl.DataFrame({"row": rows, "t": flat}).group_by("row", maintain_order=True).agg("t")
-        tokens = pl.DataFrame({"row": pl.Series(np.arange(len(series)))}).join(grouped, on="row", how="left", maintain_order="left")["t"]
+        tokens = pl.DataFrame({"row": pl.Series(np.arange(len(series)))}).join(
+            grouped, on="row", how="left", maintain_order="left"
+        )["t"]
     return tokens.alias(series.name)
 
 
@@ -260,7 +278,9 @@ def _decide_types(frame: pl.DataFrame, schema: FeatureSchema, stated: dict[str, 
         if dtype != "string":
             by_content = _type_by_content(frame[field.name])
             if dtype == "integer" != by_content:
-                raise LogError(f"column {field.name!r}: holds tokens that are not whole numbers, expected 'integer' ones")
+                raise LogError(
+                    f"column {field.name!r}: holds tokens that are not whole numbers, expected 'integer' ones"
+                )
             dtype = by_content
         dtypes[field.name] = dtype
     return dtypes
@@ -270,7 +290,9 @@ def _first_row_from(sorted_column: pl.Series, value: object) -> int:
     try:
         return int(sorted_column.search_sorted(pl.Series([value]).cast(sorted_column.dtype)[0], side="left"))
     except pl.exceptions.PolarsError as error:
-        raise SchemaError(f"split: {value!r} cannot be compared with column {sorted_column.name!r} of {sorted_column.dtype}") from error
+        raise SchemaError(
+            f"split: {value!r} cannot be compared with column {sorted_column.name!r} of {sorted_column.dtype}"
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

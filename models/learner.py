@@ -111,7 +111,9 @@ class Learner:
         num_rows: training rows n.
     """
 
-    def __init__(self, config: LearnerConfig, counts: NDArray[np.int64], oov_rows: NDArray[np.int64], num_rows: int) -> None:
+    def __init__(
+        self, config: LearnerConfig, counts: NDArray[np.int64], oov_rows: NDArray[np.int64], num_rows: int
+    ) -> None:
         torch.manual_seed(config.seed)
         self.config = config
         width = config.model.embedding_dim + 1
@@ -123,7 +125,9 @@ class Learner:
         self.rows = RowOptimizer(rule, self.table)
         self.dense = DenseOptimizer(rule, list(self.head.parameters()))
         self.decay = lazy_decay(config, counts, num_rows)
-        self.prior_precision = torch.tensor([1 / config.embedding_variance] * (width - 1) + [1 / config.weight_variance])
+        self.prior_precision = torch.tensor(
+            [1 / config.embedding_variance] * (width - 1) + [1 / config.weight_variance]
+        )
         self.distinct = DistinctRows(len(counts))
         self.step = 0
 
@@ -200,7 +204,9 @@ def lazy_decay(config: LearnerConfig, counts: NDArray[np.int64], num_rows: int) 
     return torch.from_numpy((1.0 / (num_rows * touched)).astype(np.float32))
 
 
-def learn(learner: Learner, train: Examples, validation: Examples, progress: Progress, checkpoint: Path | None = None) -> Learnt:
+def learn(
+    learner: Learner, train: Examples, validation: Examples, progress: Progress, checkpoint: Path | None = None
+) -> Learnt:
     """Run epochs until the validation log loss stops falling; keep the best epoch.
 
     With the same configuration and data the result is the same to the byte, also when the run was killed and goes on
@@ -238,12 +244,18 @@ def learn(learner: Learner, train: Examples, validation: Examples, progress: Pro
             seconds=seconds,
         )
         if all(epoch.validation_log_loss < e.validation_log_loss for e in run.history):
-            best = {key: value.clone() for key, value in learner.tensors().items() if key == "table" or key.startswith("head.")}
+            best = {
+                key: value.clone()
+                for key, value in learner.tensors().items()
+                if key == "table" or key.startswith("head.")
+            }
         run = Run(epoch=run.epoch + 1, step=learner.step, history=[*run.history, epoch])
         if checkpoint is not None:
             _save(checkpoint, learner, run, best)
         saved_at = started = time.monotonic()
-    learner.head.load_state_dict({key.removeprefix("head."): value for key, value in best.items() if key.startswith("head.")})
+    learner.head.load_state_dict(
+        {key.removeprefix("head."): value for key, value in best.items() if key.startswith("head.")}
+    )
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     best_epoch = min(run.history, key=lambda e: e.validation_log_loss).epoch
@@ -258,7 +270,11 @@ def _stalled(history: list[Epoch], patience: int) -> bool:
 def _save(path: Path, learner: Learner, run: Run, best: dict[str, Tensor]) -> None:
     run.step = learner.step
     temporary = path.with_suffix(".tmp")
-    save_file(learner.tensors() | {f"best.{key}": value for key, value in best.items()}, temporary, {"run": run.model_dump_json()})
+    save_file(
+        learner.tensors() | {f"best.{key}": value for key, value in best.items()},
+        temporary,
+        {"run": run.model_dump_json()},
+    )
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.rename(path)

@@ -1,7 +1,7 @@
-"""How good predicted click probabilities are: numbers for the report, the manifest and early stopping, by numpy alone.
+"""How good click probabilities are: numbers for early stopping, the manifest and the report, by numpy alone.
 
-Labels are arrays of 0 and 1 of any dtype, probabilities float64, both [B]. Every function raises ``ValueError`` when the
-two differ in length, are empty, or hold anything else than 0 and 1, or than numbers in [0, 1].
+Labels are arrays of 0 and 1 of any dtype, probabilities float64, both [B]. Every function raises ``ValueError`` when
+the two differ in length, are empty, or hold anything else than 0 and 1, or than numbers in [0, 1].
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from models.schema import Strict
 # Where log loss cuts probabilities, so that a wrong certainty costs 34.5 nats and not infinity.
 SMALLEST = 1e-15
 NUM_BINS = 20
-NUM_ROC_POINTS = 500
 Z_95 = 1.959963984540054
 
 Labels = NDArray[np.number | np.bool_]
@@ -24,22 +23,20 @@ Floats = NDArray[np.float64]
 
 
 class Metrics(Strict):
-    """Quality of one set of predictions. The functions of the same names say what each number means."""
+    """Quality of one set of predictions, as the functions of the same names say. Without groups there is no GAUC."""
 
     rows: int
     base_rate: float
     log_loss: float
     normalized_entropy: float
     auc: float | None
-    """``None`` with one class only."""
     gauc: float | None = None
-    """``None`` without groups, and when no group has both classes."""
     calibration: float
     ece: float
 
 
 class Reliability(NamedTuple):
-    """Mean probability and click rate of k bins, float64 [k] each, ascending; rows int64 [k]; 95 % interval of the rate."""
+    """Mean probability and click rate and its 95 % interval of k bins, ascending, float64 [k] each; rows int64 [k]."""
 
     mean_probability: Floats
     click_rate: Floats
@@ -75,11 +72,9 @@ def log_loss(labels: Labels, probabilities: Floats) -> float:
 
 
 def normalized_entropy(labels: Labels, probabilities: Floats) -> float:
-    """Return log loss ÷ entropy of the base rate (He et al. 2014): below 1 beats the constant; inf with one class only."""
+    """Return log loss ÷ entropy of the base rate (He et al. 2014): 1 is the constant; inf with one class only."""
     loss, rate = log_loss(labels, probabilities), float(np.mean(labels, dtype=np.float64))
-    if rate in (0.0, 1.0):
-        return float("inf")
-    return loss / float(-rate * np.log(rate) - (1 - rate) * np.log1p(-rate))
+    return loss / float(-rate * np.log(rate) - (1 - rate) * np.log1p(-rate)) if 0 < rate < 1 else float("inf")
 
 
 def calibration_ratio(labels: Labels, probabilities: Floats) -> float:
@@ -94,8 +89,8 @@ def calibration_interval(labels: Labels, probabilities: Floats) -> tuple[float, 
     Impressions count as independent; clicks of one user are not quite, so the truth is a little wider.
     """
     y, p = _checked(labels, probabilities)
-    low, high = wilson_interval(np.array([y.sum()]), np.array([len(y)]))
-    return _ratio(float(p.mean()), float(high[0])), _ratio(float(p.mean()), float(low[0]))
+    (low,), (high,) = wilson_interval(np.array([y.sum()]), np.array([len(y)]))
+    return _ratio(float(p.mean()), float(high)), _ratio(float(p.mean()), float(low))
 
 
 def auc(labels: Labels, scores: Floats) -> float | None:
@@ -111,10 +106,7 @@ def auc(labels: Labels, scores: Floats) -> float | None:
 def gauc(labels: Labels, scores: Floats, groups: NDArray[Any]) -> float | None:
     """Return the mean AUC of the groups that have both classes, weighted by their impressions; ``None`` if none has.
 
-    Args:
-        labels: 0 or 1, [B].
-        scores: float64 [B]; only their order within a group matters.
-        groups: the group of each row, [B], any sortable values; integers are quickest.
+    ``groups`` [B] is the group of each row, any sortable values; integers are quickest.
     """
     areas, rows = _group_aucs(labels, scores, np.unique(groups, return_inverse=True)[1])
     both = ~np.isnan(areas)
@@ -135,7 +127,7 @@ def reliability_curve(labels: Labels, probabilities: Floats, num_bins: int = NUM
     y, p = _checked(labels, probabilities)
     order = np.argsort(p)
     y, p = y[order], p[order]
-    first = np.searchsorted(p, p, side="left")  # [B], the rank of the first of equals
+    first = np.searchsorted(p, p)  # [B], the rank of the first of equals
     _, starts = np.unique(first * num_bins // len(p), return_index=True)
     rows = np.diff(np.append(starts, len(p)))
     clicks = np.add.reduceat(y.astype(np.int64), starts)
@@ -156,7 +148,7 @@ def wilson_interval(clicks: NDArray[np.integer], rows: NDArray[np.integer]) -> t
     return np.where(clicks == 0, 0.0, centre - half), np.where(clicks == rows, 1.0, centre + half)
 
 
-def roc_curve(labels: Labels, scores: Floats, max_points: int = NUM_ROC_POINTS) -> tuple[Floats, Floats]:
+def roc_curve(labels: Labels, scores: Floats, max_points: int = 500) -> tuple[Floats, Floats]:
     """Return false and true positive rates from (0, 0) to (1, 1), float64 [k] with k ≤ ``max_points``.
 
     One point per distinct score, thinned evenly. With one class only, the rate that is not defined is 0 throughout.
@@ -174,15 +166,15 @@ def roc_curve(labels: Labels, scores: Floats, max_points: int = NUM_ROC_POINTS) 
 def _group_aucs(labels: Labels, scores: Floats, codes: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
     """Return AUC float64 [G], NaN with one class only, and rows int64 [G] of each group present in ``codes`` [B].
 
-    One sort of one integer key (group, rank of score, label), where an index sort of three columns would be slower.
+    One sort of one integer key (group, rank of score, label): an index sort of three columns would be slower.
     """
     y, s = _checked(labels, scores, probabilities=False)
     distinct, ranks = np.unique(s, return_inverse=True)
     keys = np.sort((codes * len(distinct) + ranks) * 2 + y)  # below 2^63 up to 2 G rows
-    y, ties = keys & 1, keys >> 1
+    ties = keys >> 1
     tie_starts = np.flatnonzero(np.diff(ties, prepend=-1))
-    clicks = np.add.reduceat(y, tie_starts)  # [T], in each run of equal scores
-    others = np.diff(np.append(tie_starts, len(y))) - clicks
+    clicks = np.add.reduceat(keys & 1, tie_starts)  # [T], in each run of equal scores
+    others = np.diff(np.append(tie_starts, len(keys))) - clicks
     groups = ties[tie_starts] // len(distinct)
     starts = np.flatnonzero(np.diff(groups, prepend=-1))
     lengths = np.diff(np.append(starts, len(groups)))
@@ -191,9 +183,7 @@ def _group_aucs(labels: Labels, scores: Floats, codes: NDArray[np.int64]) -> tup
     wins = np.add.reduceat(clicks * (2 * below + others), starts)  # twice the pairs won, ties half
     num_clicks, num_others = np.add.reduceat(clicks, starts), np.add.reduceat(others, starts)
     pairs = num_clicks * num_others
-    areas = np.full(len(starts), np.nan)
-    np.divide(wins, 2 * pairs, out=areas, where=pairs > 0)
-    return areas, num_clicks + num_others
+    return np.where(pairs > 0, wins / np.maximum(2 * pairs, 1), np.nan), num_clicks + num_others
 
 
 def _checked(labels: Labels, scores: Floats, *, probabilities: bool = True) -> tuple[NDArray[np.bool_], Floats]:

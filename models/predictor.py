@@ -35,7 +35,13 @@ class Predictor:
         """
         with torch.inference_mode():
             index = torch.arange(len(rows))
-            fields = pool(torch.from_numpy(rows), index, torch.from_numpy(batch.weights), torch.from_numpy(batch.offsets), batch.num_fields)
+            fields = pool(
+                torch.from_numpy(rows),
+                index,
+                torch.from_numpy(batch.weights),
+                torch.from_numpy(batch.offsets),
+                batch.num_fields,
+            )
             logits: NDArray[np.float32] = self.head(fields).numpy()
         return logits
 

@@ -52,15 +52,20 @@ class FieldSpec(Strict):
     @model_validator(mode="after")
     def _options_fit_the_kind(self) -> Self:
         changed = {name for name, info in type(self).model_fields.items() if getattr(self, name) != info.default}
-        misplaced = changed & {
-            "categorical": {"max_length", "bins"},
-            "sequence": {"bins"},
-            "numeric": {"dtype", "min_count", "buckets", "vocabulary", "max_length"},
-        }[self.kind]
+        misplaced = (
+            changed
+            & {
+                "categorical": {"max_length", "bins"},
+                "sequence": {"bins"},
+                "numeric": {"dtype", "min_count", "buckets", "vocabulary", "max_length"},
+            }[self.kind]
+        )
         if misplaced:
             raise ValueError(f"field {self.name!r}: {sorted(misplaced)[0]!r} does not apply to kind {self.kind!r}")
         if self.vocabulary is not None and {"min_count", "buckets"} & changed:
-            raise ValueError(f"field {self.name!r}: 'min_count' and 'buckets' belong to the field named by 'vocabulary'")
+            raise ValueError(
+                f"field {self.name!r}: 'min_count' and 'buckets' belong to the field named by 'vocabulary'"
+            )
         return self
 
     @property
@@ -135,7 +140,9 @@ class FeatureSchema(Strict):
             owner = by_name.get(f.block)
             shared = f.vocabulary is not None
             if owner is None or (shared and (owner.kind == "numeric" or owner.vocabulary is not None)):
-                raise ValueError(f"field {f.name!r}: 'vocabulary' must name a field with tokens of its own, got {f.block!r}")
+                raise ValueError(
+                    f"field {f.name!r}: 'vocabulary' must name a field with tokens of its own, got {f.block!r}"
+                )
         for name in self.segments:
             if name not in by_name or by_name[name].kind != "categorical":
                 raise ValueError(f"segments: {name!r} is not a categorical field")
@@ -176,7 +183,9 @@ class FittedSchema(Strict):
             expected = {"numeric": len(fit.boundaries) + 1}.get(spec.kind, spec.buckets)
             if expected is not None and self.num_tokens[spec.block] != expected:
                 raise ValueError(f"'num_tokens' of {spec.name!r} does not fit its boundaries or buckets")
-            if any(not a < b for a, b in pairwise(fit.boundaries)) or (spec.kind != "numeric") != (fit.dtype is not None):
+            if any(not a < b for a, b in pairwise(fit.boundaries)) or (spec.kind != "numeric") != (
+                fit.dtype is not None
+            ):
                 raise ValueError(f"'fitted' of {spec.name!r} does not fit its kind")
         if any(n < 0 for n in self.num_tokens.values()):
             raise ValueError("'num_tokens' must not be negative")
@@ -195,7 +204,7 @@ def describe_validation_error(error: ValidationError) -> str:
     first = error.errors(include_input=False, include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}" if where and not first["type"] == "value_error" else message
+    return f"{where}: {message}" if where and first["type"] != "value_error" else message
 
 
 def load_schema(path: Path) -> FeatureSchema:
@@ -224,7 +233,12 @@ def dump_schema(schema: FeatureSchema, comments: Mapping[str, str] | None = None
         lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
     for field in fields:
         note = (comments or {}).get(field["name"])
-        lines += ["", *([f"# {note}"] if note else []), "[[field]]", *(f"{key} = {_toml(value)}" for key, value in field.items())]
+        lines += [
+            "",
+            *([f"# {note}"] if note else []),
+            "[[field]]",
+            *(f"{key} = {_toml(value)}" for key, value in field.items()),
+        ]
     return "\n".join(lines) + "\n"
 
 

@@ -17,7 +17,20 @@ SAMPLE_ROWS = 200_000
 MANY_VALUES = 256
 TIME_NAMES = {"time", "timestamp", "ts", "datetime", "date", "day", "event_time", "time_ms", "dt"}
 GROUP_NAMES = ("user_id", "userid", "uid", "user", "device_id", "session_id")
-CONTEXT_WORDS = {"user", "uid", "device", "hour", "weekday", "site", "app", "page", "query", "session", "country", "tab"}
+CONTEXT_WORDS = {
+    "user",
+    "uid",
+    "device",
+    "hour",
+    "weekday",
+    "site",
+    "app",
+    "page",
+    "query",
+    "session",
+    "country",
+    "tab",
+}
 ID_PATTERN = re.compile(r"(^|_)(id|ids|code|type|cat|category|hash)($|_)")
 
 
@@ -52,11 +65,15 @@ def infer_schema(patterns: Sequence[str], label: str) -> InferredSchema:
     if not fields:
         raise LogError(f"{path}: no column but {label!r} can be a field")
     fields = [_share(field, fields, frame, reasons) for field in fields]
-    group = next((f.name for want in GROUP_NAMES for f in fields if f.name.lower() == want and f.kind == "categorical"), None)
+    group = next(
+        (f.name for want in GROUP_NAMES for f in fields if f.name.lower() == want and f.kind == "categorical"), None
+    )
     if time_column is not None:
         reasons[time_column] = "orders the rows in time: splits them, is no field"
     split = Split(column=time_column)
-    return InferredSchema(FeatureSchema(label=label, group=group, split=split, fields=tuple(fields), log=LogFormat()), reasons)
+    return InferredSchema(
+        FeatureSchema(label=label, group=group, split=split, fields=tuple(fields), log=LogFormat()), reasons
+    )
 
 
 def _sample(path: Path) -> pl.DataFrame:
@@ -110,7 +127,13 @@ def _share(field: FieldSpec, fields: list[FieldSpec], frame: pl.DataFrame, reaso
     tokens = frame[field.name].explode().drop_nulls().cast(pl.String).unique()
     for other in fields:
         if other.kind == "categorical" and len(tokens):
-            known = frame[other.name].drop_nulls().cast(pl.Int64 if frame[other.name].dtype.is_float() else pl.String).cast(pl.String).unique()
+            known = (
+                frame[other.name]
+                .drop_nulls()
+                .cast(pl.Int64 if frame[other.name].dtype.is_float() else pl.String)
+                .cast(pl.String)
+                .unique()
+            )
             if tokens.is_in(known.implode()).mean() >= 0.5 and len(known) > 10:  # type: ignore[operator]
                 reasons[field.name] = f"sequence: its tokens are those of {other.name!r}, so it shares them"
                 return field.model_copy(update={"vocabulary": other.name})

@@ -42,14 +42,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def summary(result: TrainResult) -> str:
     """Return the lines printed at the end of a run."""
-    lines = [f"{'':12}{'rows':>9}{'log loss':>10}{'NE':>8}{'AUC':>8}{'GAUC':>8}{'Σp/Σy':>8}{'ECE':>8}"]
+    lines = [f"{'':16}{'rows':>9}{'log loss':>10}{'NE':>8}{'AUC':>8}{'GAUC':>8}{'Σp/Σy':>8}{'ECE':>8}"]
     for kind, table in (("", result.metrics), (" (LR)", result.baseline)):
         for part, m in table.items():
             auc, gauc = (f"{x:8.4f}" if x is not None else f"{'–':>8}" for x in (m.auc, m.gauc))
-            lines.append(f"{part + kind:16}{m.rows:>5}{m.log_loss:>10.4f}{m.normalized_entropy:>8.4f}{auc}{gauc}{m.calibration:>8.4f}{m.ece:>8.4f}")
-    mib = 2**20
+            losses = f"{m.log_loss:>10.4f}{m.normalized_entropy:>8.4f}"
+            lines.append(f"{part + kind:16}{m.rows:>9}{losses}{auc}{gauc}{m.calibration:>8.4f}{m.ece:>8.4f}")
+    size, peak = result.artifact_bytes / 2**20, result.peak_memory_bytes / 2**20
     lines += [
-        f"artifact  {result.directory} ({result.artifact_bytes / mib:.1f} MiB), now current; peak memory {result.peak_memory_bytes / mib:.0f} MiB",
+        f"artifact  {result.directory} ({size:.1f} MiB), now current; peak memory {peak:.0f} MiB",
         f"report    {result.directory / 'report.html'}",
         f"serve it  CTR_ARTIFACTS={result.directory.parent} python -m app",
     ]
@@ -75,7 +76,9 @@ class ProgressBar:
                 unit="row",
                 unit_scale=True,
                 mininterval=0.2 if terminal else PLAIN_EVERY_S,
-                bar_format=None if terminal else "{desc}: {percentage:.0f}% of {total_fmt} rows, {rate_fmt}, {remaining} left{postfix}\n",
+                bar_format=None
+                if terminal
+                else "{desc}: {percentage:.0f}% of {total_fmt} rows, {rate_fmt}, {remaining} left{postfix}\n",
                 file=sys.stderr,
             )
             self._epoch = epoch
@@ -104,18 +107,36 @@ def _infer(patterns: Sequence[str], label: str | None, out: Path) -> FeatureSche
     out.mkdir(parents=True, exist_ok=True)
     path.write_text(dump_schema(inferred.schema, inferred.reasons), encoding="utf-8")
     width = max(map(len, inferred.reasons))
-    print(f"no schema given; inferred from the data and written to {path}, edit it and pass it with --schema:", file=sys.stderr)
+    print(
+        f"no schema given; inferred from the data and written to {path}, edit it and pass it with --schema:",
+        file=sys.stderr,
+    )
     for name, reason in inferred.reasons.items():
         print(f"  {name:{width}}  {reason}", file=sys.stderr)
     return inferred.schema
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m models.train", description="Train a DeepFM on a click log and write a checked artifact.")
-    parser.add_argument("--data", nargs="+", action="append", required=True, metavar="LOG", help="CSV, TSV or Parquet files, or glob patterns")
+    parser = argparse.ArgumentParser(
+        prog="python -m models.train", description="Train a DeepFM on a click log and write a checked artifact."
+    )
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        action="append",
+        required=True,
+        metavar="LOG",
+        help="CSV, TSV or Parquet files, or glob patterns",
+    )
     parser.add_argument("--schema", type=Path, metavar="FILE", help="feature schema, TOML")
     parser.add_argument("--label", metavar="COLUMN", help="without --schema: infer one that predicts this column")
-    parser.add_argument("--out", type=Path, default=Path("artifacts"), metavar="DIR", help="directory of artifacts (default: %(default)s)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("artifacts"),
+        metavar="DIR",
+        help="directory of artifacts (default: %(default)s)",
+    )
     _add_options(parser, LearnerConfig)
     return parser
 
@@ -132,7 +153,9 @@ def _add_options(parser: argparse.ArgumentParser, model: type[BaseModel]) -> Non
         elif isinstance(default, tuple):
             parser.add_argument(flag, nargs="*", type=int, default=default, metavar="N", help=text)
         else:
-            parser.add_argument(flag, type=type(default), default=default, choices=get_args(info.annotation) or None, help=text)
+            parser.add_argument(
+                flag, type=type(default), default=default, choices=get_args(info.annotation) or None, help=text
+            )
 
 
 def _config(arguments: dict[str, object]) -> LearnerConfig:

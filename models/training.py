@@ -60,7 +60,9 @@ class TrainResult:
     artifact_bytes: int
 
 
-def train(data: Sequence[str], schema: FeatureSchema, config: LearnerConfig, out: Path, progress: Progress, say: Say) -> TrainResult:
+def train(
+    data: Sequence[str], schema: FeatureSchema, config: LearnerConfig, out: Path, progress: Progress, say: Say
+) -> TrainResult:
     """Train on a log, write an artifact below ``out`` and make it the current one.
 
     A killed run goes on from its last checkpoint when it is called again with the same data, schema and configuration.
@@ -112,14 +114,18 @@ def prepare(data: Sequence[str], schema: FeatureSchema, seed: int, say: Say) -> 
     """Read, split and encode a log; errors as in `train`."""
     log = read_log(data, schema)
     parts = split_log(log.frame, schema, seed)
-    say(f"{log.frame.height:,} rows: {len(parts.train):,} train, {len(parts.validation):,} validation, {len(parts.test):,} test")
+    say(
+        f"{log.frame.height:,} rows: {len(parts.train):,} train, {len(parts.validation):,} validation, {len(parts.test):,} test"
+    )
     encoder = fit_encoder(log, schema, parts.train)
     say(f"{len(encoder.fields)} fields, {encoder.num_rows:,} table rows")
     batch = encode_frame(encoder, log.frame)
     return Prepared(log, schema, parts, encoder, batch, log.frame[schema.label].to_numpy().astype(np.float32))
 
 
-def _learn(prepared: Prepared, config: LearnerConfig, data_digest: str, out: Path, progress: Progress, say: Say) -> Learnt:
+def _learn(
+    prepared: Prepared, config: LearnerConfig, data_digest: str, out: Path, progress: Progress, say: Say
+) -> Learnt:
     train_examples = prepared.examples(prepared.parts.train)
     counts = count_rows(train_examples.batch, prepared.encoder.num_rows)
     learner = Learner(config, counts, prepared.encoder.oov_rows, len(train_examples.labels))
@@ -141,7 +147,9 @@ def _data_facts(prepared: Prepared) -> DataFacts:
     column, window = prepared.schema.split.column, {}
     if column is not None:
         values = prepared.log.frame[column]
-        window = {name: (str(values[int(rows[0])]), str(values[int(rows[-1])])) for name, rows in parts.items() if len(rows)}
+        window = {
+            name: (str(values[int(rows[0])]), str(values[int(rows[-1])])) for name, rows in parts.items() if len(rows)
+        }
     return DataFacts(
         files=prepared.log.files,
         rows={name: len(rows) for name, rows in parts.items()},
@@ -150,7 +158,9 @@ def _data_facts(prepared: Prepared) -> DataFacts:
     )
 
 
-def _publish(out: Path, manifest: Manifest, prepared: Prepared, learnt: Learnt, predictor: Predictor, assessment: Assessment) -> Path:
+def _publish(
+    out: Path, manifest: Manifest, prepared: Prepared, learnt: Learnt, predictor: Predictor, assessment: Assessment
+) -> Path:
     encoder = prepared.encoder
     held_out = prepared.parts.test if len(prepared.parts.test) else prepared.parts.validation
     golden = make_golden(encoder, predictor, learnt.table, prepared.log.frame[held_out])
@@ -162,7 +172,9 @@ def _publish(out: Path, manifest: Manifest, prepared: Prepared, learnt: Learnt, 
         "model_card.md": render_model_card(assessment.report),
     }
     counts = count_rows(prepared.batch.take(prepared.parts.train), encoder.num_rows)
-    vocabularies = {f"{name}.{part}": array for name, v in encoder.vocabularies.items() for part, array in v.arrays.items()}
+    vocabularies = {
+        f"{name}.{part}": array for name, v in encoder.vocabularies.items() for part, array in v.arrays.items()
+    }
     tensors: dict[str, Tensors] = {
         "vocabularies.safetensors": vocabularies,
         "embeddings.safetensors": {"rows": learnt.table, "counts": counts},

@@ -6,6 +6,7 @@ Local ids: ``MISSING`` = 0, ``OOV`` = 1, tokens from 2 ordered by (−count, tok
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Protocol, Self
 
 import numpy as np
@@ -103,7 +104,7 @@ class Vocabulary:
     def tokens(self) -> list[str]:
         """Return all tokens in the order of their ids."""
         text, starts = self.text.tobytes(), [0, *self.ends.tolist()]
-        return [text[a:b].decode() for a, b in zip(starts, starts[1:], strict=False)]
+        return [text[a:b].decode() for a, b in pairwise(starts)]
 
     def _bytes(self, position: int) -> bytes:
         start = int(self.ends[position - 1]) if position else 0

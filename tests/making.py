@@ -48,7 +48,9 @@ def make_log(num_rows: int = 2_000, seed: int = 0) -> Log:
         },
         schema_overrides={"clicked_ads": pl.List(pl.String)},
     )
-    return Log(frame, {"user_id": "integer", "site": "string", "clicked_ads": "string", "ad_id": "string"}, ("log.parquet",))
+    return Log(
+        frame, {"user_id": "integer", "site": "string", "clicked_ads": "string", "ad_id": "string"}, ("log.parquet",)
+    )
 
 
 def make_artifact(root: Path, model_version: str = "v1", seed: int = 0, *, current: bool = True) -> Path:
@@ -81,8 +83,13 @@ def make_artifact(root: Path, model_version: str = "v1", seed: int = 0, *, curre
         "model_card.md": "# A model\n",
     }
     tensors = {
-        "vocabularies.safetensors": {f"{name}.{part}": a for name, v in encoder.vocabularies.items() for part, a in v.arrays.items()},
-        "embeddings.safetensors": {"rows": table, "counts": count_rows(encode_frame(encoder, log.frame), encoder.num_rows)},
+        "vocabularies.safetensors": {
+            f"{name}.{part}": a for name, v in encoder.vocabularies.items() for part, a in v.arrays.items()
+        },
+        "embeddings.safetensors": {
+            "rows": table,
+            "counts": count_rows(encode_frame(encoder, log.frame), encoder.num_rows),
+        },
         "head.safetensors": {key: value.numpy() for key, value in head.state_dict().items()},
     }
     directory = write_artifact(root, manifest, texts, tensors)

@@ -64,7 +64,9 @@ def test_serving_needs_no_library_of_training() -> None:
         f"found = sorted({{m.split('.')[0] for m in sys.modules}} & {OFFLINE_ONLY!r}); "
         "sys.exit(', '.join(found))"
     )
-    ran = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
     assert ran.returncode == 0, ran.stderr
 
 

@@ -170,7 +170,9 @@ def test_numbers_that_are_not_finite_are_refused(copy: Path, name: str, bad: flo
         ("vocabularies.safetensors", "ad_id.ends", lambda a: a[:-1]),
     ],
 )
-def test_tensors_that_do_not_fit_the_schema_are_refused(copy: Path, name: str, key: str, edit: Callable[[np.ndarray], np.ndarray]) -> None:
+def test_tensors_that_do_not_fit_the_schema_are_refused(
+    copy: Path, name: str, key: str, edit: Callable[[np.ndarray], np.ndarray]
+) -> None:
     edit_tensor(copy, name, key, edit)
     assert refusal(copy) == "shape"
 

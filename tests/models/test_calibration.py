@@ -7,7 +7,9 @@ from sklearn.linear_model import LogisticRegression
 from models.calibration import MIN_PROBABILITY, Calibration, fit_calibration, fit_isotonic, fit_platt, sigmoid
 
 
-def make_clicks(seed: int, n: int, slope: float = 0.6, intercept: float = -1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def make_clicks(
+    seed: int, n: int, slope: float = 0.6, intercept: float = -1.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     z = rng.normal(size=n) * 2
     p = sigmoid(slope * z + intercept)
@@ -56,7 +58,11 @@ def test_dropped_negatives_are_undone() -> None:
 
 @pytest.mark.parametrize("z", [np.array([-1e30, 1e30]), np.array([-np.float64(1e308), 1e308]), np.array([0.0, 0.0])])
 def test_probabilities_stay_inside_the_open_interval(z: np.ndarray) -> None:
-    for calibration in (Calibration(), fit_platt(np.array([0.0, 1.0, 2.0]), np.array([0.0, 1.0, 1.0])), fit_isotonic(np.arange(4.0), np.array([0.0, 0, 1, 1]))):
+    for calibration in (
+        Calibration(),
+        fit_platt(np.array([0.0, 1.0, 2.0]), np.array([0.0, 1.0, 1.0])),
+        fit_isotonic(np.arange(4.0), np.array([0.0, 0, 1, 1])),
+    ):
         p = calibration.of_traffic(z)
         assert ((p >= MIN_PROBABILITY) & (p <= 1 - MIN_PROBABILITY)).all()
 

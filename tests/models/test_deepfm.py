@@ -38,7 +38,10 @@ def test_pooling_is_the_weighted_sum_of_each_bags_rows() -> None:
     rows = torch.randn(6, 3)
     index, weights = torch.tensor([0, 5, 5, 2, 1, 0, 3]), torch.tensor([1.0, 0.5, 0.5, 1.0, 1.0, 0.25, 0.75])
     offsets = torch.tensor([0, 1, 3, 4, 7])
-    expected = [sum((weights[i] * rows[index[i]] for i in range(a, b)), torch.zeros(3)) for a, b in itertools.pairwise(offsets.tolist())]
+    expected = [
+        sum((weights[i] * rows[index[i]] for i in range(a, b)), torch.zeros(3))
+        for a, b in itertools.pairwise(offsets.tolist())
+    ]
     torch.testing.assert_close(pool(rows, index, weights, offsets, 2), torch.stack(expected).view(2, 2, 3))
 
 
@@ -60,8 +63,12 @@ def test_dice_is_a_gate_between_identity_and_alpha() -> None:
 
 @pytest.mark.parametrize("activation", ["relu", "prelu", "dice"])
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_every_option_gives_one_logit_per_impression_and_gradients_everywhere(activation: Activation, batch_norm: bool) -> None:
-    head = DeepFMHead(DeepFMConfig(embedding_dim=4, hidden=(8, 4), dropout=0.1, activation=activation, batch_norm=batch_norm), 3)
+def test_every_option_gives_one_logit_per_impression_and_gradients_everywhere(
+    activation: Activation, batch_norm: bool
+) -> None:
+    head = DeepFMHead(
+        DeepFMConfig(embedding_dim=4, hidden=(8, 4), dropout=0.1, activation=activation, batch_norm=batch_norm), 3
+    )
     x = torch.randn(16, 3, 5, requires_grad=True)
     logits = head(x)
     assert logits.shape == (16,)

@@ -103,7 +103,11 @@ def test_encoding_equals_the_definition_value_by_value(impressions: list[tuple[V
 
 def test_vocabularies_are_ordered_by_count_then_token_and_rare_tokens_are_left_out() -> None:
     encoder = make_encoder()
-    assert encoder.vocabularies["ad"].tokens() == ["x", "y", "z"]  # with those of 'seen': x 7, y 4, z 2, and q 1 is rare
+    assert encoder.vocabularies["ad"].tokens() == [
+        "x",
+        "y",
+        "z",
+    ]  # with those of 'seen': x 7, y 4, z 2, and q 1 is rare
     assert encoder.vocabularies["user"].tokens() == ["7", "9", "12"]
     assert encoder.schema.num_tokens == {"user": 3, "ad": 3, "price": 3, "site": 16}
 
@@ -127,7 +131,9 @@ def test_taking_rows_equals_encoding_those_rows() -> None:
 
 def test_special_values_are_counted_by_field() -> None:
     encoder = make_encoder()
-    missing, oov = encoder.count_special(encoder.encode([[None, 1], ["x", "?"], [[], ["?", "x", "?"]], [None, 1.0], ["a", None]]))
+    missing, oov = encoder.count_special(
+        encoder.encode([[None, 1], ["x", "?"], [[], ["?", "x", "?"]], [None, 1.0], ["a", None]])
+    )
     assert missing.tolist() == [1, 0, 1, 1, 1]
     assert oov.tolist() == [1, 1, 2, 0, 0]
 

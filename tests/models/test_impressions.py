@@ -21,7 +21,13 @@ def make_schema(**overrides: Any) -> FeatureSchema:
 
 
 def make_frame(**overrides: Any) -> pl.DataFrame:
-    columns = {"click": [0, 1, 0], "user": [7, None, 9], "price": [1.5, None, 2.0], "seen": [[1, 2], [], None], **overrides}
+    columns = {
+        "click": [0, 1, 0],
+        "user": [7, None, 9],
+        "price": [1.5, None, 2.0],
+        "seen": [[1, 2], [], None],
+        **overrides,
+    }
     return pl.DataFrame(columns, strict=False)
 
 
@@ -90,14 +96,18 @@ def test_faults_name_row_and_column(tmp_path: Path, change: dict[str, Any], mess
 
 def test_a_missing_column_is_named_with_its_file(tmp_path: Path) -> None:
     path = write(tmp_path / "log.parquet", make_frame().drop("price"))
-    with pytest.raises(LogError, match=r"log.parquet: column 'price' is missing, the file has 'click', 'user', 'seen'"):
+    with pytest.raises(
+        LogError, match=r"log\.parquet: column 'price' is missing, the file has 'click', 'user', 'seen'"
+    ):
         read_log([str(path)], make_schema())
 
 
 def test_a_type_that_changes_between_files_is_named_with_both(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", make_frame())
     write(tmp_path / "b.parquet", make_frame(user=["u1", "u2", "u3"]))
-    with pytest.raises(LogError, match=r"b.parquet: column 'user': holds string tokens, but .*a.parquet has integer ones"):
+    with pytest.raises(
+        LogError, match=r"b\.parquet: column 'user': holds string tokens, but .*a\.parquet has integer ones"
+    ):
         read_log([str(tmp_path / "*.parquet")], make_schema())
 
 

@@ -42,7 +42,9 @@ def run(config: LearnerConfig, checkpoint: Path | None = None, stop_after: int |
     return learn(make_learner(config, train), train, validation, progress, checkpoint)
 
 
-CONFIG = LearnerConfig(model=DeepFMConfig(embedding_dim=4, hidden=(8,), dropout=0.2), batch_size=128, epochs=4, id_dropout=0.05)
+CONFIG = LearnerConfig(
+    model=DeepFMConfig(embedding_dim=4, hidden=(8,), dropout=0.2), batch_size=128, epochs=4, id_dropout=0.05
+)
 
 
 def same(a: Learnt, b: Learnt) -> bool:
@@ -52,7 +54,11 @@ def same(a: Learnt, b: Learnt) -> bool:
 
 def test_the_gradient_of_the_rows_equals_autograds() -> None:
     batch = make_examples(50, 3).batch
-    index, weights, offsets = torch.from_numpy(batch.ids), torch.from_numpy(batch.weights), torch.from_numpy(batch.offsets)
+    index, weights, offsets = (
+        torch.from_numpy(batch.ids),
+        torch.from_numpy(batch.weights),
+        torch.from_numpy(batch.offsets),
+    )
     rows = torch.randn(R, 5, requires_grad=True)
     fields = pool(rows, index, weights, offsets, F)
     upstream = torch.randn_like(fields)
@@ -99,7 +105,9 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not() -> None:
 
 @pytest.mark.parametrize("optimizer", ["adagrad", "adam", "sgd"])
 @pytest.mark.parametrize("batches", [1, 30])
-def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str, batches: int) -> None:
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str, batches: int
+) -> None:
     monkeypatch.setattr("models.learner.CHECKPOINT_EVERY_S", 0.0)  # after each batch
     config = CONFIG.model_copy(update={"optimizer": optimizer, "learning_rate": 0.05})
     whole = run(config)
@@ -113,7 +121,9 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pyt
 
 
 def test_learning_stops_after_patience_and_keeps_the_best_epoch() -> None:
-    learnt = run(CONFIG.model_copy(update={"learning_rate": 1.0, "dense_learning_rate": 0.1, "epochs": 30, "patience": 2}))
+    learnt = run(
+        CONFIG.model_copy(update={"learning_rate": 1.0, "dense_learning_rate": 0.1, "epochs": 30, "patience": 2})
+    )
     losses = [e.validation_log_loss for e in learnt.history]
     assert len(losses) == learnt.best_epoch + 2
     assert losses[learnt.best_epoch - 1] == min(losses)

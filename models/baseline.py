@@ -1,0 +1,78 @@
+"""The model to beat: a logistic regression on the same encoded rows, one weight per table row (scikit-learn).
+
+It is the DeepFM's first-order part alone, fitted to the optimum; a DeepFM that loses to it has learnt no interaction.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from models.calibration import sigmoid
+from models.encoding import EncodedBatch
+from models.metrics import Labels
+
+# More rows than this are subsampled: a baseline is not worth minutes, and its log loss moves in the fourth digit.
+MAX_ROWS = 1_000_000
+MAX_NEWTON_STEPS = 50
+
+
+@dataclass(frozen=True)
+class LogisticBaseline:
+    """p = σ(w·x + b), x the weighted one-hot row of an impression.
+
+    Args:
+        weights: w, float64 [R].
+        intercept: b.
+    """
+
+    weights: NDArray[np.float64]
+    intercept: float
+
+    def probabilities(self, batch: EncodedBatch) -> NDArray[np.float64]:
+        """Return click probabilities, float64 [B]."""
+        return sigmoid(one_hot(batch, len(self.weights)) @ self.weights + self.intercept)
+
+
+def fit_logistic_regression(
+    batch: EncodedBatch, labels: Labels, num_rows: int, c: float = 0.3, seed: int = 0
+) -> LogisticBaseline:
+    """Minimise c·Σ log loss + ½‖w‖²; the intercept is free.
+
+    Newton's method with conjugate gradients: on 131 k rows × 38 k columns with 84 entries a row it takes 6 s on one
+    core, where L-BFGS takes 10 s and liblinear 22 s to end further from the optimum.
+
+    Args:
+        batch: B training impressions; more than a million are cut down to a random million.
+        labels: 0 or 1, [B]. With one class only, the result is a constant: (clicks + 1) ÷ (B + 2).
+        num_rows: rows of the embedding table R.
+        c: variance of the Gaussian prior of each weight.
+        seed: draws the million.
+    """
+    if len(batch) > MAX_ROWS:
+        rows = np.sort(np.random.default_rng(seed).choice(len(batch), MAX_ROWS, replace=False))
+        batch, labels = batch.take(rows), labels[rows]
+    clicks = int(np.count_nonzero(labels))
+    if clicks in (0, len(batch)):
+        return LogisticBaseline(np.zeros(num_rows), float(np.log((clicks + 1) / (len(batch) - clicks + 1))))
+    model = LogisticRegression(C=c, solver="newton-cg", max_iter=MAX_NEWTON_STEPS)
+    with warnings.catch_warnings():  # 50 steps are many times what is needed; the last one is still a fair baseline
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(one_hot(batch, num_rows), labels)
+    return LogisticBaseline(model.coef_[0].astype(np.float64), float(model.intercept_[0]))
+
+
+def one_hot(batch: EncodedBatch, num_rows: int) -> csr_array:
+    """Return the impressions as a sparse matrix float64 [B, R]; a row that several fields or tokens share is summed."""
+    index = np.int32 if max(num_rows, len(batch.ids)) < 2**31 else np.int64  # half the memory, and all solvers take it
+    starts = batch.offsets[:: batch.num_fields].astype(index)
+    shape = (len(batch), num_rows)
+    matrix = csr_array((batch.weights.astype(np.float64), batch.ids.astype(index), starts), shape=shape)
+    matrix.sum_duplicates()
+    return matrix

@@ -1,0 +1,22 @@
+"""Shared by all tests: one thread, as a worker has, and an environment without the developer's own settings."""
+
+import os
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+# The machine's load must not decide a test.
+settings.register_profile("ctrserve", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+settings.load_profile("ctrserve")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [n for n in os.environ if n.startswith("CTR_")]:
+        monkeypatch.delenv(name)
