@@ -6,6 +6,8 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
+from tempfile import TemporaryDirectory
 
 import uvicorn
 from pydantic import SecretStr, ValidationError
@@ -34,6 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     _export(settings)
+    with ExitStack() as stack:
+        if settings.workers > 1:  # workers put their metrics side by side, so that each can answer for all
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(TemporaryDirectory(prefix="ctrserve-metrics-"))
+        _serve(settings)
+    return 0
+
+
+def _serve(settings: Settings) -> None:
     uvicorn.run(
         "app.main:create_app",
         factory=True,
@@ -48,7 +58,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         log_config=None,
         timeout_graceful_shutdown=10,
     )
-    return 0
 
 
 def _export(settings: Settings) -> None:

@@ -68,7 +68,7 @@ class Registry:
         self.num_loads += 1
         self._telemetry.model_loads.labels("ok").inc()
         if old is not None:
-            self._telemetry.model_info.remove(old.artifact.model_version)
+            self._telemetry.model_info.labels(old.artifact.model_version).set(0)
         self._telemetry.model_info.labels(snapshot.artifact.model_version).set(1)
         log.info("serving %s", snapshot.artifact.model_version)
 

@@ -39,11 +39,19 @@ class Telemetry:
             "ctr_redis_writes", "Rows written behind to Redis: ok, error, dropped", ["outcome"], registry=r
         )
         self.redis_seconds = Histogram("ctr_redis_seconds", "Time of one MGET", buckets=LATENCY_BUCKETS_S, registry=r)
-        self.breaker_open = Gauge("ctr_redis_breaker_open", "1 while Redis is left alone after failures", registry=r)
+        self.breaker_open = Gauge(
+            "ctr_redis_breaker_open", "1 while Redis is left alone after failures", multiprocess_mode="livemax", registry=r
+        )
         self.model_loads = Counter(
             "ctr_model_loads", "Artifact loads by result: ok, or the reason of refusal", ["result"], registry=r
         )
-        self.model_info = Gauge("ctr_model_info", "1 for the model_version being served", ["model_version"], registry=r)
+        self.model_info = Gauge(
+            "ctr_model_info",
+            "1 for the model_version being served",
+            ["model_version"],
+            multiprocess_mode="livemax",
+            registry=r,
+        )
 
     def exposition(self) -> bytes:
         """Return all metrics in the Prometheus text format; of every worker, where several share a directory for them."""

@@ -18,7 +18,7 @@ from models.calibration import sigmoid
 from models.encoding import EncodedBatch
 from models.metrics import Labels
 
-# More rows than this are subsampled: a baseline is not worth minutes, and its log loss moves in the fourth digit.
+# Training rows beyond this are subsampled: a baseline is not worth minutes.
 MAX_ROWS = 1_000_000
 MAX_NEWTON_STEPS = 50
 

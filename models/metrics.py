@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from models.schema import Strict
 
-# Where log loss cuts probabilities, so that a wrong certainty costs 34.5 nats and not infinity.
-SMALLEST = 1e-15
 NUM_BINS = 20
 Z_95 = 1.959963984540054
 
@@ -65,10 +63,15 @@ def evaluate(labels: Labels, probabilities: Floats, groups: NDArray[Any] | None 
 
 
 def log_loss(labels: Labels, probabilities: Floats) -> float:
-    """Return −mean(y·ln p + (1 − y)·ln(1 − p)) in nats per impression, p cut to [1e-15, 1 − 1e-15]."""
+    """Return the mean of `log_losses`, in nats per impression."""
+    return float(log_losses(labels, probabilities).mean())
+
+
+def log_losses(labels: Labels, probabilities: Floats) -> Floats:
+    """Return −(y·ln p + (1 − y)·ln(1 − p)), float64 [B], with p cut to [1e-15, 1 − 1e-15]: at most 34.5 nats."""
     y, p = _checked(labels, probabilities)
-    p = np.clip(p, SMALLEST, 1 - SMALLEST)
-    return float(-np.where(y, np.log(p), np.log1p(-p)).mean())
+    p = np.clip(p, 1e-15, 1 - 1e-15)
+    return -np.where(y, np.log(p), np.log1p(-p))
 
 
 def normalized_entropy(labels: Labels, probabilities: Floats) -> float:
@@ -131,8 +134,7 @@ def reliability_curve(labels: Labels, probabilities: Floats, num_bins: int = NUM
     _, starts = np.unique(first * num_bins // len(p), return_index=True)
     rows = np.diff(np.append(starts, len(p)))
     clicks = np.add.reduceat(y.astype(np.int64), starts)
-    low, high = wilson_interval(clicks, rows)
-    return Reliability(np.add.reduceat(p, starts) / rows, clicks / rows, rows, low, high)
+    return Reliability(np.add.reduceat(p, starts) / rows, clicks / rows, rows, *wilson_interval(clicks, rows))
 
 
 def wilson_interval(clicks: NDArray[np.integer], rows: NDArray[np.integer]) -> tuple[Floats, Floats]:
@@ -151,7 +153,7 @@ def wilson_interval(clicks: NDArray[np.integer], rows: NDArray[np.integer]) -> t
 def roc_curve(labels: Labels, scores: Floats, max_points: int = 500) -> tuple[Floats, Floats]:
     """Return false and true positive rates from (0, 0) to (1, 1), float64 [k] with k ≤ ``max_points``.
 
-    One point per distinct score, thinned evenly. With one class only, the rate that is not defined is 0 throughout.
+    One point per distinct score, thinned evenly. With one class only, the rate of the other is 0 throughout.
     """
     y, s = _checked(labels, scores, probabilities=False)
     order = np.argsort(-s)
@@ -166,7 +168,7 @@ def roc_curve(labels: Labels, scores: Floats, max_points: int = 500) -> tuple[Fl
 def _group_aucs(labels: Labels, scores: Floats, codes: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
     """Return AUC float64 [G], NaN with one class only, and rows int64 [G] of each group present in ``codes`` [B].
 
-    One sort of one integer key (group, rank of score, label): an index sort of three columns would be slower.
+    Sorts one integer key (group, rank of score, label): an index sort of three columns would be slower.
     """
     y, s = _checked(labels, scores, probabilities=False)
     distinct, ranks = np.unique(s, return_inverse=True)

@@ -1,0 +1,140 @@
+"""Log → artifact → server, and back: what training reported is what the server answers."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from models.artifact import load_artifact
+from models.fitting import encode_frame
+from models.golden import raw_rows
+from models.impressions import read_log, split_log
+from models.metrics import evaluate
+from models.schema import load_schema
+from models.simulator import main as simulate
+from models.train import main as train_cli
+from tests.server import serving
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared" / "data"
+QUICK = ["--epochs", "1", "--embedding-dim", "4", "--hidden", "16"]
+
+
+def shared(name: str) -> Path:
+    """Return a shared data file; skip visibly without it, fail under CI."""
+    path = SHARED / name
+    if not path.exists():
+        if os.environ.get("CI"):
+            pytest.fail(f"CI needs the shared data: {name}")
+        pytest.skip(f"needs the shared data: {name}")
+    return path
+
+
+def serve_test_part(patterns: list[str], schema_path: Path, artifacts: Path, seed: int = 7) -> None:
+    """Ask a real server for every impression of the test part and compare with the artifact's own predictor and metrics."""
+    schema = load_schema(schema_path)
+    log = read_log(patterns, schema)
+    test = log.frame[split_log(log.frame, schema, seed).test]
+    artifact = load_artifact(artifacts / (artifacts / "current").read_text().strip())
+    rows = raw_rows(artifact.schema, test)
+    # What training scored when it wrote its report, through bulk encoding of the frame.
+    batch = encode_frame(artifact.encoder, test)
+    own = artifact.predictor.probabilities(artifact.predictor.score_table(batch, artifact.table))
+    served: list[float] = []
+    with serving(artifacts) as server:
+        for start in range(0, len(rows), 1_000):
+            answer = server.client.post("/predict", json={"instances": rows[start : start + 1_000]})
+            assert answer.status_code == 200, answer.text
+            served += answer.json()["predictions"]
+    assert np.abs(np.array(served) - own).max() <= 1e-6
+    reported = artifact.manifest.metrics["test"]
+    again = evaluate(test[schema.label].to_numpy(), np.array(served))
+    assert again.log_loss == pytest.approx(reported["log_loss"], abs=1e-6)
+    assert again.auc == pytest.approx(reported["auc"], abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("simulated") / "logs"
+    assert simulate(["--rows", "20000", "--days", "5", "--seed", "3", "--base-rate", "0.2", "--out", str(out)]) == 0
+    return out
+
+
+def test_a_simulated_log_trains_and_serves_what_training_reported(simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    patterns, schema = [str(simulated / "impressions-*.parquet")], simulated / "schema.toml"
+    assert train_cli(["--data", *patterns, "--schema", str(schema), "--out", str(tmp_path), "--epochs", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "test" in out
+    assert "report.html" in out
+    serve_test_part(patterns, schema, tmp_path)
+
+
+def test_kuairand_trains_and_serves_what_training_reported(tmp_path: Path) -> None:
+    log = shared("kuairand/impressions.parquet")
+    schema = ROOT / "examples" / "kuairand.toml"
+    assert train_cli(["--data", str(log), "--schema", str(schema), "--out", str(tmp_path), *QUICK]) == 0
+    serve_test_part([str(log)], schema, tmp_path)
+
+
+def test_criteo_trains_and_serves_what_training_reported(tmp_path: Path) -> None:
+    log = shared("criteo_sample/train.tsv")
+    schema = ROOT / "examples" / "criteo.toml"
+    assert train_cli(["--data", str(log), "--schema", str(schema), "--out", str(tmp_path), *QUICK]) == 0
+    serve_test_part([str(log)], schema, tmp_path)
+
+
+def test_the_same_command_writes_the_same_model(simulated: Path, tmp_path: Path) -> None:
+    patterns, schema = str(simulated / "impressions-*.parquet"), str(simulated / "schema.toml")
+    directories = []
+    for name in ("a", "b"):
+        assert train_cli(["--data", patterns, "--schema", schema, "--out", str(tmp_path / name), *QUICK]) == 0
+        directories.append(tmp_path / name / (tmp_path / name / "current").read_text().strip())
+    for name in ("schema.json", "vocabularies.safetensors", "embeddings.safetensors", "head.safetensors", "calibration.json", "golden.json"):
+        assert (directories[0] / name).read_bytes() == (directories[1] / name).read_bytes(), name
+
+
+def test_without_a_schema_one_is_inferred_explained_and_written(simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    patterns = str(simulated / "impressions-*.parquet")
+    assert train_cli(["--data", patterns, "--label", "click", "--out", str(tmp_path), *QUICK]) == 0
+    said = capsys.readouterr().err
+    schema = load_schema(tmp_path / "schema.toml")
+    kinds = {f.name: (f.kind, f.vocabulary) for f in schema.fields}
+    assert kinds["user_id"] == ("categorical", None)
+    assert kinds["clicked_ads"] == ("sequence", "ad_id")
+    assert kinds["price"] == ("numeric", None)
+    assert schema.split.column == "time"
+    assert schema.group == "user_id"
+    assert "orders the rows in time" in said
+    serve_test_part([patterns], tmp_path / "schema.toml", tmp_path)
+
+
+def test_calibrated_probabilities_are_near_the_truth(simulated: Path, tmp_path: Path) -> None:
+    patterns, schema_path = [str(simulated / "impressions-*.parquet")], simulated / "schema.toml"
+    assert train_cli(["--data", *patterns, "--schema", str(schema_path), "--out", str(tmp_path), "--epochs", "3"]) == 0
+    schema = load_schema(schema_path)
+    log = read_log(patterns, schema)
+    truth = pl.concat([pl.read_parquet(p) for p in sorted(simulated.glob("truth-*.parquet"))])["true_probability"].to_numpy()
+    test = split_log(log.frame, schema, 7).test
+    artifact = load_artifact(tmp_path / (tmp_path / "current").read_text().strip())
+    p = artifact.predictor.probabilities(artifact.predictor.score_table(encode_frame(artifact.encoder, log.frame[test]), artifact.table))
+    base = np.abs(truth[test] - truth[test].mean()).mean()
+    assert p.mean() == pytest.approx(truth[test].mean(), rel=0.15)
+    assert np.abs(p - truth[test]).mean() < 0.9 * base
+
+
+def test_mistakes_on_the_command_line_are_one_line(simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    patterns, schema = str(simulated / "impressions-*.parquet"), str(simulated / "schema.toml")
+    for arguments, message in (
+        (["--data", "nothing*.csv", "--schema", schema], "nothing*.csv: no such file"),
+        (["--data", patterns, "--schema", "nothing.toml"], "nothing.toml: cannot be read"),
+        (["--data", patterns], "give --schema FILE, or --label COLUMN"),
+        (["--data", patterns, "--label", "clicks"], "column 'clicks' is missing"),
+        (["--data", patterns, "--schema", schema, "--epochs", "0"], "epochs: Input should be greater than or equal to 1"),
+    ):
+        assert train_cli([*arguments, "--out", str(tmp_path)]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("error: ")
+        assert message in said
+        assert len(said.splitlines()) == 1
