@@ -145,7 +145,7 @@ def write_artifact(root: Path, manifest: Manifest, texts: Mapping[str, str], ten
     """
     root.mkdir(parents=True, exist_ok=True)
     temporary = root / f".tmp-{uuid.uuid4().hex}"
-    temporary.mkdir()
+    temporary.mkdir(mode=0o755)
     try:
         for name, text in texts.items():
             (temporary / name).write_text(text, encoding="utf-8")
@@ -154,6 +154,7 @@ def write_artifact(root: Path, manifest: Manifest, texts: Mapping[str, str], ten
         complete = manifest.model_copy(update={"files": {name: describe_file(temporary / name) for name in FILES}})
         (temporary / MANIFEST).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
         for name in (*FILES, MANIFEST):
+            (temporary / name).chmod(0o644)  # a service runs as another user than training
             _sync(temporary / name)
         _sync(temporary)
         target = root / manifest.model_version

@@ -23,7 +23,7 @@ from models.learner import Epoch
 from models.metrics import Floats, Labels, reliability_curve, roc_curve
 
 # Told apart by colour-blind eyes too (Okabe & Ito 2008), and by line style.
-MODEL, BASELINE, PLAIN, INK = "#0072b2", "#d55e00", "#8a929c", "#2b3138"
+MODEL, BASELINE, PLAIN, WASH, INK = "#0072b2", "#d55e00", "#8a929c", "#80b8d8", "#2b3138"
 SIZE = (6.2, 4.1)  # inches; the page scales it
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -97,14 +97,16 @@ def plot_learning(history: Sequence[Epoch], best_epoch: int, baseline_log_loss: 
         axes = figure.subplots()
         epochs = [e.epoch for e in history]
         train, validation = [e.train_log_loss for e in history], [e.validation_log_loss for e in history]
-        axes.plot(epochs, train, "--o", color=PLAIN, markersize=5, label="training (mean during the epoch)")
-        axes.plot(epochs, validation, "-o", color=MODEL, markersize=5, label="validation, before calibration")
+        axes.plot(epochs, train, "--o", color=PLAIN, markersize=5, label="training")
+        axes.plot(epochs, validation, "-o", color=MODEL, markersize=5, label="validation")
         if baseline_log_loss is not None:
-            label = "validation, logistic regression"
+            label = "logistic regression, validation"
             axes.axhline(baseline_log_loss, color=BASELINE, linestyle=(0, (4, 3)), linewidth=1.4, label=label)
         for epoch, loss in zip(epochs, validation, strict=True):
             if epoch == best_epoch:
-                axes.plot([epoch], [loss], "o", color="none", markeredgecolor=INK, markersize=12, label="best epoch, kept")
+                axes.plot(
+                    [epoch], [loss], "o", color="none", markeredgecolor=INK, markersize=12, label="best epoch, kept"
+                )
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set(xlabel="epoch", ylabel="log loss, nats per impression")
         axes.set_xlim(min(epochs) - 0.3, max(epochs) + 0.3)
@@ -137,19 +139,26 @@ def plot_reliability(labels: Labels, calibrated: Floats, raw: Floats) -> str:
     def draw(figure: Figure) -> None:
         axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
         scale = Scale.of(labels, calibrated)
-        axes.plot([scale.low, scale.high], [scale.low, scale.high], color=PLAIN, linewidth=1, linestyle=":", label="perfect")
+        axes.plot(
+            [scale.low, scale.high], [scale.low, scale.high], color=PLAIN, linewidth=1, linestyle=":", label="perfect"
+        )
         before, bins = reliability_curve(labels, raw), reliability_curve(labels, calibrated)
-        x, y = before.mean_probability, np.maximum(before.click_rate, scale.low)
-        axes.plot(x, y, "x", color=BASELINE, markersize=6, markeredgewidth=1.4, label="before calibration")
+        x, y = before.mean_probability, np.where(before.click_rate > scale.low, before.click_rate, np.nan)
+        axes.plot(x, y, "x", color=PLAIN, markersize=6, markeredgewidth=1.4, label="before calibration")
         x, y = bins.mean_probability, np.maximum(bins.click_rate, scale.low)
         ends = np.maximum(np.stack((y - np.maximum(bins.low, scale.low), bins.high - y)), 0)
-        style = {"color": MODEL, "markersize": 5, "elinewidth": 1.4, "capsize": 2.5}
+        style = {"color": MODEL, "markersize": 5, "elinewidth": 1.4, "capsize": 2.5, "clip_on": False}
         axes.errorbar(x, y, yerr=ends, fmt="o", label="calibrated, with 95 % interval", **style)
         scale.apply(axes, "x", "y")
         axes.set_ylabel("clicked, % of the bin")
         axes.legend(loc="upper left")
         weights = np.full(len(calibrated), 100 / len(calibrated))
-        below.hist(np.clip(calibrated, scale.low, scale.high), bins=scale.edges().tolist(), weights=weights, color=MODEL, alpha=0.55)
+        below.hist(
+            np.clip(calibrated, scale.low, scale.high),
+            bins=scale.edges().tolist(),
+            weights=weights,
+            color=WASH,
+        )
         scale.apply(below, "x")
         below.yaxis.set_major_locator(MaxNLocator(2))
         below.set(xlabel="predicted probability of a click, %", ylabel="rows, %")
@@ -169,7 +178,9 @@ def plot_scores(labels: Labels, probabilities: Floats) -> str:
             x = shown[labels == value]
             share = np.histogram(x, scale.edges())[0] * (100 / max(len(x), 1))
             axes.stairs(share, scale.edges(), color=colour, fill=True, alpha=0.25)
-            axes.stairs(share, scale.edges(), color=colour, linewidth=1.8, linestyle=line, label=f"{text} ({len(x):,} rows)")
+            axes.stairs(
+                share, scale.edges(), color=colour, linewidth=1.8, linestyle=line, label=f"{text} ({len(x):,} rows)"
+            )
         scale.apply(axes, "x")
         axes.set(xlabel="predicted probability of a click, %", ylabel="rows of the class, % per bar")
         axes.set_ylim(bottom=0)
@@ -181,12 +192,18 @@ def plot_scores(labels: Labels, probabilities: Floats) -> str:
 def interval_dot(low: float, value: float, high: float, limit: float) -> str:
     """One row of a dot plot of ratios on a logarithmic axis from 1/limit to limit, with a line at 1.
 
-    A dot whose interval covers 1 is a blue disc, any other an orange diamond; what lies beyond the axis is cut.
+    A dot whose interval covers 1 is a blue disc, any other an orange diamond; beyond the axis stands an arrow.
     """
     left, at, right = (200 * ratio_position(x, limit) for x in (low, value, high))
     clear = low > 1 or high < 1
     colour = BASELINE if clear else MODEL
-    mark = f'<path d="M{at:.1f} 4l5 5-5 5-5-5z"' if clear else f'<circle cx="{at:.1f}" cy="9" r="4"'
+    if not 1 / limit <= value <= limit:
+        tip = 5 if value > 1 else -5
+        mark = f'<path d="M{at:.1f} 4l{tip} 5 {-tip} 5z"'
+    elif clear:
+        mark = f'<path d="M{at:.1f} 4l5 5-5 5-5-5z"'
+    else:
+        mark = f'<circle cx="{at:.1f}" cy="9" r="4"'
     return (
         f'<svg class="dot" viewBox="-6 0 212 18" role="img" aria-label="{value:.2f}, {low:.2f} to {high:.2f}">'
         f'<path d="M0 0V18M200 0V18" stroke="#e4e7eb"/><path d="M100 0V18" stroke="{PLAIN}" stroke-dasharray="2 2"/>'
@@ -208,17 +225,18 @@ def _legend_above(axes: Axes) -> None:
 
 
 def _svg(draw: Callable[[Figure], None], description: str, height: float = 1.0) -> str:
-    with mpl.rc_context({**mpl.rcParamsDefault, "backend": mpl.rcParams["backend"], **STYLE}):
+    defaults = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
+    with mpl.rc_context({**defaults, **STYLE}):  # whatever a matplotlibrc says
         figure = Figure(figsize=(SIZE[0], SIZE[1] * height), layout="constrained")
         draw(figure)
         file = io.StringIO()
-        FigureCanvasSVG(figure).print_svg(file, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+        canvas: Any = FigureCanvasSVG(figure)
+        canvas.print_svg(file, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # ids would occur once per plot; nothing refers to those of groups
     svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, count=1, flags=re.DOTALL)
-    return re.sub(r'(<svg[^>]*?) width="[^"]*"| height="[^"]*pt"', r"\1", svg, count=2).replace(
-        "<svg ", f'<svg class="plot" role="img" aria-label="{description}" ', 1
-    )
-
-
+    svg = re.sub(r"font-family: [^;\"]*", "font-family: inherit", svg)
+    view = re.search(r'viewBox="[^"]*"', svg)
+    assert view is not None, "matplotlib always writes one"
+    return f'<svg class="plot" role="img" aria-label="{description}" {view[0]}>' + svg[svg.index(">") + 1 :]

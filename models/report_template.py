@@ -28,9 +28,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Html]], css_class: str 
     kinds = [' class="text"' if i < num_text else "" for i in range(len(header))]
     head = "".join(f"<th{kind}>{escape(h)}</th>" for h, kind in zip(header, kinds, strict=True))
     body = "\n".join(
-        "<tr>" + "".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(row, kinds, strict=True)) + "</tr>" for row in rows
+        "<tr>" + "".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(row, kinds, strict=True)) + "</tr>"
+        for row in rows
     )
-    return Html(f'<div class="scroll"><table class="{css_class}"><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>')
+    return Html(
+        f'<div class="scroll"><table class="{css_class}"><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
+    )
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> Html:
@@ -42,8 +45,10 @@ def bar(share: float | None) -> Html:
     """Write a share as a percentage with a bar of that length; ``None`` is a dash."""
     if share is None:
         return Html('<span class="none">–</span>')
-    text = "0" if share == 0 else f"{100 * share:.2f}" if share >= 0.0001 else "&lt;0.01"
-    return Html(f'<span class="bar"><i style="width:{100 * min(share, 1):.1f}%"></i></span><span class="share">{text}</span>')
+    text = f"{100 * share:.2f}" if share == 0 or share >= 0.0001 else "&lt;0.01"
+    return Html(
+        f'<span class="bar"><i style="width:{100 * min(share, 1):.1f}%"></i></span><span class="share">{text}</span>'
+    )
 
 
 def code(text: str) -> str:
@@ -75,28 +80,32 @@ p { margin: 0 0 10px; max-width: 76ch; }
 .tile { border: 1px solid var(--line); border-radius: 6px; padding: 11px 14px 10px; }
 .tile b { display: block; font-size: 25px; font-weight: 600; line-height: 1.3; font-variant-numeric: tabular-nums; }
 .tile span { display: block; color: var(--soft); font-size: 13px; }
-.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); gap: 30px 36px;
+.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr)); gap: 30px 36px;
   margin-top: 16px; align-items: start; }
 .grid > * { min-width: 0; }
 figure { margin: 0; break-inside: avoid; }
 .plot { display: block; width: 100%; height: auto; margin-top: 6px; }
 .plot text { font-variant-numeric: tabular-nums; }
 .scroll { overflow-x: auto; }
+.scroll + p { margin-top: 10px; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; margin-top: 8px; }
 th { text-align: right; font-weight: 600; font-size: 12.5px; color: var(--soft); vertical-align: bottom; line-height: 1.3; }
 th, td { padding: 5px 0 5px 14px; border-bottom: 1px solid var(--line); }
 td { text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { padding-left: 0; }
 th.text, td.text { text-align: left; }
-tr.part td { font-weight: 600; padding-top: 16px; }
 td .name { display: inline-block; max-width: 24ch; overflow: hidden; text-overflow: ellipsis; vertical-align: bottom; }
 .segments td .name { max-width: 15ch; }
-.segments td:last-child, .segments th:last-child { width: 40%; padding-left: 18px; }
-.segments td, .segments th { padding-left: 10px; }
-.best { font-weight: 650; }
-.none, .off { color: var(--soft); }
+.segments { max-width: 580px; }
+.segments th { white-space: nowrap; }
+.segments td + td, .segments th + th { padding-left: 12px; }
+.segments td:last-child, .segments th:last-child { width: 38%; padding-left: 18px; }
+.none { color: var(--soft); }
 .dot { display: block; width: 100%; height: 18px; }
-.axis { display: flex; justify-content: space-between; font-weight: 400; }
+.axis { display: flex; font-weight: 400; }
+.axis span { flex: 1; text-align: center; }
+.axis span:first-child { text-align: left; }
+.axis span:last-child { text-align: right; }
 .bar { display: inline-block; width: 64px; height: 8px; background: #edf0f3; vertical-align: 1px; }
 .bar i { display: block; height: 8px; background: var(--model); }
 .share { display: inline-block; width: 6ch; }
@@ -141,14 +150,17 @@ $metrics
 <p class="soft">Log loss in nats per impression. NE: log loss ÷ entropy of the base rate, below 1 is better than a
 constant. AUC: how often a click is ranked above a non-click. GAUC: the same within each group, weighted by impressions.
 Σp/Σy: clicks promised for each click that came. ECE: mean distance between promised and found click rate over 20 bins.
-Bold: best of its part.</p>
+Bold: best of
+its part, the constant apart. ± and intervals are 95&nbsp;%.</p>
 </section>
 
 <section>
 <h2>Learning and ranking</h2>
 <div class="grid">
-<figure><h3>Learning curve</h3>$learning</figure>
-<figure><h3>ROC, $part</h3>$roc</figure>
+<figure><h3>Learning curve</h3>$learning
+<figcaption>Training: mean during the epoch. Validation: after it, before calibration.</figcaption></figure>
+<figure><h3>ROC, $part</h3>$roc
+<figcaption>One point per threshold on the score.</figcaption></figure>
 </div>
 </section>
 
@@ -157,7 +169,8 @@ Bold: best of its part.</p>
 <p class="soft">$calibration</p>
 <div class="grid">
 <figure><h3>Promised and found click rate, $part</h3>$reliability
-<figcaption>Each dot is a twentieth of the rows. On the dotted line a promise is kept.</figcaption></figure>
+<figcaption>Each dot is a twentieth of the rows. On the dotted line a promise is kept. Without a click, it
+stands on the lower edge.</figcaption></figure>
 <figure><h3>Predictions by label, $part</h3>$scores
 <figcaption>The further apart the two shapes, the better the model tells clicks from non-clicks.</figcaption></figure>
 </div>
@@ -174,7 +187,8 @@ $fields
 <section>
 <h2>Training facts</h2>
 <div class="grid">
-<div><h3>Data</h3>$data<h3 style="margin-top:24px">Epochs</h3>$epochs</div>
+<div><h3>Data</h3>$data</div>
+<div><h3>Epochs</h3>$epochs</div>
 <div><h3>Configuration</h3>$config</div>
 <div><h3>Environment</h3>$environment</div>
 </div>
@@ -188,7 +202,7 @@ SEGMENTS = Template("""
 <section>
 <h2>Calibration by segment, $part</h2>
 <p class="soft">Σp/Σy with its 95&nbsp;% interval, on a logarithmic axis. A blue disc: the interval covers 1. An orange
-diamond: it does not, so the model promises too much (right) or too little (left) there. Rows count as independent;
+diamond: it does not, so the model promises too much (right) or too little (left) there; an arrow: off the axis. Rows count as independent;
 clicks of one user are not quite, so the truth is a little wider.</p>
 <div class="grid">$tables</div>
 </section>

@@ -11,40 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from models.artifact import set_current, write_artifact
-from models.assessment import Assessment, assess, environment_of, peak_memory_bytes
+from models.assessment import Prepared, assess, environment_of, metrics_of, peak_memory_bytes
 from models.calibration import Calibration, fit_calibration
-from models.encoding import EncodedBatch, FeatureEncoder
 from models.fitting import count_rows, encode_frame, fit_encoder
 from models.golden import make_golden
-from models.impressions import Log, Parts, read_log, split_log
-from models.learner import Examples, Learner, LearnerConfig, Learnt, Progress, learn
+from models.impressions import read_log, split_log
+from models.learner import Learner, LearnerConfig, Learnt, Progress, learn
 from models.manifest import FORMAT_VERSION, DataFacts, Manifest
 from models.metrics import Metrics
 from models.predictor import Predictor
-from models.report import render_model_card, render_report
+from models.report import ReportData, render_model_card, render_report
 from models.schema import FeatureSchema
 from models.tensor_file import Tensors
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A log ready to learn from: all its rows encoded, labels float32 [B], and which rows belong to which part."""
-
-    log: Log
-    schema: FeatureSchema
-    parts: Parts
-    encoder: FeatureEncoder
-    batch: EncodedBatch
-    labels: NDArray[np.float32]
-
-    def examples(self, rows: NDArray[np.int64]) -> Examples:
-        """Return some rows as examples."""
-        return Examples(self.batch.take(rows), self.labels[rows])
 
 
 @dataclass(frozen=True)
@@ -92,7 +74,8 @@ def train(
     created = datetime.now(UTC).replace(microsecond=0)
     model_version = f"{created:%Y%m%dT%H%M%S}-{hashlib.sha256(learnt.table.tobytes()).hexdigest()[:8]}"
     environment = environment_of(learnt, time.monotonic() - started)
-    assessment = assess(prepared, learnt, predictor, config, facts, model_version, created.isoformat(), environment)
+    report = assess(prepared, learnt, predictor, config, facts, model_version, created.isoformat(), environment)
+    metrics, baseline = metrics_of(report)
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         model_version=model_version,
@@ -101,13 +84,13 @@ def train(
         table_rows=prepared.encoder.num_rows,
         training=config.model_dump(mode="json"),
         data=facts,
-        metrics={name: m.model_dump() for name, m in assessment.metrics.items()},
+        metrics={name: m.model_dump() for name, m in metrics.items()},
         environment=environment,
         files={},
     )
-    directory = _publish(out, manifest, prepared, learnt, predictor, assessment)
+    directory = _publish(out, manifest, prepared, learnt, predictor, report)
     size = sum(path.stat().st_size for path in directory.iterdir())
-    return TrainResult(directory, manifest, assessment.metrics, assessment.baseline, learnt, peak_memory_bytes(), size)
+    return TrainResult(directory, manifest, metrics, baseline, learnt, peak_memory_bytes(), size)
 
 
 def prepare(data: Sequence[str], schema: FeatureSchema, seed: int, say: Say) -> Prepared:
@@ -159,7 +142,7 @@ def _data_facts(prepared: Prepared) -> DataFacts:
 
 
 def _publish(
-    out: Path, manifest: Manifest, prepared: Prepared, learnt: Learnt, predictor: Predictor, assessment: Assessment
+    out: Path, manifest: Manifest, prepared: Prepared, learnt: Learnt, predictor: Predictor, report: ReportData
 ) -> Path:
     encoder = prepared.encoder
     held_out = prepared.parts.test if len(prepared.parts.test) else prepared.parts.validation
@@ -168,8 +151,8 @@ def _publish(
         "schema.json": encoder.schema.model_dump_json(),
         "calibration.json": predictor.calibration.model_dump_json(),
         "golden.json": golden.model_dump_json(),
-        "report.html": render_report(assessment.report),
-        "model_card.md": render_model_card(assessment.report),
+        "report.html": render_report(report),
+        "model_card.md": render_model_card(report),
     }
     counts = count_rows(prepared.batch.take(prepared.parts.train), encoder.num_rows)
     vocabularies = {
