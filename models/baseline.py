@@ -46,7 +46,8 @@ def fit_logistic_regression(
     """Minimise c·Σ log loss + ½‖w‖²; the intercept is free.
 
     Newton's method with conjugate gradients: on 131 k rows × 38 k columns with 84 entries a row it takes 6 s on one
-    core, where L-BFGS takes 10 s and liblinear 22 s to end further from the optimum.
+    core and ends 4e-5 of held-out log loss from the optimum; a ten times stricter tolerance takes twice as long,
+    L-BFGS 10 s, liblinear 22 s, saga as long but with an order of rows drawn at random.
 
     Args:
         batch: B training impressions; more than a million are cut down to a random million.

@@ -102,6 +102,16 @@ class DeepFMHead(nn.Module):
         self.num_fields = num_fields
         self.bias = nn.Parameter(torch.zeros(()))
         self.deep = nn.Sequential(*_deep_layers(config, num_fields * config.embedding_dim))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw hidden layers as He et al. 2015, the last as Glorot & Bengio 2010; biases start at zero."""
+        *hidden, last = [layer for layer in self.deep if isinstance(layer, nn.Linear)]
+        for layer in hidden:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.xavier_normal_(last.weight)
+        for layer in (*hidden, last):
+            nn.init.zeros_(layer.bias)
 
     def forward(self, fields: Tensor) -> Tensor:
         """Return the logits float32 [B] of pooled rows float32 [B, F, E+1]: embedding and first-order weight."""

@@ -24,7 +24,7 @@ from models.deepfm import DeepFMConfig, DeepFMHead, batch_tensors, pool
 from models.encoding import EncodedBatch
 from models.errors import TrainingError
 from models.metrics import log_loss
-from models.optimizers import RULES, DenseOptimizer, DistinctRows, OptimizerName, RowOptimizer
+from models.optimizers import RULES, DenseOptimizer, DenseRule, DistinctRows, RowOptimizer, RowRule
 from models.predictor import Predictor
 from models.schema import Strict
 
@@ -35,27 +35,34 @@ class LearnerConfig(Strict):
     """How a DeepFM is learnt. The defaults need no tuning: the regularisation scales with the data."""
 
     model: DeepFMConfig = DeepFMConfig()
-    optimizer: OptimizerName = "adagrad"
+    optimizer: RowRule = "rowwise_adagrad"
+    """Update rule of the table's rows."""
+    dense_optimizer: DenseRule = "adam"
+    """Update rule of the head."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.03
-    """Step size of the table's rows."""
+    """Step size of the table's rows at the start; falls linearly to zero over all epochs."""
     dense_learning_rate: Annotated[float, Field(gt=0)] = 0.003
-    """Step size of the head."""
-    batch_size: Annotated[int, Field(ge=1)] = 512
-    epochs: Annotated[int, Field(ge=1)] = 5
+    """Step size of the head at the start; falls likewise."""
+    batch_size: Annotated[int, Field(ge=0)] = 0
+    """Impressions in a step; 0 takes the power of two nearest to rows/128, between 64 and 4096."""
+    epochs: Annotated[int, Field(ge=1)] = 3
     """Most passes over the training rows."""
     patience: Annotated[int, Field(ge=1)] = 1
     """Epochs without a better validation log loss before training stops; the best epoch is kept."""
     weight_variance: Annotated[float, Field(gt=0)] = 0.3
     """Variance of the Gaussian prior of a first-order weight: the C of a logistic regression."""
-    embedding_variance: Annotated[float, Field(gt=0)] = 0.003
+    embedding_variance: Annotated[float, Field(gt=0)] = 0.002
     """Variance of the Gaussian prior of an embedding's coordinate."""
     dense_l2: Annotated[float, Field(ge=0)] = 0.0
     """L2 penalty of the head's weights, in units of mean log loss."""
+    field_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of fields whose embedding an impression does without while learning."""
     id_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of training values replaced by the out-of-vocabulary row."""
-    init_std: Annotated[float, Field(gt=0)] = 0.01
-    """Standard deviation of the embeddings at the start."""
+    init_std: Annotated[float, Field(gt=0)] = 0.045
+    """Standard deviation of the embeddings at the start; by default that of their prior."""
     seed: int = 7
+    """Of weights, batches and dropout; the same seed gives the same bytes."""
 
 
 class Epoch(Strict):
@@ -108,23 +115,30 @@ class Learner:
         config: how.
         counts: int64 [R], how often each table row occurs in the training rows.
         oov_rows: int64 [F], each field's out-of-vocabulary row.
-        num_rows: training rows n.
+        labels: float32 [n], of the training rows.
     """
 
     def __init__(
-        self, config: LearnerConfig, counts: NDArray[np.int64], oov_rows: NDArray[np.int64], num_rows: int
+        self,
+        config: LearnerConfig,
+        counts: NDArray[np.int64],
+        oov_rows: NDArray[np.int64],
+        labels: NDArray[np.float32],
     ) -> None:
         torch.manual_seed(config.seed)
         self.config = config
+        self.batch_size = config.batch_size or _batch_size_for(len(labels))
+        self.num_steps = max(1, len(labels) // self.batch_size) * config.epochs
         width = config.model.embedding_dim + 1
         self.table = torch.randn(len(counts), width) * config.init_std
         self.table[:, -1] = 0.0
         self.head = DeepFMHead(config.model, len(oov_rows))
+        base_rate = float(np.clip(labels.mean(), 1e-6, 1 - 1e-6))
+        self.head.bias.data.fill_(np.log(base_rate / (1 - base_rate)))
         self.oov_rows = torch.from_numpy(oov_rows)
-        rule = RULES[config.optimizer]
-        self.rows = RowOptimizer(rule, self.table)
-        self.dense = DenseOptimizer(rule, list(self.head.parameters()))
-        self.decay = lazy_decay(config, counts, num_rows)
+        self.rows = RowOptimizer(RULES[config.optimizer], self.table)
+        self.dense = DenseOptimizer(RULES[config.dense_optimizer], list(self.head.parameters()))
+        self.decay = lazy_decay(self.batch_size, counts, len(labels))
         self.prior_precision = torch.tensor(
             [1 / config.embedding_variance] * (width - 1) + [1 / config.weight_variance]
         )
@@ -140,20 +154,30 @@ class Learner:
         touched, index = self.distinct.find(ids)
         values = self.table[touched]  # [U, E+1]
         fields = pool(values, index, weights, offsets, batch.num_fields).requires_grad_()  # [b, F, E+1]
-        logits = self.head(fields)
+        logits = self.head(self._drop_fields(fields))
         loss = functional.binary_cross_entropy_with_logits(logits, labels)
         self.head.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         assert fields.grad is not None
         gradient = gradient_of_rows(fields.grad, index, weights, offsets, len(touched))
         gradient += values * self.decay[touched].unsqueeze(1) * self.prior_precision
-        self.rows.step(touched, gradient, self.step, self.config.learning_rate)
+        remaining = 1 - (self.step - 1) / self.num_steps
+        self.rows.step(touched, gradient, self.step, self.config.learning_rate * remaining)
         if self.config.dense_l2:
             for parameter in self.head.parameters():
                 if parameter.grad is not None and parameter.dim() > 1:
                     parameter.grad += self.config.dense_l2 * parameter.detach()
-        self.dense.step(self.step, self.config.dense_learning_rate)
+        self.dense.step(self.step, self.config.dense_learning_rate * remaining)
         return loss.item()
+
+    def _drop_fields(self, fields: Tensor) -> Tensor:
+        rate = self.config.field_dropout
+        if not rate:
+            return fields
+        kept = (torch.rand(fields.shape[:2]) >= rate) / (1 - rate)  # [b, F]
+        scale = kept.unsqueeze(2).repeat(1, 1, fields.shape[2])
+        scale[..., -1] = 1.0  # first-order weights stay: without interactions the model is a whole logistic regression
+        return fields * scale
 
     def _drop_ids(self, ids: Tensor, offsets: Tensor) -> Tensor:
         num_fields = len(self.oov_rows)
@@ -192,7 +216,7 @@ def gradient_of_rows(gradient: Tensor, index: Tensor, weights: Tensor, offsets: 
     return torch.from_numpy(pooling.T @ bags)
 
 
-def lazy_decay(config: LearnerConfig, counts: NDArray[np.int64], num_rows: int) -> Tensor:
+def lazy_decay(batch_size: int, counts: NDArray[np.int64], num_rows: int) -> Tensor:
     """Return 1/(n·p_i) per table row, float32 [R]: what a touched row must pay to be decayed, on average, in every step.
 
     A Gaussian prior of variance σ² adds v²/(2σ²n) to the mean log loss. Rows are only visited by batches that hold them,
@@ -200,7 +224,7 @@ def lazy_decay(config: LearnerConfig, counts: NDArray[np.int64], num_rows: int) 
     penalty equal to the full one in expectation, as a logistic regression has it.
     """
     share = np.clip(counts / num_rows, 1 / num_rows, 1 - 1e-12)
-    touched = -np.expm1(config.batch_size * np.log1p(-share))
+    touched = -np.expm1(batch_size * np.log1p(-share))
     return torch.from_numpy((1.0 / (num_rows * touched)).astype(np.float32))
 
 
@@ -215,15 +239,17 @@ def learn(
     Raises:
         TrainingError: the loss is not finite, or the checkpoint belongs to another run.
     """
-    config, n = learner.config, len(train.labels)
+    config, size = learner.config, learner.batch_size
+    n = max(len(train.labels) // size * size, min(size, len(train.labels)))
     run, best = Run(), dict[str, Tensor]()
     if checkpoint is not None and checkpoint.exists():
         run, best = _restore(checkpoint, learner)
     saved_at = started = time.monotonic()
     while run.epoch <= config.epochs and not _stalled(run.history, config.patience):
-        order = np.random.default_rng([config.seed, run.epoch]).permutation(n)
+        # Whole batches only: what is left over is another part of the log in each epoch.
+        order = np.random.default_rng([config.seed, run.epoch]).permutation(len(train.labels))[:n]
         while run.done < n:
-            rows = order[run.done : run.done + config.batch_size]
+            rows = order[run.done : run.done + learner.batch_size]
             loss = learner.learn(train.batch.take(rows), torch.from_numpy(train.labels[rows]))
             if not np.isfinite(loss):
                 raise TrainingError(f"the loss is not finite in epoch {run.epoch}: lower the learning rate")
@@ -260,6 +286,10 @@ def learn(
         checkpoint.unlink(missing_ok=True)
     best_epoch = min(run.history, key=lambda e: e.validation_log_loss).epoch
     return Learnt(best["table"].numpy(), learner.head.eval(), tuple(run.history), best_epoch)
+
+
+def _batch_size_for(num_rows: int) -> int:
+    return int(np.clip(2 ** round(np.log2(max(num_rows / 128, 1))), 64, 4_096))
 
 
 def _stalled(history: list[Epoch], patience: int) -> bool:

@@ -11,17 +11,22 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-OptimizerName = Literal["adagrad", "adam", "sgd"]
+DenseRule = Literal["adam", "adagrad", "sgd"]
+RowRule = Literal["rowwise_adagrad", "adam", "adagrad", "sgd"]
+
+SMALL = 1e-8
 
 
 class Rule(NamedTuple):
-    """An optimizer: the names of its state tensors, each shaped as the values, and its update.
+    """An optimizer: how many state tensors it keeps, how wide their last axis is, and its update.
 
     ``update(gradient, state, step, learning_rate)`` returns what to add to the values and changes ``state`` in place;
     ``step`` counts all steps from 1, so rows that a batch leaves out keep their state (as in torch's SparseAdam).
     """
 
-    state_names: tuple[str, ...]
+    num_states: int
+    state_width: int | None
+    """``None``: as wide as the values."""
     update: Callable[[Tensor, Sequence[Tensor], int, float], Tensor]
 
 
@@ -33,7 +38,20 @@ def _adagrad(gradient: Tensor, state: Sequence[Tensor], step: int, learning_rate
     # Duchi et al. 2011, per coordinate.
     (sum_of_squares,) = state
     sum_of_squares.addcmul_(gradient, gradient)
-    return gradient.div(sum_of_squares.sqrt().add_(1e-8)).mul_(-learning_rate)
+    return gradient.div(sum_of_squares.sqrt().add_(SMALL)).mul_(-learning_rate)
+
+
+def _rowwise_adagrad(gradient: Tensor, state: Sequence[Tensor], step: int, learning_rate: float) -> Tensor:
+    # Adagrad with one step size for a row's embedding, by its mean square, and one for its first-order weight:
+    # two numbers of state a row instead of E + 1, and embeddings keep their direction.
+    (sum_of_squares,) = state  # [U, 2]
+    squares = gradient.square()  # [U, E+1]
+    sum_of_squares[:, 0] += squares[:, :-1].mean(dim=1)
+    sum_of_squares[:, 1] += squares[:, -1]
+    steps = sum_of_squares.sqrt().add_(SMALL).reciprocal_().mul_(-learning_rate)
+    update = gradient * steps[:, :1]
+    torch.mul(gradient[:, -1], steps[:, 1], out=update[:, -1])
+    return update
 
 
 def _adam(gradient: Tensor, state: Sequence[Tensor], step: int, learning_rate: float) -> Tensor:
@@ -42,13 +60,14 @@ def _adam(gradient: Tensor, state: Sequence[Tensor], step: int, learning_rate: f
     mean.lerp_(gradient, 0.1)
     square.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
     scale = learning_rate / (1 - 0.9**step)
-    return mean.div((square / (1 - 0.999**step)).sqrt_().add_(1e-8)).mul_(-scale)
+    return mean.div((square / (1 - 0.999**step)).sqrt_().add_(SMALL)).mul_(-scale)
 
 
-RULES: Mapping[OptimizerName, Rule] = {
-    "adagrad": Rule(("sum_of_squares",), _adagrad),
-    "adam": Rule(("mean", "square"), _adam),
-    "sgd": Rule((), _sgd),
+RULES: Mapping[RowRule, Rule] = {
+    "rowwise_adagrad": Rule(1, 2, _rowwise_adagrad),
+    "adam": Rule(2, None, _adam),
+    "adagrad": Rule(1, None, _adagrad),
+    "sgd": Rule(0, None, _sgd),
 }
 
 
@@ -58,7 +77,7 @@ class DenseOptimizer:
     def __init__(self, rule: Rule, parameters: Sequence[Tensor]) -> None:
         self.rule = rule
         self.parameters = parameters
-        self.state = [[torch.zeros_like(p) for _ in rule.state_names] for p in parameters]
+        self.state = [[torch.zeros_like(p) for _ in range(rule.num_states)] for p in parameters]
 
     def step(self, step: int, learning_rate: float) -> None:
         """Update every parameter that has a gradient."""
@@ -73,7 +92,8 @@ class RowOptimizer:
     def __init__(self, rule: Rule, table: Tensor) -> None:
         self.rule = rule
         self.table = table
-        self.state = [torch.zeros_like(table) for _ in rule.state_names]
+        width = rule.state_width or table.shape[1]
+        self.state = [torch.zeros(len(table), width) for _ in range(rule.num_states)]
 
     def step(self, touched: Tensor, gradient: Tensor, step: int, learning_rate: float) -> None:
         """Update the rows ``touched`` int64 [U], all different, by ``gradient`` float32 [U, D]."""

@@ -96,7 +96,11 @@ def _command(data: ReportData) -> str:
     words = ["python", "-m", "models.train", "--data", *data.data.files, "--schema", "schema.toml"]
     for name, values in _flat(data.config):
         flag = name.rpartition(".")[2].replace("_", "-")
-        switch = {("True",): [f"--{flag}"], ("False",): [f"--no-{flag}"], ("None",): []}
+        switch: dict[tuple[str, ...], list[str]] = {
+            ("True",): [f"--{flag}"],
+            ("False",): [f"--no-{flag}"],
+            ("None",): [],
+        }
         words += switch.get(tuple(values), [f"--{flag}", *values])
     return shlex.join(words).replace("`", "'")  # a file's name must not end the code block
 

@@ -119,7 +119,11 @@ dd { margin: 0; overflow-wrap: anywhere; }
   body { font-size: 12px; -webkit-print-color-adjust: exact; print-color-adjust: exact; }
   main { max-width: none; padding: 0; }
   .grid { grid-template-columns: 1fr 1fr; gap: 18px 22px; }
-  table, dl { font-size: 11px; }
+  table, dl { font-size: 9.5px; }
+  th { font-size: 9px; }
+  th, td { padding: 3px 0 3px 8px; }
+  .scroll { overflow: visible; }
+  .bar { width: 22px; }
   h2 { break-after: avoid; }
   tr, .tile, .verdict { break-inside: avoid; }
 }

@@ -111,7 +111,7 @@ def _learn(
 ) -> Learnt:
     train_examples = prepared.examples(prepared.parts.train)
     counts = count_rows(train_examples.batch, prepared.encoder.num_rows)
-    learner = Learner(config, counts, prepared.encoder.oov_rows, len(train_examples.labels))
+    learner = Learner(config, counts, prepared.encoder.oov_rows, train_examples.labels)
     out.mkdir(parents=True, exist_ok=True)
     run = data_digest + prepared.schema.model_dump_json() + config.model_dump_json()
     checkpoint = out / f".checkpoint-{hashlib.sha256(run.encode()).hexdigest()[:16]}.safetensors"

@@ -65,7 +65,9 @@ def serving(artifacts: Path, *, ready: bool = True, **settings: object) -> Itera
     environment |= {f"CTR_{name.upper()}": str(value) for name, value in settings.items()}
     # A file, not a pipe: a full pipe would stop the server.
     with tempfile.NamedTemporaryFile(suffix=".log") as output:
-        process = subprocess.Popen([sys.executable, "-m", "app"], env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app"], env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
         log = Path(output.name)
         try:
             port = _listening_port(process, log)

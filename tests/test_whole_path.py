@@ -62,7 +62,9 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_a_simulated_log_trains_and_serves_what_training_reported(simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_simulated_log_trains_and_serves_what_training_reported(
+    simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     patterns, schema = [str(simulated / "impressions-*.parquet")], simulated / "schema.toml"
     assert train_cli(["--data", *patterns, "--schema", str(schema), "--out", str(tmp_path), "--epochs", "2"]) == 0
     out = capsys.readouterr().out
@@ -91,11 +93,20 @@ def test_the_same_command_writes_the_same_model(simulated: Path, tmp_path: Path)
     for name in ("a", "b"):
         assert train_cli(["--data", patterns, "--schema", schema, "--out", str(tmp_path / name), *QUICK]) == 0
         directories.append(tmp_path / name / (tmp_path / name / "current").read_text().strip())
-    for name in ("schema.json", "vocabularies.safetensors", "embeddings.safetensors", "head.safetensors", "calibration.json", "golden.json"):
+    for name in (
+        "schema.json",
+        "vocabularies.safetensors",
+        "embeddings.safetensors",
+        "head.safetensors",
+        "calibration.json",
+        "golden.json",
+    ):
         assert (directories[0] / name).read_bytes() == (directories[1] / name).read_bytes(), name
 
 
-def test_without_a_schema_one_is_inferred_explained_and_written(simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_schema_one_is_inferred_explained_and_written(
+    simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     patterns = str(simulated / "impressions-*.parquet")
     assert train_cli(["--data", patterns, "--label", "click", "--out", str(tmp_path), *QUICK]) == 0
     said = capsys.readouterr().err
@@ -115,23 +126,32 @@ def test_calibrated_probabilities_are_near_the_truth(simulated: Path, tmp_path: 
     assert train_cli(["--data", *patterns, "--schema", str(schema_path), "--out", str(tmp_path), "--epochs", "3"]) == 0
     schema = load_schema(schema_path)
     log = read_log(patterns, schema)
-    truth = pl.concat([pl.read_parquet(p) for p in sorted(simulated.glob("truth-*.parquet"))])["true_probability"].to_numpy()
+    truth = pl.concat([pl.read_parquet(p) for p in sorted(simulated.glob("truth-*.parquet"))])[
+        "true_probability"
+    ].to_numpy()
     test = split_log(log.frame, schema, 7).test
     artifact = load_artifact(tmp_path / (tmp_path / "current").read_text().strip())
-    p = artifact.predictor.probabilities(artifact.predictor.score_table(encode_frame(artifact.encoder, log.frame[test]), artifact.table))
+    p = artifact.predictor.probabilities(
+        artifact.predictor.score_table(encode_frame(artifact.encoder, log.frame[test]), artifact.table)
+    )
     base = np.abs(truth[test] - truth[test].mean()).mean()
     assert p.mean() == pytest.approx(truth[test].mean(), rel=0.15)
     assert np.abs(p - truth[test]).mean() < 0.9 * base
 
 
-def test_mistakes_on_the_command_line_are_one_line(simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_on_the_command_line_are_one_line(
+    simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     patterns, schema = str(simulated / "impressions-*.parquet"), str(simulated / "schema.toml")
     for arguments, message in (
         (["--data", "nothing*.csv", "--schema", schema], "nothing*.csv: no such file"),
         (["--data", patterns, "--schema", "nothing.toml"], "nothing.toml: cannot be read"),
         (["--data", patterns], "give --schema FILE, or --label COLUMN"),
         (["--data", patterns, "--label", "clicks"], "column 'clicks' is missing"),
-        (["--data", patterns, "--schema", schema, "--epochs", "0"], "epochs: Input should be greater than or equal to 1"),
+        (
+            ["--data", patterns, "--schema", schema, "--epochs", "0"],
+            "epochs: Input should be greater than or equal to 1",
+        ),
     ):
         assert train_cli([*arguments, "--out", str(tmp_path)]) == 2
         said = capsys.readouterr().err

@@ -59,7 +59,11 @@ def test_what_is_missing_unseen_or_unknown_is_answered_and_counted(server: Serve
         "unknown": server.metric("ctr_unknown_fields_total"),
         "rows": server.metric("ctr_rows_total"),
     }
-    rows = [{**ROW, "ad_id": "never seen"}, {k: v for k, v in ROW.items() if k != "price"}, {**ROW, "price": None, "colour": "red"}]
+    rows = [
+        {**ROW, "ad_id": "never seen"},
+        {k: v for k, v in ROW.items() if k != "price"},
+        {**ROW, "price": None, "colour": "red"},
+    ]
     answer = server.client.post("/predict", json={"instances": rows}).json()
     assert answer["unseen"] == {"ad_id": 1}
     assert answer["missing"] == {"price": 2}
@@ -75,7 +79,9 @@ def test_health_and_model_describe_what_is_served(server: Server) -> None:
     assert server.client.get("/health/ready").json() == {"status": "ready", "model_version": "v1", "redis": "off"}
     model = server.client.get("/model").json()
     assert (model["model_version"], model["last_error"], model["calibration"]) == ("v1", None, "platt")
-    assert {"name": "ad_id", "kind": "categorical", "side": "candidate", "dtype": "string"}.items() <= model["fields"][3].items()
+    assert {"name": "ad_id", "kind": "categorical", "side": "candidate", "dtype": "string"}.items() <= model["fields"][
+        3
+    ].items()
 
 
 def test_the_documentation_shows_the_models_own_fields_and_a_working_example(server: Server) -> None:
@@ -109,14 +115,22 @@ def test_every_refusal_has_one_shape(server: Server) -> None:
     problem(post("/predict", content=b"\xff", headers=typed), 422, "invalid_input")
     problem(post("/predict", content=good), 415, "unsupported_media_type")
     problem(post("/predict", content=good, headers={"content-type": "text/plain"}), 415, "unsupported_media_type")
-    problem(post("/predict", content=good, headers={"content-type": "application/json; charset=latin1"}), 415, "unsupported_media_type")
-    problem(post("/predict", content=good, headers={**typed, "content-encoding": "gzip"}), 415, "unsupported_media_type")
+    problem(
+        post("/predict", content=good, headers={"content-type": "application/json; charset=latin1"}),
+        415,
+        "unsupported_media_type",
+    )
+    problem(
+        post("/predict", content=good, headers={**typed, "content-encoding": "gzip"}), 415, "unsupported_media_type"
+    )
     problem(post("/predict", content=b" " * (4 * 2**20 + 1), headers=typed), 413, "body_too_large")
     problem(post("/predict", content=iter([b" " * 2**20] * 5), headers=typed), 413, "body_too_large")
     problem(server.client.get("/nothing"), 404, "not_found")
     assert "POST" in server.client.get("/predict").headers["allow"]
     problem(server.client.get("/predict"), 405, "method_not_allowed")
-    assert post("/predict", content=good, headers={"content-type": "application/json; charset=utf-8"}).status_code == 200
+    assert (
+        post("/predict", content=good, headers={"content-type": "application/json; charset=utf-8"}).status_code == 200
+    )
 
 
 @pytest.mark.parametrize(
@@ -138,7 +152,9 @@ def test_every_refusal_has_one_shape(server: Server) -> None:
     ids=lambda raw: repr(raw[:70]),
 )
 def test_no_bytes_on_the_socket_give_a_5xx_or_end_the_service(server: Server, raw: bytes) -> None:
-    with socket.create_connection((server.client.base_url.host, server.client.base_url.port or 0), timeout=5) as connection:
+    with socket.create_connection(
+        (server.client.base_url.host, server.client.base_url.port or 0), timeout=5
+    ) as connection:
         connection.sendall(raw)
         connection.shutdown(socket.SHUT_WR)
         answer = connection.recv(65_536)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from hypothesis import given
 
-from models.optimizers import RULES, DenseOptimizer, DistinctRows, OptimizerName, RowOptimizer
+from models.optimizers import RULES, DenseOptimizer, DenseRule, DistinctRows, RowOptimizer
 
 ORACLES = {
     "sgd": lambda p, lr: torch.optim.SGD(p, lr=lr),
@@ -13,7 +13,7 @@ ORACLES = {
 
 
 @pytest.mark.parametrize("name", ["sgd", "adagrad", "adam"])
-def test_dense_updates_equal_torchs_own(name: OptimizerName) -> None:
+def test_dense_updates_equal_torchs_own(name: DenseRule) -> None:
     torch.manual_seed(0)
     ours, theirs = (torch.nn.Parameter(torch.arange(6.0).view(2, 3)) for _ in range(2))
     mine, oracle = DenseOptimizer(RULES[name], [ours]), ORACLES[name]([theirs], 0.1)
@@ -26,7 +26,7 @@ def test_dense_updates_equal_torchs_own(name: OptimizerName) -> None:
 
 
 @pytest.mark.parametrize("name", ["sgd", "adagrad"])
-def test_row_updates_equal_dense_ones_with_zero_gradients_elsewhere(name: OptimizerName) -> None:
+def test_row_updates_equal_dense_ones_with_zero_gradients_elsewhere(name: DenseRule) -> None:
     torch.manual_seed(0)
     table = torch.randn(10, 3)
     whole = torch.nn.Parameter(table.clone())
@@ -59,3 +59,19 @@ def test_distinct_rows_are_each_named_once_and_give_back_the_ids(first: list[int
         touched, index = distinct.find(torch.tensor(ids))
         assert sorted(touched.tolist()) == sorted(set(ids))
         assert touched[index].tolist() == ids
+
+
+def test_rowwise_adagrad_is_adagrad_on_the_mean_square_of_each_part() -> None:
+    torch.manual_seed(0)
+    table = torch.randn(6, 4)
+    oracle, sums = table.double().clone(), torch.zeros(6, 2, dtype=torch.double)
+    rows = RowOptimizer(RULES["rowwise_adagrad"], table)
+    for step in range(1, 6):
+        touched, gradient = torch.randperm(6)[:3], torch.randn(3, 4)
+        rows.step(touched, gradient, step, 0.1)
+        for row, g in zip(touched.tolist(), gradient.double(), strict=True):
+            sums[row, 0] += (g[0] ** 2 + g[1] ** 2 + g[2] ** 2) / 3
+            sums[row, 1] += g[3] ** 2
+            for j in range(4):
+                oracle[row, j] -= 0.1 * g[j] / (sums[row, int(j == 3)].sqrt() + 1e-8)
+    torch.testing.assert_close(table.double(), oracle, atol=1e-6, rtol=1e-5)
