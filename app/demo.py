@@ -77,6 +77,9 @@ def _ask(url: str) -> None:
         answer = httpx.post(f"{url}/predict", json=request)
         print(f"{answer.status_code} {answer.text}")
         answer.raise_for_status()
+    _step("embedding rows by the tier that answered: pinned head, Redis, table")
+    exposition = httpx.get(f"{url}/metrics").text.splitlines()
+    print("\n".join(line for line in exposition if line.startswith("ctr_embedding_rows_total")))
 
 
 @contextmanager

@@ -63,6 +63,8 @@ class LearnerConfig(Strict):
     """Standard deviation of the embeddings at the start; by default that of their prior."""
     seed: int = 7
     """Of weights, batches and dropout; the same seed gives the same bytes."""
+    threads: Annotated[int, Field(ge=1)] = 1
+    """Threads of torch; steps are so small that a second one costs more than it brings, see docs/decisions.md."""
 
 
 class Epoch(Strict):

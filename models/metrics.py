@@ -34,7 +34,7 @@ class Metrics(Strict):
 
 
 class Reliability(NamedTuple):
-    """Mean probability and click rate and its 95 % interval of k bins, ascending, float64 [k] each; rows int64 [k]."""
+    """Mean probability, and click rate with its 95 % interval, of k bins, ascending, float64 [k]; rows int64 [k]."""
 
     mean_probability: Floats
     click_rate: Floats

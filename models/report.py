@@ -102,7 +102,7 @@ def _command(data: ReportData) -> str:
             ("None",): [],
         }
         words += switch.get(tuple(values), [f"--{flag}", *values])
-    return shlex.join(words).replace("`", "'")  # a file's name must not end the code block
+    return shlex.join(words).replace("\n", " ")  # on one line, nothing in it can end the code block
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, list[str]]]:

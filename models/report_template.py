@@ -43,9 +43,9 @@ def facts(pairs: Iterable[tuple[str, str]]) -> Html:
 
 def bar(share: float | None) -> Html:
     """Write a share as a percentage with a bar of that length; ``None`` is a dash."""
-    if share is None:
-        return Html('<span class="none">–</span>')
-    text = f"{100 * share:.2f}" if share == 0 or share >= 0.0001 else "&lt;0.01"
+    if not share:
+        return Html(f'<span class="none">{"–" if share is None else "0.00"}</span>')
+    text = f"{100 * share:.2f}" if share >= 0.0001 else "&lt;0.01"
     return Html(
         f'<span class="bar"><i style="width:{100 * min(share, 1):.1f}%"></i></span><span class="share">{text}</span>'
     )
@@ -69,8 +69,7 @@ body { margin: 0; background: #fff; color: var(--ink); font: 15px/1.5 system-ui,
 main { max-width: 1120px; margin: 0 auto; padding: 40px 28px 56px; }
 h1 { font-size: 27px; line-height: 1.25; margin: 2px 0 6px; letter-spacing: -.01em; overflow-wrap: anywhere; }
 h2 { font-size: 19px; margin: 44px 0 6px; letter-spacing: -.005em; }
-h3 { font-size: 15px; margin: 0 0 2px; overflow-wrap: anywhere; }
-p { margin: 0 0 10px; max-width: 76ch; }
+h3 { font-size: 15px; margin: 0 0 2px; overflow-wrap: anywhere; } p { margin: 0 0 10px; max-width: 76ch; }
 .eyebrow { color: var(--soft); font-size: 13px; letter-spacing: .06em; text-transform: uppercase; margin: 0; }
 .soft, figcaption { color: var(--soft); font-size: 13.5px; }
 .verdict { margin: 20px 0 22px; padding: 13px 18px; max-width: none; font-size: 17px; border-left: 4px solid var(--model);
@@ -78,41 +77,34 @@ p { margin: 0 0 10px; max-width: 76ch; }
 .verdict.warn { border-color: var(--warn); }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; }
 .tile { border: 1px solid var(--line); border-radius: 6px; padding: 11px 14px 10px; }
-.tile b { display: block; font-size: 25px; font-weight: 600; line-height: 1.3; font-variant-numeric: tabular-nums; }
 .tile span { display: block; color: var(--soft); font-size: 13px; }
+.tile b { display: block; font-size: 25px; font-weight: 600; line-height: 1.3; font-variant-numeric: tabular-nums; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr)); gap: 30px 36px;
   margin-top: 16px; align-items: start; }
-.grid > * { min-width: 0; }
-figure { margin: 0; break-inside: avoid; }
+.grid > * { min-width: 0; } figure { margin: 0; break-inside: avoid; }
 .plot { display: block; width: 100%; height: auto; margin-top: 6px; }
 .plot text { font-variant-numeric: tabular-nums; }
-.scroll { overflow-x: auto; }
-.scroll + p { margin-top: 10px; }
+.scroll { overflow-x: auto; } .scroll + p { margin-top: 10px; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; margin-top: 8px; }
 th { text-align: right; font-weight: 600; font-size: 12.5px; color: var(--soft); vertical-align: bottom; line-height: 1.3; }
-th, td { padding: 5px 0 5px 14px; border-bottom: 1px solid var(--line); }
-td { text-align: right; white-space: nowrap; }
+th, td { padding: 5px 0 5px 14px; border-bottom: 1px solid var(--line); } td { text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { padding-left: 0; }
-th.text, td.text { text-align: left; }
-td .name { display: inline-block; max-width: 24ch; overflow: hidden; text-overflow: ellipsis; vertical-align: bottom; }
+th.text, td.text { text-align: left; white-space: normal; }
+td .name { display: inline-block; max-width: 24ch; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
+  vertical-align: bottom; }
 .segments td .name { max-width: 15ch; }
-.segments { max-width: 580px; }
-.segments th { white-space: nowrap; }
+.segments { max-width: 580px; } .segments th { white-space: nowrap; }
 .segments td + td, .segments th + th { padding-left: 12px; }
 .segments td:last-child, .segments th:last-child { width: 38%; padding-left: 18px; }
-.none { color: var(--soft); }
-.dot { display: block; width: 100%; height: 18px; }
-.axis { display: flex; font-weight: 400; }
-.axis span { flex: 1; text-align: center; }
-.axis span:first-child { text-align: left; }
-.axis span:last-child { text-align: right; }
-.bar { display: inline-block; width: 64px; height: 8px; background: #edf0f3; vertical-align: 1px; }
+.none { color: var(--soft); } .dot { display: block; width: 100%; height: 18px; }
+.axis { display: flex; font-weight: 400; } .axis span { flex: 1; text-align: center; }
+.axis span:first-child { text-align: left; } .axis span:last-child { text-align: right; }
+.bar { display: inline-block; width: 44px; height: 8px; background: #edf0f3; vertical-align: 1px; }
 .bar i { display: block; height: 8px; background: var(--model); }
 .share { display: inline-block; width: 6ch; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 3px 18px; margin: 8px 0 0; font-size: 14px;
   font-variant-numeric: tabular-nums; }
-dt { color: var(--soft); }
-dd { margin: 0; overflow-wrap: anywhere; }
+dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 @media (max-width: 560px) { main { padding: 24px 16px 40px; } dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 6px; } }
 @media print {
   @page { margin: 14mm; }
@@ -120,10 +112,8 @@ dd { margin: 0; overflow-wrap: anywhere; }
   main { max-width: none; padding: 0; }
   .grid { grid-template-columns: 1fr 1fr; gap: 18px 22px; }
   table, dl { font-size: 9.5px; }
-  th { font-size: 9px; }
-  th, td { padding: 3px 0 3px 8px; }
-  .scroll { overflow: visible; }
-  .bar { width: 22px; }
+  th { font-size: 9px; } th, td { padding: 3px 0 3px 8px; }
+  .scroll { overflow: visible; } .bar { width: 22px; }
   h2 { break-after: avoid; }
   tr, .tile, .verdict { break-inside: avoid; }
 }

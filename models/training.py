@@ -64,6 +64,7 @@ def train(
     """
     started = time.monotonic()
     torch.use_deterministic_algorithms(mode=True)
+    torch.set_num_threads(config.threads)
     prepared = prepare(data, schema, config.seed, say)
     facts = _data_facts(prepared)
     learnt = _learn(prepared, config, facts.digest, out, progress, say)

@@ -21,7 +21,9 @@ ORDER = {
     ],
     "app": [
         "settings", "telemetry", "errors", "wire", "embeddings", "embeddings.source", "embeddings.table_file", "embeddings.hot_rows",
-        "embeddings.breaker", "embeddings.redis_rows", "embeddings.tiers", "registry", "scorer", "routes", "main", "embedded_redis",
+        "embeddings.breaker",
+        "embeddings.frames",
+        "embeddings.write_behind", "embeddings.redis_rows", "embeddings.tiers", "registry", "scorer", "routes", "main", "embedded_redis",
         "__main__", "demo",
     ],
 }  # fmt: skip

@@ -1,0 +1,97 @@
+"""How one table's rows are named and written in Redis.
+
+Key: ``ctr:<first 16 hex digits of the table's digest>:<decimal row id>``. Value, little-endian::
+
+    magic b"CTRE" | version u16 | D u16 | digest 8 bytes | row id i64 | row float32 [D] | crc32 u32 of all before
+
+The frame names itself, so that a value under a wrong key, of another table or of another width is as recognisable as a
+flipped bit: whatever does not fit is no more than a miss. It is no defence against somebody who writes well-formed
+frames on purpose.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from enum import IntEnum
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAGIC = b"CTRE"
+VERSION = 1
+# What crc32 gives for any bytes followed by their own crc32, little-endian.
+CRC_RESIDUE = 0x2144DF1C
+
+
+class Outcome(IntEnum):
+    """What came of asking Redis for a row; the names in lower case are the metric's labels."""
+
+    HIT = 0
+    MISS = 1
+    CORRUPT = 2
+    ERROR = 3
+    TIMEOUT = 4
+    SKIPPED = 5
+
+
+class RowFrames:
+    """Keys and frames of one table.
+
+    Args:
+        table_digest: hexadecimal, at least 16 digits.
+        dim: D, the numbers in a row.
+    """
+
+    def __init__(self, table_digest: str, dim: int) -> None:
+        self.dim = dim
+        self._prefix = f"ctr:{table_digest[:16]}:".encode()
+        header = struct.pack("<4sHH", MAGIC, VERSION, dim) + bytes.fromhex(table_digest[:16])
+        # As two numbers, so that numpy compares all frames at once.
+        self._kind, self._digest = np.frombuffer(header, "<u8")
+        self._body = np.dtype([("kind", "<u8"), ("digest", "<u8"), ("id", "<i8"), ("row", "<f4", (dim,))])
+        self._frame = np.dtype([*((name, self._body[name]) for name in self._body.names or ()), ("crc", "<u4")])
+
+    def keys(self, ids: NDArray[np.int64]) -> list[bytes]:
+        """Return the Redis keys of ``ids`` int64 [n]."""
+        prefix = self._prefix
+        return [b"%b%d" % (prefix, i) for i in ids.tolist()]
+
+    def encode(self, ids: NDArray[np.int64], rows: NDArray[np.float32]) -> list[bytes]:
+        """Return the frames of ``rows`` float32 [n, D]."""
+        bodies = np.empty(len(ids), self._body)
+        bodies["kind"], bodies["digest"], bodies["id"], bodies["row"] = self._kind, self._digest, ids, rows
+        data, size = bodies.tobytes(), self._body.itemsize
+        parts = [data[i : i + size] for i in range(0, len(data), size)]
+        return [part + crc32(part).to_bytes(4, "little") for part in parts]
+
+    def decode(self, ids: NDArray[np.int64], values: Sequence[object]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Read what Redis answered for ``ids`` int64 [n]; an `Outcome` among the values stands for itself.
+
+        Returns:
+            rows float32 [n, D], filled where the outcome is a hit; outcomes uint8 [n].
+        """
+        size, whole, codes = self._frame.itemsize, [], []
+        for value in values:
+            if type(value) is bytes and len(value) == size and crc32(value) == CRC_RESIDUE:
+                whole.append(value)
+                codes.append(Outcome.HIT)
+            elif value is None:
+                codes.append(Outcome.MISS)
+            else:
+                codes.append(value if type(value) is Outcome else Outcome.CORRUPT)
+        outcomes = np.array(codes, np.uint8)
+        rows = np.empty((len(ids), self.dim), np.float32)
+        if whole:
+            frames = np.frombuffer(b"".join(whole), self._frame)
+            positions = np.flatnonzero(outcomes == Outcome.HIT)
+            is_ours = (frames["kind"] == self._kind) & (frames["digest"] == self._digest)
+            is_ours &= (frames["id"] == ids[positions]) & np.isfinite(frames["row"]).all(axis=1)
+            rows[positions] = frames["row"]
+            outcomes[positions[~is_ours]] = Outcome.CORRUPT
+        return rows, outcomes
+
+    def without_answer(self, num_ids: int, outcome: Outcome) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Return what `decode` returns when all rows have the same outcome, and it is no hit."""
+        return np.empty((num_ids, self.dim), np.float32), np.full(num_ids, outcome, np.uint8)

@@ -1,0 +1,93 @@
+"""The pinned head: the rows that training saw most often, in one private array of each process."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+NUM_SPECIAL = 2  # MISSING and OOV open each block; they are always hot
+
+# Subtracted from the id of a cold row, so that its slot lies outside any array.
+_COLD = np.int64(2**62)
+
+
+class HotRows:
+    """A copy of the head of each block of the table.
+
+    A block is one vocabulary: its two special rows, then its tokens, the most frequent first. All blocks are cut at the
+    same count of training, the lowest for which the heads fit ``hot_bytes``; where the whole table fits, all of it is
+    hot. A head ends before the first row below the cut, so a block that is not in order of frequency (hashed buckets)
+    has a short head.
+
+    Args:
+        rows: float32 [R, D].
+        block_starts: int64 [V], ascending from 0.
+        counts: int64 [R], how often training saw each row.
+        hot_bytes: room for the copy; the special rows are hot even when they do not fit.
+    """
+
+    def __init__(
+        self, rows: NDArray[np.float32], block_starts: NDArray[np.int64], counts: NDArray[np.int64], hot_bytes: int
+    ) -> None:
+        ends = np.append(block_starts[1:], len(rows))
+        if rows.nbytes <= hot_bytes:
+            lengths = ends - block_starts
+        else:
+            lengths = _head_lengths(block_starts, ends, counts, hot_bytes // (rows.itemsize * rows.shape[1]))
+        heads = [rows[start : start + length] for start, length in zip(block_starts, lengths, strict=True)]
+        self._rows = np.array(np.concatenate(heads), order="C")
+        self.num_rows = len(self._rows)
+        self._is_whole = self.num_rows == len(rows)
+        # Start and end of every head, in one row: an id that falls after an odd number of them is hot.
+        self._boundaries = np.stack([block_starts, block_starts + lengths], axis=1).ravel()
+        self._shifts = np.full(len(self._boundaries) + 1, _COLD)
+        self._shifts[1::2] = block_starts - (np.cumsum(lengths) - lengths)
+
+    def gather(self, ids: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        """Return the rows float32 [n, D] of ``ids`` int64 [n], or ``None`` when one of them is not hot."""
+        if self._is_whole:
+            return self._rows.take(ids, axis=0)
+        try:
+            return self._rows.take(self._slots(ids), axis=0)
+        except IndexError:  # numpy checks each index anyway; a test of our own would double the time
+            return None
+
+    def split(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """Return rows float32 [n, D], filled where hot, and the positions of those that are not, intp [cold]."""
+        slots = self._slots(ids)
+        is_hot = slots >= 0
+        rows = np.empty((len(ids), self._rows.shape[1]), np.float32)
+        rows[is_hot] = self._rows.take(slots[is_hot], axis=0)
+        return rows, np.flatnonzero(~is_hot)
+
+    def _slots(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        return ids - self._shifts.take(self._boundaries.searchsorted(ids, "right"))
+
+
+def _head_lengths(
+    starts: NDArray[np.int64], ends: NDArray[np.int64], counts: NDArray[np.int64], max_rows: int
+) -> NDArray[np.int64]:
+    """Return how many rows of each block are hot, int64 [V], by bisection of the lowest count that is hot."""
+    # Of each block's tokens the counts, ascending, and never above the count of a token before.
+    ascending = [
+        np.ascontiguousarray(np.minimum.accumulate(counts[start + NUM_SPECIAL : end])[::-1])
+        for start, end in zip(starts, ends, strict=True)
+    ]
+
+    def lengths(lowest: int) -> NDArray[np.int64]:
+        return np.array(
+            [
+                min(NUM_SPECIAL, end - start) + len(tokens) - tokens.searchsorted(lowest)
+                for start, end, tokens in zip(starts, ends, ascending, strict=True)
+            ],
+            np.int64,
+        )
+
+    too_low, low_enough = -1, max((int(tokens[-1]) for tokens in ascending if len(tokens)), default=0) + 1
+    while low_enough - too_low > 1:
+        middle = (too_low + low_enough) // 2
+        if lengths(middle).sum() <= max_rows:
+            low_enough = middle
+        else:
+            too_low = middle
+    return lengths(low_enough)

@@ -1,0 +1,246 @@
+"""The Redis tier: rows of the long tail, shared by small workers. A copy only: whatever it does, the table answers.
+
+One task a process owns the reading. Requests leave their keys with it and wait, each no longer than its own budget, then
+give up on waiting, not on the socket: a reply always belongs to the command that asked for it, however many have left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, AuthorizationError, InvalidResponse, NoPermissionError
+
+from app.embeddings.breaker import Breaker
+from app.embeddings.frames import Outcome, RowFrames
+from app.embeddings.state_log import StateLog, describe
+from app.embeddings.write_behind import WriteBehind
+from app.telemetry import Telemetry
+
+MAX_COMMAND_KEYS = 512
+MAX_BATCH_KEYS = 4_096
+NUM_CONNECTIONS = 3  # reading, writing behind, probing
+PROBE_KEY = b"ctr:probe"
+REFUSALS = (AuthenticationError, AuthorizationError, NoPermissionError)
+
+
+class _Lookup:
+    """One request's keys and what has come for them so far."""
+
+    __slots__ = ("answered", "num_open", "values")
+
+    def __init__(self, num_keys: int, answered: asyncio.Future[None]) -> None:
+        self.values: list[object] = [Outcome.TIMEOUT] * num_keys
+        self.num_open = num_keys
+        self.answered = answered
+
+    def deliver(self, position: int, value: object) -> None:
+        self.values[position] = value
+        self.num_open -= 1
+        if not self.num_open:
+            self.stop_waiting()
+
+    def stop_waiting(self) -> None:
+        if not self.answered.done():
+            self.answered.set_result(None)
+
+
+class RedisRows:
+    """The process's one connection to Redis, shared by the sources of all table versions; made inside an event loop.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``.
+        timeout_ms: the longest that a request waits, and that a socket stays silent.
+        ttl_s: seconds until a row expires.
+        telemetry: counts writes, times batches, shows the breaker; sources count rows.
+        clock: seconds, never going back.
+        rng: spreads expiry and probes.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        timeout_ms: float,
+        ttl_s: float,
+        telemetry: Telemetry,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+    ) -> None:
+        rng = rng or random.Random()
+        self._timeout_s = timeout_ms / 1000
+        self._telemetry = telemetry
+        self._clock = clock
+        self._client = Redis.from_url(
+            url,
+            socket_timeout=self._timeout_s,
+            socket_connect_timeout=self._timeout_s,
+            retry=Retry(NoBackoff(), 0),
+            health_check_interval=0,
+            max_connections=NUM_CONNECTIONS,
+            decode_responses=False,
+            # The plain protocol and no introduction: nothing that an access list would have to allow.
+            protocol=2,
+            driver_info=None,
+        )
+        self._log = StateLog(clock)
+        self._breaker = Breaker(clock, rng)
+        self._waiters: dict[bytes, list[tuple[_Lookup, int]]] = {}  # queued or in flight
+        self._queued: deque[bytes] = deque()
+        self._wake = asyncio.Event()
+        self._opened = asyncio.Event()
+        self._is_closed = False
+        self._is_refused = False
+        self._writer = WriteBehind(self._client, ttl_s, telemetry, clock, rng, self._log)
+        telemetry.breaker_open.set(0)
+        self._tasks = [asyncio.create_task(job()) for job in (self._read, self._probe, self._writer.run)]
+
+    @property
+    def is_available(self) -> bool:
+        """Whether there is any use in asking."""
+        return not (self._breaker.is_open or self._is_closed)
+
+    def state(self) -> Literal["ok", "unavailable"]:
+        """Return what readiness shows."""
+        return "ok" if self.is_available else "unavailable"
+
+    async def fetch(self, frames: RowFrames, ids: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Ask for the distinct ``ids`` int64 [n] of a table; returns as `RowFrames.decode` does, within the budget."""
+        if not len(ids) or not self.is_available:
+            return frames.without_answer(len(ids), Outcome.SKIPPED)
+        loop = asyncio.get_running_loop()
+        lookup = _Lookup(len(ids), loop.create_future())
+        for position, key in enumerate(frames.keys(ids)):
+            waiters = self._waiters.get(key)
+            if waiters is None:
+                self._waiters[key] = [(lookup, position)]
+                self._queued.append(key)
+            else:
+                waiters.append((lookup, position))
+        self._wake.set()
+        timer = loop.call_later(self._timeout_s, lookup.stop_waiting)
+        try:
+            await lookup.answered
+        finally:
+            timer.cancel()
+        return frames.decode(ids, lookup.values)
+
+    def remember(self, frames: RowFrames, ids: NDArray[np.int64], rows: NDArray[np.float32]) -> None:
+        """Have rows float32 [n, D], which Redis did not hold, written behind."""
+        if self.is_available:
+            self._writer.put(frames, ids, rows)
+
+    async def aclose(self) -> None:
+        """Stop the tasks, send waiting requests to the table, close the connections."""
+        self._is_closed = True
+        self._log.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._queued.clear()
+        self._deliver(list(self._waiters), [Outcome.SKIPPED] * len(self._waiters))
+        await self._client.aclose()
+
+    async def _read(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while keys := self._next_batch():
+                await self._read_batch(keys)
+
+    def _next_batch(self) -> list[bytes]:
+        """Return the keys that have waited longest, leaving out those that nobody waits for any more."""
+        keys: list[bytes] = []
+        while self._queued and len(keys) < MAX_BATCH_KEYS:
+            key = self._queued.popleft()
+            if all(lookup.answered.done() for lookup, _ in self._waiters[key]):
+                del self._waiters[key]
+            else:
+                keys.append(key)
+        return keys
+
+    async def _read_batch(self, keys: Sequence[bytes]) -> None:
+        values: Sequence[object]
+        started = self._clock()
+        try:
+            if self._breaker.is_open:
+                values = [Outcome.SKIPPED] * len(keys)
+            else:
+                values = await self._mget(keys)
+                if self._clock() - started <= self._timeout_s:
+                    self._breaker.succeeded()
+                else:  # each reply was in time, all of them together were not: of no use to a request
+                    self._note_failure(TimeoutError("too slow"))
+        except Exception as error:  # noqa: BLE001  # whatever the client raises, the table answers
+            values = [Outcome.ERROR] * len(keys)
+            self._note_failure(error)
+        self._deliver(keys, values)
+
+    def _deliver(self, keys: Sequence[bytes], values: Sequence[object]) -> None:
+        for key, value in zip(keys, values, strict=True):
+            for lookup, position in self._waiters.pop(key):
+                lookup.deliver(position, value)
+
+    async def _mget(self, keys: Sequence[bytes]) -> list[object]:
+        started = time.perf_counter()
+        if len(keys) <= MAX_COMMAND_KEYS:
+            replies: list[object] = [await self._client.mget(keys)]
+        else:
+            pipeline = self._client.pipeline(transaction=False)
+            for i in range(0, len(keys), MAX_COMMAND_KEYS):
+                pipeline.execute_command("MGET", *keys[i : i + MAX_COMMAND_KEYS])
+            replies = await pipeline.execute(raise_on_error=False)
+        self._telemetry.redis_seconds.observe(time.perf_counter() - started)
+        values: list[object] = []
+        for i, reply in enumerate(replies):
+            if isinstance(reply, Exception):
+                raise reply
+            if not isinstance(reply, list) or len(reply) != len(
+                keys[i * MAX_COMMAND_KEYS : (i + 1) * MAX_COMMAND_KEYS]
+            ):
+                # Such a server may have more to say that nobody asked for.
+                await self._client.connection_pool.disconnect()
+                raise InvalidResponse("MGET answered with something else")
+            values += reply
+        return values
+
+    async def _probe(self) -> None:
+        """Ask once at the start, so that the first request meets a warm connection or an open breaker; then when open."""
+        while True:
+            try:
+                await self._mget([PROBE_KEY])
+            except Exception as error:  # noqa: BLE001  # any failure of a probe is an answer
+                self._breaker.probe_failed()
+                self._note_failure(error, is_fatal=True)
+            else:
+                if self._breaker.probe_succeeded():
+                    self._telemetry.breaker_open.set(0)
+                    self._opened.clear()
+                    self._is_refused = False
+                    self._log.say(logging.INFO, "Redis answers again")
+            await self._opened.wait()
+            await asyncio.sleep(self._breaker.probe_delay_s())
+
+    def _note_failure(self, error: Exception, *, is_fatal: bool = False) -> None:
+        is_refusal = isinstance(error, REFUSALS)
+        has_opened = self._breaker.trip() if is_fatal or is_refusal else self._breaker.failed()
+        if has_opened:
+            self._telemetry.breaker_open.set(1)
+            self._opened.set()
+        if is_refusal and not self._is_refused:
+            self._is_refused = True
+            self._log.say(
+                logging.ERROR, f"Redis refuses us ({describe(error)}); rows come from the table until that is put right"
+            )
+        elif has_opened:
+            self._log.say(logging.WARNING, f"Redis is left alone ({describe(error)}); rows come from the table")
