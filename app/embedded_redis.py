@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from redis import Redis
+from redis import Redis, exceptions
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, ConnectionError, TimeoutError
 from redis.retry import Retry
 
 START_DEADLINE_S = 10.0
@@ -101,9 +100,9 @@ def _wait_until_it_answers(socket: Path, process: subprocess.Popen[bytes], log: 
         while time.monotonic() < deadline and process.poll() is None:
             try:
                 client.ping()
-            except AuthenticationError:
+            except exceptions.AuthenticationError:
                 return  # a server that asks for a password is up
-            except (ConnectionError, TimeoutError):
+            except (exceptions.ConnectionError, exceptions.TimeoutError):
                 time.sleep(0.01)
             else:
                 return

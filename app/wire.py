@@ -18,6 +18,7 @@ from models.encoding import Value
 from models.schema import FieldSpec, FittedField, FittedSchema
 
 MAX_TOKEN_CHARS = 256
+MAX_SEQUENCE = 1_000
 MAX_ERRORS = 16
 PLAIN_NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
@@ -47,19 +48,12 @@ class Wire:
     def __init__(self, schema: FittedSchema, max_rows: int) -> None:
         self._fields = schema.features.fields
         self._names = {f.name: None for f in self._fields}
-        self._none_by_rows: dict[int, list[Value]] = {}
         types = {f.name: _type(f, fit) for f, fit in zip(self._fields, schema.fitted, strict=True)}
-        impression = _typed_dict(
-            "Impression", {n: Annotated[t | None, Field(description=d)] for n, (t, d) in types.items()}, extra="allow"
-        )
-        rows = Annotated[
-            list[impression], Field(min_length=1, max_length=max_rows, description="Impressions, one object each")
-        ]  # type: ignore[valid-type]
-        column = {
-            n: Annotated[list[t | None], Field(min_length=1, max_length=max_rows, description=d)]
-            for n, (t, d) in types.items()
-        }
-        columns = _typed_dict("ImpressionColumns", column, extra="allow")
+        fields = {name: Annotated[t | None, Field(description=text)] for name, (t, text) in types.items()}
+        impression = _typed_dict("Impression", fields, extra="allow")
+        rows = _list_of(impression, min_length=1, max_length=max_rows, description="Impressions, one object each")
+        lists = {n: _list_of(t | None, min_length=1, max_length=max_rows, description=d) for n, (t, d) in types.items()}
+        columns = _typed_dict("ImpressionColumns", lists, extra="allow")
         self._request: TypeAdapter[dict[str, Any]] = TypeAdapter(
             _typed_dict("PredictRequest", {"instances": rows, "inputs": columns}, extra="forbid")
         )
@@ -138,10 +132,13 @@ def _type(field: FieldSpec, fitted: FittedField) -> tuple[Any, str]:
     if field.kind == "categorical":
         return token, f"{field.side}, categorical"
     if field.kind == "sequence":
-        return Annotated[
-            list[token], Field(max_length=1_000)
-        ], f"{field.side}, tokens oldest first; the last {field.max_length} count"
+        tokens = _list_of(token, max_length=MAX_SEQUENCE)
+        return tokens, f"{field.side}, tokens oldest first; the last {field.max_length} count"
     return Number, f"{field.side}, numeric"
+
+
+def _list_of(item: Any, **limits: Any) -> Any:
+    return Annotated[list[item], Field(**limits)]
 
 
 def _typed_dict(name: str, fields: Mapping[str, Any], extra: str) -> Any:

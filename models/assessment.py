@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from models.baseline import fit_logistic_regression
 from models.calibration import Calibration, sigmoid
 from models.encoding import EncodedBatch, FeatureEncoder
+from models.epochs import Examples, Learnt
 from models.impressions import Log, Parts
-from models.learner import Examples, LearnerConfig, Learnt
+from models.learner import LearnerConfig
 from models.manifest import DataFacts
 from models.metrics import Metrics
 from models.predictor import Predictor
@@ -143,7 +144,8 @@ def _field_facts(prepared: Prepared) -> list[FieldFacts]:
 
 
 def _num_values(batch: EncodedBatch) -> NDArray[np.int64]:
-    return np.diff(batch.offsets).reshape(-1, batch.num_fields).sum(axis=0)
+    sums: NDArray[np.int64] = np.diff(batch.offsets).reshape(-1, batch.num_fields).sum(axis=0)
+    return sums
 
 
 def _encoding(field: FieldSpec) -> str:

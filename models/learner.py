@@ -1,20 +1,13 @@
-"""The learning loop: batches, loss, updates, checkpoints. Knows nothing of files of the log, reports or printing."""
+"""A model being learnt: one step on a batch, and what it costs. Knows nothing of epochs, files or printing."""
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
-from safetensors import safe_open
-from safetensors.torch import save_file
+from pydantic import Field
 from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional
@@ -22,13 +15,9 @@ from torch.nn import functional
 from models.calibration import Calibration
 from models.deepfm import DeepFMConfig, DeepFMHead, batch_tensors, pool
 from models.encoding import EncodedBatch
-from models.errors import TrainingError
-from models.metrics import log_loss
 from models.optimizers import RULES, DenseOptimizer, DenseRule, DistinctRows, RowOptimizer, RowRule
 from models.predictor import Predictor
 from models.schema import Strict
-
-CHECKPOINT_EVERY_S = 60.0
 
 
 class LearnerConfig(Strict):
@@ -65,49 +54,6 @@ class LearnerConfig(Strict):
     """Of weights, batches and dropout; the same seed gives the same bytes."""
     threads: Annotated[int, Field(ge=1)] = 1
     """Threads of torch; steps are so small that a second one costs more than it brings, see docs/decisions.md."""
-
-
-class Epoch(Strict):
-    """What one pass over the training rows gave; losses in nats per impression."""
-
-    epoch: int
-    train_log_loss: float
-    validation_log_loss: float
-    rows_per_s: float
-    seconds: float
-
-
-class Run(BaseModel):
-    """Where a run stands: rows done in the current epoch, their summed loss and seconds, and the epochs before it."""
-
-    epoch: int = 1
-    done: int = 0
-    loss_sum: float = 0.0
-    seconds: float = 0.0
-    step: int = 0
-    history: list[Epoch] = []
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Impressions with their labels, float32 [B] of 0 and 1."""
-
-    batch: EncodedBatch
-    labels: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Learnt:
-    """The best epoch's model: table float32 [R, E+1] and head, with the history that led there."""
-
-    table: NDArray[np.float32]
-    head: DeepFMHead
-    history: tuple[Epoch, ...]
-    best_epoch: int
-
-
-# Called with (epoch, rows done, rows in the epoch, mean log loss so far in the epoch).
-Progress = Callable[[int, int, int, float], None]
 
 
 class Learner:
@@ -230,98 +176,5 @@ def lazy_decay(batch_size: int, counts: NDArray[np.int64], num_rows: int) -> Ten
     return torch.from_numpy((1.0 / (num_rows * touched)).astype(np.float32))
 
 
-def learn(
-    learner: Learner, train: Examples, validation: Examples, progress: Progress, checkpoint: Path | None = None
-) -> Learnt:
-    """Run epochs until the validation log loss stops falling; keep the best epoch.
-
-    With the same configuration and data the result is the same to the byte, also when the run was killed and goes on
-    from its ``checkpoint``, which is removed at the end.
-
-    Raises:
-        TrainingError: the loss is not finite, or the checkpoint belongs to another run.
-    """
-    config, size = learner.config, learner.batch_size
-    n = max(len(train.labels) // size * size, min(size, len(train.labels)))
-    run, best = Run(), dict[str, Tensor]()
-    if checkpoint is not None and checkpoint.exists():
-        run, best = _restore(checkpoint, learner)
-    saved_at = started = time.monotonic()
-    while run.epoch <= config.epochs and not _stalled(run.history, config.patience):
-        # Whole batches only: what is left over is another part of the log in each epoch.
-        order = np.random.default_rng([config.seed, run.epoch]).permutation(len(train.labels))[:n]
-        while run.done < n:
-            rows = order[run.done : run.done + learner.batch_size]
-            loss = learner.learn(train.batch.take(rows), torch.from_numpy(train.labels[rows]))
-            if not np.isfinite(loss):
-                raise TrainingError(f"the loss is not finite in epoch {run.epoch}: lower the learning rate")
-            run.done += len(rows)
-            run.loss_sum += loss * len(rows)
-            progress(run.epoch, run.done, n, run.loss_sum / run.done)
-            now = time.monotonic()
-            if checkpoint is not None and now - saved_at > CHECKPOINT_EVERY_S:
-                run.seconds, started, saved_at = run.seconds + now - started, now, now
-                _save(checkpoint, learner, run, best)
-        seconds = run.seconds + time.monotonic() - started
-        probabilities = Calibration().of_log(learner.logits(validation.batch))
-        epoch = Epoch(
-            epoch=run.epoch,
-            train_log_loss=run.loss_sum / n,
-            validation_log_loss=log_loss(validation.labels, probabilities),
-            rows_per_s=n / max(seconds, 1e-9),
-            seconds=seconds,
-        )
-        if all(epoch.validation_log_loss < e.validation_log_loss for e in run.history):
-            best = {
-                key: value.clone()
-                for key, value in learner.tensors().items()
-                if key == "table" or key.startswith("head.")
-            }
-        run = Run(epoch=run.epoch + 1, step=learner.step, history=[*run.history, epoch])
-        if checkpoint is not None:
-            _save(checkpoint, learner, run, best)
-        saved_at = started = time.monotonic()
-    learner.head.load_state_dict(
-        {key.removeprefix("head."): value for key, value in best.items() if key.startswith("head.")}
-    )
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
-    best_epoch = min(run.history, key=lambda e: e.validation_log_loss).epoch
-    return Learnt(best["table"].numpy(), learner.head.eval(), tuple(run.history), best_epoch)
-
-
 def _batch_size_for(num_rows: int) -> int:
     return int(np.clip(2 ** round(np.log2(max(num_rows / 128, 1))), 64, 4_096))
-
-
-def _stalled(history: list[Epoch], patience: int) -> bool:
-    losses = [e.validation_log_loss for e in history]
-    return len(losses) > patience and min(losses[-patience:]) >= min(losses[:-patience])
-
-
-def _save(path: Path, learner: Learner, run: Run, best: dict[str, Tensor]) -> None:
-    run.step = learner.step
-    temporary = path.with_suffix(".tmp")
-    save_file(
-        learner.tensors() | {f"best.{key}": value for key, value in best.items()},
-        temporary,
-        {"run": run.model_dump_json()},
-    )
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.rename(path)
-
-
-def _restore(path: Path, learner: Learner) -> tuple[Run, dict[str, Tensor]]:
-    with safe_open(path, "pt") as file:
-        run = Run.model_validate_json(file.metadata()["run"])
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dict
-    for key, target in learner.tensors().items():
-        if key not in tensors or tensors[key].shape != target.shape:
-            raise TrainingError(f"{path.name}: is not a checkpoint of this run, delete it to start anew")
-        if key == "generator":
-            torch.set_rng_state(tensors[key])
-        else:
-            target.copy_(tensors[key])
-    learner.step = run.step
-    return run, {key.removeprefix("best."): t for key, t in tensors.items() if key.startswith("best.")}

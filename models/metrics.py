@@ -87,13 +87,10 @@ def calibration_ratio(labels: Labels, probabilities: Floats) -> float:
 
 
 def calibration_interval(labels: Labels, probabilities: Floats) -> tuple[float, float]:
-    """Return the 95 % interval of Σp ÷ Σy: Σp over the Wilson interval of Σy. The upper end is inf without clicks.
-
-    Impressions count as independent; clicks of one user are not quite, so the truth is a little wider.
-    """
+    """Return Σp over the Wilson interval of Σy, impressions taken as independent; up to inf without clicks."""
     y, p = _checked(labels, probabilities)
-    (low,), (high,) = wilson_interval(np.array([y.sum()]), np.array([len(y)]))
-    return _ratio(float(p.mean()), float(high)), _ratio(float(p.mean()), float(low))
+    low, high = wilson_interval(np.array([y.sum()]), np.array([len(y)]))
+    return _ratio(float(p.mean()), float(high[0])), _ratio(float(p.mean()), float(low[0]))
 
 
 def auc(labels: Labels, scores: Floats) -> float | None:
@@ -179,9 +176,8 @@ def _group_aucs(labels: Labels, scores: Floats, codes: NDArray[np.int64]) -> tup
     others = np.diff(np.append(tie_starts, len(keys))) - clicks
     groups = ties[tie_starts] // len(distinct)
     starts = np.flatnonzero(np.diff(groups, prepend=-1))
-    lengths = np.diff(np.append(starts, len(groups)))
     below = np.cumsum(others) - others  # non-clicks of lower score, in this group and in the ones before
-    below -= np.repeat(below[starts], lengths)
+    below -= np.repeat(below[starts], np.diff(np.append(starts, len(groups))))
     wins = np.add.reduceat(clicks * (2 * below + others), starts)  # twice the pairs won, ties half
     num_clicks, num_others = np.add.reduceat(clicks, starts), np.add.reduceat(others, starts)
     pairs = num_clicks * num_others

@@ -19,7 +19,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from models.learner import Epoch
+from models.epochs import Epoch
 from models.metrics import Floats, Labels, reliability_curve, roc_curve
 
 # Told apart by colour-blind eyes too (Okabe & Ito 2008), and by line style.

@@ -89,7 +89,7 @@ table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-nu
 th { text-align: right; font-weight: 600; font-size: 12.5px; color: var(--soft); vertical-align: bottom; line-height: 1.3; }
 th, td { padding: 5px 0 5px 14px; border-bottom: 1px solid var(--line); } td { text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { padding-left: 0; }
-th.text, td.text { text-align: left; white-space: normal; }
+th.text, td.text { text-align: left; }
 td .name { display: inline-block; max-width: 24ch; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
   vertical-align: bottom; }
 .segments td .name { max-width: 15ch; }

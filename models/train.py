@@ -66,7 +66,7 @@ class ProgressBar:
         self._epoch = 0
 
     def __call__(self, epoch: int, done: int, total: int, loss: float) -> None:
-        """Report progress, as `models.learner.Progress`."""
+        """Report progress, as `models.epochs.Progress`."""
         if epoch != self._epoch or self._bar is None:
             self.close()
             terminal = sys.stderr.isatty()

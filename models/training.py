@@ -15,10 +15,11 @@ import torch
 from models.artifact import set_current, write_artifact
 from models.assessment import Prepared, assess, environment_of, metrics_of, peak_memory_bytes
 from models.calibration import Calibration, fit_calibration
+from models.epochs import Learnt, Progress, learn
 from models.fitting import count_rows, encode_frame, fit_encoder
 from models.golden import make_golden
 from models.impressions import read_log, split_log
-from models.learner import Learner, LearnerConfig, Learnt, Progress, learn
+from models.learner import Learner, LearnerConfig
 from models.manifest import FORMAT_VERSION, DataFacts, Manifest
 from models.metrics import Metrics
 from models.predictor import Predictor

@@ -28,7 +28,7 @@ class Server:
 
     def metric(self, name: str, **labels: str) -> float:
         """Return one sample of /metrics, 0 when it is not there yet."""
-        wanted = set(f'{key}="{value}"' for key, value in labels.items())
+        wanted = {f'{key}="{value}"' for key, value in labels.items()}
         for line in self.client.get("/metrics").text.splitlines():
             sample = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
             if sample and sample[1] == name and set(filter(None, (sample[2] or "").split(","))) == wanted:

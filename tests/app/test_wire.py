@@ -112,7 +112,7 @@ def test_too_many_rows_are_refused_whole(wire: Wire) -> None:
 
 
 def test_only_the_first_faults_are_listed(wire: Wire) -> None:
-    bad = [{name: {} for name in ROW}] * 8
+    bad: list[dict[str, Any]] = [{name: {} for name in ROW}] * 8
     assert len(problem(wire, body(instances=bad))["errors"]) == MAX_ERRORS
 
 

@@ -7,8 +7,9 @@ import torch
 from models.calibration import sigmoid
 from models.deepfm import DeepFMConfig, pool
 from models.encoding import Column, EncodedBatch, assemble
+from models.epochs import Examples, Learnt, learn
 from models.errors import TrainingError
-from models.learner import Examples, Learner, LearnerConfig, Learnt, gradient_of_rows, lazy_decay, learn
+from models.learner import Learner, LearnerConfig, gradient_of_rows, lazy_decay
 
 R, F = 60, 3
 OOV_ROWS = np.array([1, 21, 41])
@@ -108,7 +109,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not() -> None:
 def test_a_killed_run_goes_on_to_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str, batches: int
 ) -> None:
-    monkeypatch.setattr("models.learner.CHECKPOINT_EVERY_S", 0.0)  # after each batch
+    monkeypatch.setattr("models.epochs.CHECKPOINT_EVERY_S", 0.0)  # after each batch
     config = CONFIG.model_copy(update={"optimizer": optimizer, "learning_rate": 0.05})
     whole = run(config)
     path = tmp_path / "checkpoint.safetensors"
@@ -135,7 +136,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_a_reason() -> None:
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.learner.CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr("models.epochs.CHECKPOINT_EVERY_S", 0.0)
     path = tmp_path / "checkpoint.safetensors"
     with pytest.raises(KeyboardInterrupt):
         run(CONFIG, path, stop_after=3)

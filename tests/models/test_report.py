@@ -7,7 +7,8 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from models.learner import Epoch, LearnerConfig
+from models.epochs import Epoch
+from models.learner import LearnerConfig
 from models.manifest import DataFacts
 from models.metrics import calibration_ratio, log_loss
 from models.report import FieldFacts, ReportData, Scored, render_model_card, render_report

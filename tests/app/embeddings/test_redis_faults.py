@@ -1,0 +1,307 @@
+"""Whatever befalls the server, the rows are the table's, in time, and the counters say what happened."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.embeddings.frames import RowFrames
+from tests.app.embeddings.making import DIGEST, DIM, World, make_table, open_world, until
+from tests.redis_server import RedisServer, running_redis
+
+IDS = np.arange(400, 426)
+TIMEOUT_MS = 20.0
+SLACK_S = 0.25  # for a machine that runs other things too
+FRAMES = RowFrames(DIGEST, DIM)
+TABLE = make_table()
+
+
+async def timed_check(world: World, ids: np.ndarray[tuple[int], np.dtype[np.int64]] = IDS) -> float:
+    started = time.monotonic()
+    await world.check(ids)
+    return time.monotonic() - started
+
+
+async def check_until_open(world: World) -> None:
+    """Ask again and again, each time within the budget, until Redis is left alone; then asking is immediate."""
+    deadline = time.monotonic() + 10
+    while not world.is_open:
+        assert time.monotonic() < deadline
+        assert await timed_check(world) < TIMEOUT_MS / 1000 + SLACK_S
+    skipped = world.lookups("skipped")
+    started = time.monotonic()
+    for _ in range(100):
+        assert world.source.fetch_now(IDS) is not None
+        await world.check(IDS)
+    assert time.monotonic() - started < SLACK_S
+    assert world.lookups("skipped") == skipped + 200 * len(IDS)
+    assert world.redis.state() == "unavailable"
+
+
+def test_no_server_at_start_and_one_that_comes_later(tmp_path: Path, binary: Path | None) -> None:
+    server = RedisServer(tmp_path, binary)
+
+    async def run() -> None:
+        async with open_world(server.url) as world:
+            await world.check(IDS)
+            await until(lambda: world.is_open)  # by its own first probe
+            await world.check(IDS)
+            assert world.lookups("skipped") >= len(IDS)
+            server.start()
+            await until(lambda: not world.is_open)
+            await world.fill(IDS)
+            await world.check(IDS)
+            assert world.lookups("hit") == len(IDS)
+
+    try:
+        asyncio.run(run())
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("fault", [RedisServer.kill, RedisServer.stop], ids=["kill", "stop"])
+def test_a_server_that_ends_is_left_alone_and_used_again_when_it_is_back(
+    server: RedisServer, fault: Callable[[RedisServer], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "ctrserve.redis")
+
+    async def run() -> None:
+        async with open_world(server.url) as world:
+            await world.fill(IDS)
+            fault(server)
+            await check_until_open(world)
+            assert world.lookups("error") > 0
+            server.start()
+            await until(lambda: not world.is_open)
+            await world.fill(IDS)
+            hits = world.lookups("hit")
+            await world.check(IDS)
+            assert world.lookups("hit") == hits + len(IDS)
+            await until(lambda: caplog.messages[-1] == "Redis answers again")
+
+    asyncio.run(run())
+    assert len(caplog.messages) == 2
+    assert caplog.messages[0].startswith("Redis is left alone (ConnectionError")
+
+
+def test_a_frozen_server_costs_each_request_its_budget_and_then_nothing(server: RedisServer) -> None:
+    async def run() -> None:
+        async with open_world(server.url, TIMEOUT_MS) as world:
+            await until(lambda: world.redis.state() == "ok")
+            server.freeze()
+            await check_until_open(world)
+            assert world.lookups("timeout") + world.lookups("error") > 0
+            server.thaw()
+            await until(lambda: not world.is_open)
+            await world.check(IDS)
+
+    asyncio.run(run())
+
+
+def test_many_requests_at_once_wait_no_longer_than_one(server: RedisServer) -> None:
+    async def run() -> None:
+        async with open_world(server.url, TIMEOUT_MS) as world:
+            server.freeze()
+            took = await asyncio.gather(*(timed_check(world, IDS + i) for i in range(200)))
+            assert max(took) < TIMEOUT_MS / 1000 + 2 * SLACK_S
+
+    asyncio.run(run())
+
+
+def test_flushing_between_fetches_makes_misses_only(server: RedisServer) -> None:
+    async def run() -> None:
+        async with open_world(server.url) as world:
+            for _ in range(5):
+                await world.fill(IDS)
+                with server.client() as client:
+                    client.flushall()
+            assert (world.lookups("miss"), world.lookups("hit")) == (5 * len(IDS), 0)
+
+    asyncio.run(run())
+
+
+def bad_values() -> dict[str, bytes]:
+    """Return one of each kind of bad value for row 400."""
+    rng = np.random.default_rng(0)
+    good, other = FRAMES.encode(IDS[:2], TABLE[IDS[:2]])
+    nan = TABLE[IDS[:1]]
+    nan[0, -1] = np.nan
+    values = {
+        "empty": b"",
+        "random, short": rng.bytes(20),
+        "random, of the right size": rng.bytes(len(good)),
+        "truncated": good[:-1],
+        "another row's": other,
+        "another width": RowFrames(DIGEST, DIM - 1).encode(IDS[:1], TABLE[IDS[:1], : DIM - 1])[0],
+        "another table's": RowFrames("f" * 64, DIM).encode(IDS[:1], TABLE[IDS[:1]])[0],
+        "NaN": FRAMES.encode(IDS[:1], nan)[0],
+    }
+    for part, position in {"magic": 0, "version": 4, "dim": 6, "digest": 9, "id": 16, "row": 40, "crc": -1}.items():
+        flipped = bytearray(good)
+        flipped[position] ^= 1
+        values[f"bit flipped in {part}"] = bytes(flipped)
+    return values
+
+
+def test_corrupt_values_are_counted_and_replaced(server: RedisServer) -> None:
+    async def run() -> None:
+        async with open_world(server.url) as world:
+            with server.client() as client:
+                for number, (kind, value) in enumerate(bad_values().items(), 1):
+                    client.set(FRAMES.keys(IDS)[0], value)
+                    await world.fill(IDS[:1])
+                    assert world.lookups("corrupt") == number, kind
+                    await world.check(IDS[:1])
+                    assert world.lookups("hit") == number, kind
+
+    asyncio.run(run())
+
+
+def test_keys_of_the_wrong_type_are_misses(server: RedisServer) -> None:
+    async def run() -> None:
+        async with open_world(server.url) as world:
+            with server.client() as client:
+                for key in FRAMES.keys(IDS):
+                    client.lpush(key, b"not a string")
+            await world.fill(IDS)
+            assert world.lookups("miss") == len(IDS)
+            assert not world.is_open
+
+    asyncio.run(run())
+
+
+def test_a_server_that_is_full_is_still_read(server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+    async def run() -> None:
+        async with open_world(server.url) as world:
+            await world.fill(IDS)
+            with server.client() as client:
+                client.config_set("maxmemory-policy", "noeviction")
+                client.config_set("maxmemory", 1)
+            await world.check(IDS + 100)
+            await until(lambda: world.writes("error") == len(IDS))
+            await world.check(IDS + 200)
+            assert world.writes("dropped") == len(IDS)  # left alone for a while
+            await world.check(IDS)
+            assert world.lookups("hit") == len(IDS)
+            assert not world.is_open
+
+    asyncio.run(run())
+    assert [line.startswith("Redis takes no writes (OutOfMemoryError") for line in caplog.messages] == [True]
+
+
+def test_writing_goes_on_after_a_pause(
+    server: RedisServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, "ctrserve.redis")
+    monkeypatch.setattr("app.embeddings.write_behind.PAUSE_WHEN_REFUSED_S", 0.1)
+
+    async def run() -> None:
+        async with open_world(server.url) as world:
+            with server.client() as client:
+                client.config_set("min-replicas-to-write", 1)  # NOREPLICAS
+                await world.check(IDS)
+                await until(lambda: world.writes("error") == len(IDS))
+                client.config_set("min-replicas-to-write", 0)
+            await asyncio.sleep(0.15)
+            await world.fill(IDS)
+            await until(lambda: len(caplog.messages) == 2)
+
+    asyncio.run(run())
+    assert caplog.messages[-1] == "Redis takes writes again"
+
+
+def test_a_read_only_replica_is_read(server: RedisServer) -> None:
+    async def run() -> None:
+        async with open_world(server.url) as world:
+            await world.fill(IDS)
+            with server.client() as client:
+                client.config_set("replica-serve-stale-data", "yes")
+                client.replicaof("127.0.0.1", "1")
+            await world.check(np.append(IDS, 700))
+            await until(lambda: world.writes("error") == 1)
+            assert world.lookups("hit") == len(IDS)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("credentials", ["", "default:wrong@", "stranger:wrong@"], ids=["none", "password", "user"])
+def test_wrong_credentials_open_the_breaker_with_one_line(
+    tmp_path: Path, binary: Path | None, credentials: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    arguments = ("--requirepass", "right")
+
+    async def run(url: str) -> None:
+        async with open_world(url) as world:
+            await world.check(IDS)
+            await until(lambda: world.is_open)
+            await world.check(IDS)
+            await asyncio.sleep(1.0)  # at least one more probe
+            assert world.is_open
+            assert world.lookups("hit") == 0
+
+    with running_redis(tmp_path, binary, arguments) as server:
+        user, _, password = credentials.removesuffix("@").partition(":")
+        query = f"?username={user}&password={password}" if credentials else ""
+        asyncio.run(run(server.url + query))
+    assert len(caplog.messages) == 1
+    assert caplog.records[0].levelno == logging.ERROR
+    assert "wrong" not in caplog.messages[0].replace("WRONGPASS", "")
+
+
+def acl(server: RedisServer, *rules: str) -> None:
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", "worker", "reset", "on", ">secret", *rules)
+
+
+def test_the_documented_access_list_suffices_and_less_opens_the_breaker(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    acl(server, "~ctr:*", "+mget", "+set")
+
+    async def run() -> None:
+        async with open_world(f"{server.url}?username=worker&password=secret") as world:
+            await world.fill(IDS)
+            await world.check(IDS)
+            assert world.lookups("hit") == len(IDS)
+            acl(server, "~ctr:*", "+mget")  # this also ends the user's connections
+            with server.client() as client:
+                client.execute_command("ACL", "SETUSER", "worker", ">secret")
+            await world.check(IDS)
+            await until(lambda: not world.is_open)
+            await world.check(IDS + 100)
+            await until(lambda: world.writes("error") > 0)
+            assert not world.is_open
+            acl(server, "~ctr:*", "+ping")
+            await check_until_open(world)
+
+    asyncio.run(run())
+    assert any("Redis takes no writes (NoPermissionError" in line for line in caplog.messages)
+
+
+def test_no_more_connections_to_be_had(server: RedisServer) -> None:
+    async def run() -> None:
+        with server.client() as client:
+            client.config_set("maxclients", 1)
+            async with open_world(server.url, TIMEOUT_MS) as world:
+                await until(lambda: world.is_open)
+                await check_until_open(world)
+                client.config_set("maxclients", 100)
+                await until(lambda: not world.is_open)
+                await world.check(IDS)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("url", ["redis://no-such-host.invalid:6379/0", "redis://127.0.0.1:1", "rediss://127.0.0.1:1"])
+def test_an_address_where_nobody_is(url: str) -> None:
+    async def run() -> None:
+        async with open_world(url, TIMEOUT_MS) as world:
+            await world.check(IDS)
+            await until(lambda: world.is_open)
+            await check_until_open(world)
+
+    asyncio.run(run())
