@@ -251,7 +251,7 @@ def describe_openapi(app: FastAPI, document: dict[str, Any]) -> dict[str, Any]:
     document.setdefault("components", {}).setdefault("schemas", {}).update(
         {"Problem": problem, "PredictResponse": answer}
     )
-    document["paths"]["/predict"] = {
+    predict_path = {
         "post": {
             "tags": ["predict"],
             "summary": "Click probabilities of one or more impressions",
@@ -268,4 +268,5 @@ def describe_openapi(app: FastAPI, document: dict[str, Any]) -> dict[str, Any]:
             },
         }
     }
+    document["paths"] = {"/predict": predict_path, **document["paths"]}
     return document

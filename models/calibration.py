@@ -120,7 +120,11 @@ def fit_isotonic(logits: Floats, labels: Floats) -> Calibration:
 def fit_calibration(
     logits: NDArray[np.floating], labels: NDArray[np.floating], negatives_kept: float = 1.0
 ) -> Calibration:
-    """Fit Platt and isotonic, keep the one with the lower log loss on held-out folds (contiguous, so later rows too).
+    """Fit Platt and isotonic, keep the better by log loss on held-out folds.
+
+    Folds are contiguous, so that some are later than what was fitted. Isotonic has to win by more than one standard error
+    of the paired difference: within it, the map with two parameters lasts longer (the one-standard-error rule of
+    Breiman et al. 1984).
 
     Args:
         logits: of validation rows in time order, [B].
@@ -128,14 +132,18 @@ def fit_calibration(
         negatives_kept: see `Calibration`.
     """
     z, y = logits.astype(np.float64), labels.astype(np.float64)
-    folds = np.array_split(np.arange(len(z)), NUM_FOLDS)
-    losses = dict.fromkeys((fit_platt, fit_isotonic), 0.0)
-    for fold in folds:
+    gains = []  # what isotonic saves on each held-out row, in nats
+    for fold in np.array_split(np.arange(len(z)), NUM_FOLDS):
         rest = np.setdiff1d(np.arange(len(z)), fold)
-        if len(fold) == 0 or not 0 < y[rest].sum() < len(rest):
-            continue
-        for fit in losses:
-            p = fit(z[rest], y[rest]).of_log(z[fold])
-            losses[fit] -= float(np.where(y[fold] == 1, np.log(p), np.log1p(-p)).sum())
-    best = min(losses, key=lambda fit: losses[fit])
-    return best(z, y).model_copy(update={"negatives_kept": negatives_kept})
+        if len(fold) and 0 < y[rest].sum() < len(rest):
+            platt, isotonic = (
+                _log_losses(fit(z[rest], y[rest]).of_log(z[fold]), y[fold]) for fit in (fit_platt, fit_isotonic)
+            )
+            gains.append(platt - isotonic)
+    gain = np.concatenate(gains) if gains else np.zeros(1)
+    is_clear = gain.mean() > gain.std() / np.sqrt(len(gain))
+    return (fit_isotonic if is_clear else fit_platt)(z, y).model_copy(update={"negatives_kept": negatives_kept})
+
+
+def _log_losses(p: Floats, y: Floats) -> Floats:
+    return -np.where(y == 1, np.log(p), np.log1p(-p))

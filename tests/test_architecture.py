@@ -64,7 +64,7 @@ def test_serving_needs_no_library_of_training() -> None:
     probe = (
         "import sys, app.main, app.__main__; "
         f"found = sorted({{m.split('.')[0] for m in sys.modules}} & {OFFLINE_ONLY!r}); "
-        "sys.exit(', '.join(found))"
+        "sys.exit(', '.join(found) or 0)"
     )
     ran = subprocess.run(
         [sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False

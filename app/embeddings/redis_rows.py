@@ -232,7 +232,8 @@ class RedisRows:
             await asyncio.sleep(self._breaker.probe_delay_s())
 
     def _note_failure(self, error: Exception, *, is_fatal: bool = False) -> None:
-        is_refusal = isinstance(error, REFUSALS)
+        # While connecting, the client wraps what the server said.
+        is_refusal = isinstance(error, REFUSALS) or isinstance(error.__cause__, REFUSALS)
         has_opened = self._breaker.trip() if is_fatal or is_refusal else self._breaker.failed()
         if has_opened:
             self._telemetry.breaker_open.set(1)

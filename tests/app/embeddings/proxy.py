@@ -52,21 +52,20 @@ class Proxy:
                 if is_reply:
                     await asyncio.sleep(self.delay_s)
                     data = self._changed(data)
-                    if data is None:
-                        return
                 writer.write(data)
                 await writer.drain()
+                if self.cut_after == 0 and is_reply:
+                    return
 
-    def _changed(self, data: bytes) -> bytes | None:
+    def _changed(self, data: bytes) -> bytes:
         if self.is_silent:
             return b""
         if self.garbage is not None:
             return self.garbage
-        if self.cut_after is None:
-            return data
-        data = data[: self.cut_after]
-        self.cut_after -= len(data)
-        return data or None
+        if self.cut_after is not None:
+            data = data[: self.cut_after]
+            self.cut_after -= len(data)
+        return data
 
 
 @asynccontextmanager
