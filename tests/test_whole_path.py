@@ -1,6 +1,10 @@
 """Log → artifact → server, and back: what training reported is what the server answers."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +162,25 @@ def test_mistakes_on_the_command_line_are_one_line(
         assert said.startswith("error: ")
         assert message in said
         assert len(said.splitlines()) == 1
+
+
+def test_a_run_killed_outright_goes_on_to_the_same_bytes(simulated: Path, tmp_path: Path) -> None:
+    patterns, schema = str(simulated / "impressions-*.parquet"), str(simulated / "schema.toml")
+    options = ["--data", patterns, "--schema", schema, "--embedding-dim", "4", "--hidden", "16", "--epochs", "4"]
+    assert train_cli([*options, "--out", str(tmp_path / "whole")]) == 0
+    out = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "models.train", *options, "--out", str(out)], cwd=ROOT, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not list(out.glob(".checkpoint-*.safetensors")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert list(out.glob(".checkpoint-*.safetensors"))
+    assert not (out / "current").exists()
+    assert train_cli([*options, "--out", str(out)]) == 0
+    assert not list(out.glob(".checkpoint-*"))
+    whole, resumed = (d / (d / "current").read_text().strip() for d in (tmp_path / "whole", out))
+    for name in ("embeddings.safetensors", "head.safetensors", "calibration.json", "golden.json"):
+        assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name
