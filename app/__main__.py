@@ -67,6 +67,9 @@ def _export(settings: Settings) -> None:
         text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
         if value is not None:
             os.environ[f"{PREFIX}{name.upper()}"] = text
+    # A worker is one thread; numpy reads this when the app is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 if __name__ == "__main__":

@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from models.calibration import Calibration
-from models.deepfm import DeepFMConfig, DeepFMHead
 from models.encoding import FeatureEncoder, Value
 from models.errors import ArtifactError
+from models.head import DeepFMConfig, Head, head_tensors
 from models.manifest import (
     FILES,
     MANIFEST,
@@ -200,7 +199,9 @@ def _parse(model: type[T], name: str, buffers: Mapping[str, mmap.mmap | bytes]) 
         raise ArtifactError("manifest", f"{name}: {describe_validation_error(error)}") from error
 
 
-def _check_tensors(name: str, tensors: Tensors, expected: Mapping[str, tuple[str, tuple[int, ...] | None]]) -> None:
+def _check_tensors(
+    name: str, tensors: Tensors, expected: Mapping[str, tuple[str, tuple[int, ...]]] | Mapping[str, tuple[str, None]]
+) -> None:
     if set(tensors) != set(expected):
         raise ArtifactError("shape", f"{name}: expected the tensors {sorted(expected)}")
     for key, (dtype, shape) in expected.items():
@@ -223,19 +224,12 @@ def _read_vocabularies(schema: FittedSchema, tensors: Tensors) -> dict[str, Voca
     return vocabularies
 
 
-def _read_head(config: DeepFMConfig, num_fields: int, tensors: Tensors) -> DeepFMHead:
-    with torch.device("meta"):
-        head = DeepFMHead(config, num_fields)
-    _check_tensors(
-        "head.safetensors",
-        tensors,
-        {key: (str(t.dtype).removeprefix("torch."), tuple(t.shape)) for key, t in head.state_dict().items()},
-    )
+def _read_head(config: DeepFMConfig, num_fields: int, tensors: Tensors) -> Head:
+    _check_tensors("head.safetensors", tensors, head_tensors(config, num_fields))
     for key, array in tensors.items():
-        if array.dtype == np.float32 and not np.isfinite(array).all():
+        if not np.isfinite(array).all():
             raise ArtifactError("finite", f"head.safetensors: {key} holds a number that is not finite")
-    head.load_state_dict({key: torch.from_numpy(array.copy()) for key, array in tensors.items()}, assign=True)
-    return head.requires_grad_(False)
+    return Head(config, num_fields, tensors)
 
 
 def _replay_golden(artifact: Artifact) -> None:

@@ -7,27 +7,13 @@ head. Training composes them; serving may fetch the rows from elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from models.encoding import EncodedBatch
-from models.schema import Strict
-
-Activation = Literal["relu", "prelu", "dice"]
-
-
-class DeepFMConfig(Strict):
-    """Sizes of the model; stored in the artifact, and all that is needed to rebuild it beside the weights."""
-
-    embedding_dim: Annotated[int, Field(ge=1, le=1_024)] = 16
-    hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(max_length=16)] = (128, 64)
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    activation: Activation = "relu"
-    batch_norm: bool = False
+from models.head import BATCH_NORM_EPS, DICE_EPS, Activation, DeepFMConfig, Head
 
 
 class Dice(nn.Module):
@@ -35,7 +21,7 @@ class Dice(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.standardise = nn.BatchNorm1d(width, affine=False, eps=1e-8)
+        self.standardise = nn.BatchNorm1d(width, affine=False, eps=DICE_EPS)
         self.alpha = nn.Parameter(torch.zeros(width))
 
     def forward(self, s: Tensor) -> Tensor:
@@ -121,13 +107,17 @@ class DeepFMHead(nn.Module):
         )
         return logit
 
+    def frozen(self) -> Head:
+        """Return the same function with the weights as they are now, in evaluation mode, in numpy."""
+        return Head(self.config, self.num_fields, {key: value.numpy() for key, value in self.state_dict().items()})
+
 
 def _deep_layers(config: DeepFMConfig, width: int) -> Sequence[nn.Module]:
     layers: list[nn.Module] = []
     for hidden in config.hidden:
         layers.append(nn.Linear(width, hidden))
         if config.batch_norm:
-            layers.append(nn.BatchNorm1d(hidden))
+            layers.append(nn.BatchNorm1d(hidden, eps=BATCH_NORM_EPS))
         layers.append(ACTIVATIONS[config.activation](hidden))
         if config.dropout:
             layers.append(nn.Dropout(config.dropout))
@@ -137,4 +127,7 @@ def _deep_layers(config: DeepFMConfig, width: int) -> Sequence[nn.Module]:
 
 def batch_tensors(batch: EncodedBatch) -> tuple[Tensor, Tensor, Tensor]:
     """Return the batch's ids, weights and offsets as tensors that share its memory."""
-    return torch.from_numpy(batch.ids), torch.from_numpy(batch.weights), torch.from_numpy(batch.offsets)
+    ids = torch.from_numpy(batch.ids)
+    if batch.is_single:  # whose weights and offsets are shared and read-only, which torch does not know
+        return ids, torch.ones(len(ids)), torch.arange(len(ids) + 1)
+    return ids, torch.from_numpy(batch.weights), torch.from_numpy(batch.offsets)

@@ -21,8 +21,12 @@ Value = Scalar | Sequence[int | str] | None
 
 # Tokens below this local id are remembered by value in a dictionary: bounded, and the most frequent ones first.
 NUM_REMEMBERED = 100_000
-# Below so many numbers a Python bisection beats a numpy call.
-FEW = 16
+
+# Of most requests the weights and offsets are slices of these; read-only, so that none can change another's.
+_ONES: NDArray[np.float32] = np.ones(1 << 17, np.float32)
+_COUNTING: NDArray[np.int64] = np.arange(1 << 17)
+for _shared in (_ONES, _COUNTING):
+    _shared.setflags(write=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,14 @@ class EncodedBatch:
     offsets: NDArray[np.int64]
     num_fields: int
 
+    @classmethod
+    def single(cls, ids: NDArray[np.int64], num_fields: int) -> EncodedBatch:
+        """Return the batch whose bags hold one row each: ids int64 [B·F], impression by impression."""
+        n = len(ids)
+        if n < len(_ONES):
+            return cls(ids, _ONES[:n], _COUNTING[: n + 1], num_fields)
+        return cls(ids, np.ones(n, np.float32), np.arange(n + 1), num_fields)
+
     def __len__(self) -> int:
         """Return the number of impressions B."""
         return (len(self.offsets) - 1) // self.num_fields
@@ -55,7 +67,7 @@ class EncodedBatch:
         F = self.num_fields
         if self.is_single:
             ids = self.ids.reshape(-1, F)[rows].reshape(-1)
-            return EncodedBatch(ids, np.ones(len(ids), np.float32), np.arange(len(ids) + 1, dtype=np.int64), F)
+            return EncodedBatch.single(ids, F)
         starts, ends = self.offsets[:-1].reshape(-1, F)[rows], self.offsets[1:].reshape(-1, F)[rows]
         offsets = np.concatenate(([0], np.cumsum(ends - starts)))
         at = _ranges(starts[:, 0], np.diff(offsets[::F]))
@@ -90,6 +102,7 @@ class FeatureEncoder:
             FieldEncoder(spec, fitted, starts[spec.block], _token_ids(by_name[spec.block], vocabularies))
             for spec, fitted in zip(schema.features.fields, schema.fitted, strict=True)
         )
+        self._is_single = all(f.spec.kind != "sequence" for f in self.fields)
         self.missing_rows: NDArray[np.int64] = np.array([f.start + MISSING for f in self.fields], np.int64)
         self.oov_rows: NDArray[np.int64] = np.array([f.start + OOV for f in self.fields], np.int64)
 
@@ -99,6 +112,14 @@ class FeatureEncoder:
         ``None`` and an empty list are MISSING, a token that training did not keep is OOV; nothing here raises on a
         value of the right type.
         """
+        if self._is_single:
+            if len(columns[0]) == 1:
+                rows = [field.row_of(values[0]) for field, values in zip(self.fields, columns, strict=True)]
+                return EncodedBatch.single(np.array(rows, np.int64), len(rows))
+            matrix = np.empty((len(columns[0]), len(columns)), np.int64)
+            for f, (field, values) in enumerate(zip(self.fields, columns, strict=True)):
+                matrix[:, f] = field.rows_of(values)
+            return EncodedBatch.single(matrix.reshape(-1), len(columns))
         return assemble([field.encode(values) for field, values in zip(self.fields, columns, strict=True)])
 
     def count_special(self, batch: EncodedBatch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -119,6 +140,7 @@ class FieldEncoder:
     def __init__(self, spec: FieldSpec, fitted: FittedField, start: int, token_ids: TokenIds | None) -> None:
         self.spec = spec
         self.start = start
+        self._first_bin = start + NUM_SPECIAL
         self._boundaries = list(fitted.boundaries)
         self._boundary_array = np.array(fitted.boundaries, np.float64)
         self._token_ids = token_ids
@@ -127,33 +149,50 @@ class FieldEncoder:
 
     def encode(self, values: Sequence[Value]) -> Column:
         """Encode B raw values."""
+        if self.spec.kind == "sequence":
+            last = -self.spec.max_length
+            bags = [v[last:] if v else (None,) for v in values]  # type: ignore[index]  # the wire and the log reader checked
+            ids = self.encode_tokens(list(chain.from_iterable(bags)))
+            return Column(ids, np.fromiter(map(len, bags), np.int64, len(bags)))
+        return Column(np.array(self.rows_of(values), np.int64))
+
+    def row_of(self, value: Value) -> int:
+        """Return the table row of one value of a field that is no sequence."""
         if self.spec.kind == "numeric":
-            return Column(self.encode_numbers(values))  # type: ignore[arg-type]  # the wire and the log reader checked
-        if self.spec.kind == "categorical":
-            return Column(self.encode_tokens(values))  # type: ignore[arg-type]
-        last = -self.spec.max_length
-        bags = [v[last:] if v else (None,) for v in values]  # type: ignore[index]
-        ids = self.encode_tokens(list(chain.from_iterable(bags)))
-        return Column(ids, np.fromiter(map(len, bags), np.int64, len(bags)))
+            if value is None or value != value:
+                return self.start + MISSING
+            return self._first_bin + bisect_right(self._boundaries, value)  # type: ignore[type-var]
+        row = self._remembered.get(value)
+        return self._find(value) if row is None else row  # type: ignore[arg-type]
+
+    def rows_of(self, values: Sequence[Value]) -> list[int] | NDArray[np.int64]:
+        """Return the table rows of B values of a field that is no sequence."""
+        if self.spec.kind == "numeric":
+            return self.encode_numbers(values)  # type: ignore[arg-type]
+        return self.rows_of_tokens(values)  # type: ignore[arg-type]
+
+    def rows_of_tokens(self, tokens: Sequence[int | str | None]) -> list[int]:
+        """Return the table rows of tokens."""
+        rows = list(map(self._remembered.get, tokens))
+        if None in rows:
+            return [self._find(t) if row is None else row for t, row in zip(tokens, rows, strict=True)]
+        return rows  # type: ignore[return-value]  # no None is left
 
     def encode_tokens(self, tokens: Sequence[int | str | None]) -> NDArray[np.int64]:
         """Return the table rows of tokens, int64 [n]."""
-        rows = list(map(self._remembered.get, tokens))
-        if None in rows:
-            rows = [self._find(t) if row is None else row for t, row in zip(tokens, rows, strict=True)]
-        return np.array(rows, np.int64)
+        return np.array(self.rows_of_tokens(tokens), np.int64)
 
     def encode_numbers(self, numbers: Sequence[float | None] | NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the table rows of numbers, int64 [n]; ``None`` and NaN are MISSING.
 
         Row start + 2 + k is the bin with k boundaries at or below the number.
         """
-        if isinstance(numbers, np.ndarray) or len(numbers) > FEW:
-            x = np.asarray(numbers, np.float64)
-            rows = self.start + NUM_SPECIAL + np.searchsorted(self._boundary_array, x, side="right")
-            return np.where(np.isnan(x), self.start + MISSING, rows)
-        first, cuts, missing = self.start + NUM_SPECIAL, self._boundaries, self.start + MISSING
-        return np.array([missing if x is None or x != x else first + bisect_right(cuts, x) for x in numbers], np.int64)
+        x = np.asarray(numbers, np.float64)
+        rows = self._first_bin + np.searchsorted(self._boundary_array, x, side="right")
+        missing = np.isnan(x)
+        if missing.any():
+            rows[missing] = self.start + MISSING
+        return rows
 
     def _find(self, token: int | str | None) -> int:
         assert self._token_ids is not None, "only fields with tokens come here"
@@ -169,7 +208,7 @@ def assemble(columns: Sequence[Column]) -> EncodedBatch:
     F = len(columns)
     if all(c.lengths is None for c in columns):
         ids = np.stack([c.ids for c in columns], axis=1).reshape(-1)
-        return EncodedBatch(ids, np.ones(len(ids), np.float32), np.arange(len(ids) + 1, dtype=np.int64), F)
+        return EncodedBatch.single(ids, F)
     B = next(len(c.ids) if c.lengths is None else len(c.lengths) for c in columns)
     lengths = np.ones((B, F), np.int64)
     for f, column in enumerate(columns):

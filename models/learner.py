@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.calibration import Calibration
-from models.deepfm import DeepFMConfig, DeepFMHead, batch_tensors, pool
+from models.deepfm import DeepFMHead, batch_tensors, pool
 from models.encoding import EncodedBatch
+from models.head import DeepFMConfig
 from models.optimizers import RULES, DenseOptimizer, DenseRule, DistinctRows, RowOptimizer, RowRule
 from models.predictor import Predictor
 from models.schema import Strict
@@ -134,9 +135,7 @@ class Learner:
 
     def logits(self, batch: EncodedBatch) -> NDArray[np.float32]:
         """Return the logits float32 [B] of the model as it stands."""
-        logits = Predictor(self.head, Calibration()).score_table(batch, self.table.numpy())
-        self.head.train()
-        return logits
+        return Predictor(self.head.frozen(), Calibration()).score_table(batch, self.table.numpy())
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all that changes while learning, by name; writing into them sets the state."""

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from models.deepfm import DeepFMConfig
 from models.errors import ArtifactError
+from models.head import DeepFMConfig
 from models.schema import Strict, describe_validation_error
 
 FORMAT_VERSION = 1

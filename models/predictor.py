@@ -1,14 +1,13 @@
-"""Scores encoded impressions: pooled rows → head → calibration. Training's report and the server share this class."""
+"""Scores encoded impressions: rows → pooled fields → head → calibration. Training's report and the server share it."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from models.calibration import Calibration
-from models.deepfm import DeepFMHead, pool
 from models.encoding import EncodedBatch
+from models.head import Head
 
 # Impressions scored at once: bounds memory, and keeps the activations in the cache.
 CHUNK = 4_096
@@ -18,12 +17,12 @@ class Predictor:
     """The dense part of a model, ready to score.
 
     Args:
-        head: in evaluation mode.
+        head: from pooled rows to logits.
         calibration: from logits to probabilities.
     """
 
-    def __init__(self, head: DeepFMHead, calibration: Calibration) -> None:
-        self.head = head.eval()
+    def __init__(self, head: Head, calibration: Calibration) -> None:
+        self.head = head
         self.calibration = calibration
 
     def logits(self, batch: EncodedBatch, rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -33,17 +32,7 @@ class Predictor:
             batch: B impressions.
             rows: float32 [N, E+1], the table row of each of ``batch.ids``, from whatever tier.
         """
-        with torch.inference_mode():
-            index = torch.arange(len(rows))
-            fields = pool(
-                torch.from_numpy(rows),
-                index,
-                torch.from_numpy(batch.weights),
-                torch.from_numpy(batch.offsets),
-                batch.num_fields,
-            )
-            logits: NDArray[np.float32] = self.head(fields).numpy()
-        return logits
+        return self.head.logits(pool(batch, rows))
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return calibrated click probabilities, float64 [B], in (0, 1)."""
@@ -54,5 +43,19 @@ class Predictor:
         chunks = []
         for start in range(0, len(batch), CHUNK):
             part = batch.take(np.arange(start, min(start + CHUNK, len(batch))))
-            chunks.append(self.logits(part, table[part.ids]))
+            chunks.append(self.logits(part, table.take(part.ids, axis=0)))
         return np.concatenate(chunks) if chunks else np.empty(0, np.float32)
+
+
+def pool(batch: EncodedBatch, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return each bag's weighted sum of rows, float32 [B, F·(E+1)].
+
+    Args:
+        batch: B impressions of F fields.
+        rows: float32 [N, E+1], one for each of ``batch.ids``.
+    """
+    if batch.is_single:
+        return rows.reshape(len(batch), -1)
+    # No bag is empty, so a segment starts at every offset.
+    bags = np.add.reduceat(rows * batch.weights[:, np.newaxis], batch.offsets[:-1], axis=0)
+    return bags.reshape(len(batch), -1)

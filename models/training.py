@@ -70,8 +70,8 @@ def train(
     facts = _data_facts(prepared)
     learnt = _learn(prepared, config, facts.digest, out, progress, say)
     validation = prepared.examples(prepared.parts.validation)
-    logits = Predictor(learnt.head, Calibration()).score_table(validation.batch, learnt.table)
-    predictor = Predictor(learnt.head, fit_calibration(logits, validation.labels, schema.negatives_kept))
+    logits = Predictor(learnt.head.frozen(), Calibration()).score_table(validation.batch, learnt.table)
+    predictor = Predictor(learnt.head.frozen(), fit_calibration(logits, validation.labels, schema.negatives_kept))
     say(f"calibration: {predictor.calibration.method}; fitting the logistic-regression baseline")
     created = datetime.now(UTC).replace(microsecond=0)
     model_version = f"{created:%Y%m%dT%H%M%S}-{hashlib.sha256(learnt.table.tobytes()).hexdigest()[:8]}"

@@ -2,6 +2,8 @@
 
 import os
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is there
+
 import pytest
 import torch
 from hypothesis import HealthCheck, settings

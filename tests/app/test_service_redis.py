@@ -79,7 +79,9 @@ def test_corrupt_values_are_counted_and_never_used(server: Server, redis: RedisS
         keys = sorted(client.keys("ctr:*"))
         assert keys
         for i, key in enumerate(keys):
-            value = bytearray(client.get(key))
+            stored = client.get(key)
+            assert isinstance(stored, bytes)
+            value = bytearray(stored)
             value[i % len(value)] ^= 0x10
             client.set(key, bytes(value))
     assert ask(server) == answer

@@ -6,7 +6,8 @@ import pytest
 import torch
 from hypothesis import given
 
-from models.deepfm import Activation, DeepFMConfig, DeepFMHead, Dice, pool, second_order
+from models.deepfm import DeepFMHead, Dice, pool, second_order
+from models.head import Activation, DeepFMConfig
 
 
 @given(st.integers(1, 4), st.integers(1, 6), st.integers(1, 5), st.integers(0, 2**31))

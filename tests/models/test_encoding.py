@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 from hypothesis import given, settings
 
-from models.encoding import FEW, Column, FeatureEncoder, Value, assemble
+from models.encoding import Column, FeatureEncoder, Value, assemble
 from models.fitting import encode_frame, fit_encoder
 from models.impressions import Log
 from models.schema import FeatureSchema
@@ -94,11 +94,30 @@ rows = st.tuples(
 
 
 @settings(deadline=None)
-@given(st.lists(rows, min_size=1, max_size=2 * FEW))
+@given(st.lists(rows, min_size=1, max_size=8))
 def test_encoding_equals_the_definition_value_by_value(impressions: list[tuple[Value, ...]]) -> None:
     encoder = make_encoder()
     columns = [list(column) for column in zip(*impressions, strict=True)]
     assert bags_of(encoder, columns) == slow_encode(encoder, columns)
+
+
+@given(st.lists(rows, min_size=1, max_size=4))
+def test_without_sequences_encoding_equals_the_definition_too(impressions: list[tuple[Value, ...]]) -> None:
+    single = SCHEMA.model_copy(update={"fields": tuple(f for f in SCHEMA.fields if f.kind != "sequence")})
+    encoder = fit_encoder(make_log(), single, np.arange(6))
+    columns = [
+        list(column)
+        for f, column in zip(SCHEMA.fields, zip(*impressions, strict=True), strict=True)
+        if f.kind != "sequence"
+    ]
+    whole = encoder.encode(columns)
+    assert whole.is_single
+    assert (
+        whole.ids.tolist() == assemble([f.encode(v) for f, v in zip(encoder.fields, columns, strict=True)]).ids.tolist()
+    )
+    for b in range(len(impressions)):
+        alone = encoder.encode([[column[b]] for column in columns])
+        assert alone.ids.tolist() == whole.take(np.array([b])).ids.tolist()
 
 
 def test_vocabularies_are_ordered_by_count_then_token_and_rare_tokens_are_left_out() -> None:

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from models.calibration import sigmoid
-from models.deepfm import DeepFMConfig, pool
+from models.deepfm import pool
 from models.encoding import Column, EncodedBatch, assemble
 from models.epochs import Examples, Learnt, learn
 from models.errors import TrainingError
+from models.head import DeepFMConfig
 from models.learner import Learner, LearnerConfig, gradient_of_rows, lazy_decay
 
 R, F = 60, 3

@@ -32,19 +32,17 @@ class Proxy:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.num_connections += 1
-        server_reader, server_writer = await asyncio.open_unix_connection(self._target)
-        up = asyncio.create_task(self._forward(reader, server_writer, is_reply=False))
-        down = asyncio.create_task(self._forward(server_reader, writer, is_reply=True))
-        try:
-            await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            up.cancel()
-            down.cancel()
-            await asyncio.gather(up, down, return_exceptions=True)
-            for end in (writer, server_writer):
-                end.close()
-                with suppress(OSError):
-                    await end.wait_closed()
+        async with closing(writer):
+            server_reader, server_writer = await asyncio.open_unix_connection(self._target)
+            async with closing(server_writer):
+                up = asyncio.create_task(self._forward(reader, server_writer, is_reply=False))
+                down = asyncio.create_task(self._forward(server_reader, writer, is_reply=True))
+                try:
+                    await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    up.cancel()
+                    down.cancel()
+                    await asyncio.gather(up, down, return_exceptions=True)
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_reply: bool) -> None:
         with suppress(OSError):
@@ -66,6 +64,16 @@ class Proxy:
             data = data[: self.cut_after]
             self.cut_after -= len(data)
         return data
+
+
+@asynccontextmanager
+async def closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
 
 
 @asynccontextmanager
