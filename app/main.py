@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,19 +10,20 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi_swagger import patch_fastapi
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.embeddings.redis_rows import RedisRows
 from app.embeddings.source import EmbeddingSource
 from app.embeddings.tiers import TieredSource
 from app.errors import Problem, answer_internal_error, answer_method_not_allowed, answer_not_found, answer_problem
+from app.hot_path import HotPath
 from app.registry import Registry
-from app.routes import PREDICT_ROUTE, Service, describe_openapi, router
+from app.routes import Service, describe_openapi, router
+from app.scorer import predict
 from app.settings import Settings
 from app.telemetry import Telemetry
 from models.artifact import Artifact
 
-PATHS = ("/predict", "/health/live", "/health/ready", "/model", "/metrics")
+PATHS = ("/health/live", "/health/ready", "/model", "/metrics")
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -68,43 +68,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             Exception: answer_internal_error,
         },
     )
-    app.routes.append(PREDICT_ROUTE)
     app.include_router(router)
     if settings.docs:
         patch_fastapi(app)
         app.openapi = _openapi(app)  # type: ignore[method-assign]
-    app.add_middleware(CountRequests, telemetry=telemetry)
+    app.add_middleware(
+        HotPath,
+        handlers={"/predict": lambda body: predict(app.state.service.snapshot(), body, telemetry)},
+        paths=PATHS,
+        max_body_bytes=settings.max_body_bytes,
+        telemetry=telemetry,
+    )
     return app
-
-
-class CountRequests:
-    """Counts and times every request, by path and status; unknown paths share one label."""
-
-    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
-        self._app = app
-        self._requests = telemetry.requests
-        self._seconds = {path: telemetry.request_seconds.labels(path) for path in (*PATHS, "other")}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the app, noting the status that it sends."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        started = time.perf_counter()
-        path = scope["path"] if scope["path"] in PATHS else "other"
-        status = 500
-
-        async def note(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, note)
-        finally:
-            self._seconds[path].observe(time.perf_counter() - started)
-            self._requests.labels(path, str(status)).inc()
 
 
 def _open_redis(settings: Settings, telemetry: Telemetry) -> RedisRows | None:

@@ -1,22 +1,17 @@
-"""The paths of the service. ``/predict`` is a plain Starlette route on raw bytes; the rest are ordinary FastAPI routes."""
+"""Ordinary FastAPI routes: health, model, metrics; and the OpenAPI of ``/predict``, which `app.hot_path` answers."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, cast
 
-import orjson
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
-from starlette.requests import ClientDisconnect
-from starlette.routing import Route
 
 from app.errors import MEDIA_TYPE, Problem
 from app.registry import Registry, Snapshot
-from app.scorer import score
 from app.settings import Settings
 from app.telemetry import Telemetry
-from app.wire import Columns
 
 router = APIRouter()
 
@@ -91,58 +86,10 @@ class ModelInfo(BaseModel):
     """The last artifact that was refused: ``version``, ``reason`` and ``message``."""
 
 
-async def predict(request: Request) -> Response:
-    """Answer ``POST /predict``: bytes → checked columns → probabilities → bytes."""
-    service = get_service(request)
-    snapshot = service.snapshot()
-    columns = snapshot.wire.parse(await read_json_body(request, service.settings.max_body_bytes))
-    scores = await score(snapshot, columns, service.telemetry)
-    answer: dict[str, Any] = {
-        "predictions": scores.probabilities.tolist(),
-        "model_version": snapshot.artifact.model_version,
-    }
-    _add_notes(answer, columns, scores.missing, scores.unseen)
-    return Response(orjson.dumps(answer), media_type="application/json")
-
-
-def _add_notes(answer: dict[str, Any], columns: Columns, missing: dict[str, int], unseen: dict[str, int]) -> None:
-    if columns.unknown_fields:
-        answer["unknown_fields"] = dict(sorted(columns.unknown_fields.items())[:16])
-    if missing:
-        answer["missing"] = missing
-    if unseen:
-        answer["unseen"] = unseen
-
-
-async def read_json_body(request: Request, max_bytes: int) -> bytes:
-    """Read the body up to ``max_bytes``.
-
-    Raises:
-        Problem: ``unsupported_media_type``, ``body_too_large`` or ``incomplete_body``.
-    """
-    headers = request.headers
-    media_type, _, parameters = headers.get("content-type", "").partition(";")
-    charset = parameters.strip().lower()
-    if (
-        media_type.strip().lower() != "application/json"
-        or charset not in ("", "charset=utf-8", 'charset="utf-8"')
-        or "content-encoding" in headers
-    ):
-        raise Problem("unsupported_media_type")
-    if int(headers.get("content-length", "0")) > max_bytes:
-        raise Problem("body_too_large", f"at most {max_bytes} bytes")
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > max_bytes:
-                raise Problem("body_too_large", f"at most {max_bytes} bytes")
-    except ClientDisconnect:
-        raise Problem("incomplete_body") from None
-    return bytes(body)
-
-
-PREDICT_ROUTE = Route("/predict", predict, methods=["POST"])
+@router.post("/predict", include_in_schema=False)
+async def predict() -> None:
+    """Stand for the path, so that other methods on it are answered 405; `app.hot_path` answers this one."""
+    raise Problem("internal_error")
 
 
 @router.get("/health/live", tags=["health"])

@@ -1,53 +1,60 @@
-"""Checked columns → probabilities, by one snapshot of the model."""
+"""A body → an answer: checked columns, encoded, scored by one snapshot of the model."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from app.errors import Problem
 from app.registry import Snapshot
 from app.telemetry import Telemetry
 from app.wire import Columns
+from models.encoding import EncodedBatch
+
+MAX_NAMES = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """Probabilities float64 [B], and how many values of each field were absent or never seen in training."""
-
-    probabilities: NDArray[np.float64]
-    missing: dict[str, int]
-    unseen: dict[str, int]
-
-
-async def score(snapshot: Snapshot, columns: Columns, telemetry: Telemetry) -> Scores:
-    """Score one request; waits only where rows have to come from Redis.
+async def predict(snapshot: Snapshot, body: bytes, telemetry: Telemetry) -> bytes:
+    """Answer ``POST /predict``; waits only where rows have to come from Redis.
 
     Raises:
-        Problem: ``invalid_output`` when a probability is not finite.
+        Problem: ``invalid_input``; ``invalid_output`` when a probability is not finite.
     """
+    columns = snapshot.wire.parse(body)
     artifact = snapshot.artifact
     batch = artifact.encoder.encode(columns.values)
     rows = snapshot.source.fetch_now(batch.ids)
     if rows is None:
         rows = await snapshot.source.fetch(batch.ids)
     probabilities = artifact.predictor.probabilities(artifact.predictor.logits(batch, rows))
-    if not np.isfinite(probabilities).all():
+    if not math.isfinite(probabilities.sum()):
         raise Problem("invalid_output")
-    missing, unseen = artifact.encoder.count_special(batch)
     telemetry.rows.inc(columns.num_rows)
-    names = [f.spec.name for f in artifact.encoder.fields]
-    scores = Scores(probabilities, _nonzero(names, missing), _nonzero(names, unseen))
-    for name, count in scores.missing.items():
-        telemetry.missing.labels(name).inc(count)
-    for name, count in scores.unseen.items():
-        telemetry.unseen.labels(name).inc(count)
+    answer: dict[str, Any] = {"predictions": probabilities, "model_version": artifact.model_version}
+    answer |= _notes(snapshot, columns, batch, telemetry)
+    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _notes(snapshot: Snapshot, columns: Columns, batch: EncodedBatch, telemetry: Telemetry) -> dict[str, Any]:
+    """Count and return what was unknown, missing or unseen; what was not stays out of the answer."""
+    notes: dict[str, Any] = {}
     if columns.unknown_fields:
         telemetry.unknown_fields.inc(sum(columns.unknown_fields.values()))
-    return scores
+        notes["unknown_fields"] = dict(sorted(columns.unknown_fields.items())[:MAX_NAMES])
+    missing, unseen = snapshot.artifact.encoder.count_special(batch)
+    for name, counts, counter in (("missing", missing, telemetry.missing), ("unseen", unseen, telemetry.unseen)):
+        by_field = _by_field(snapshot, counts)
+        if by_field:
+            notes[name] = by_field
+            for field, count in by_field.items():
+                counter.labels(field).inc(count)
+    return notes
 
 
-def _nonzero(names: list[str], counts: NDArray[np.int64]) -> dict[str, int]:
-    return {names[i]: int(counts[i]) for i in np.flatnonzero(counts)}
+def _by_field(snapshot: Snapshot, counts: NDArray[np.int64]) -> dict[str, int]:
+    fields = snapshot.artifact.encoder.fields
+    return {fields[i].spec.name: int(counts[i]) for i in counts.nonzero()[0].tolist()}

@@ -40,7 +40,10 @@ class Telemetry:
         )
         self.redis_seconds = Histogram("ctr_redis_seconds", "Time of one MGET", buckets=LATENCY_BUCKETS_S, registry=r)
         self.breaker_open = Gauge(
-            "ctr_redis_breaker_open", "1 while Redis is left alone after failures", multiprocess_mode="livemax", registry=r
+            "ctr_redis_breaker_open",
+            "1 while Redis is left alone after failures",
+            multiprocess_mode="livemax",
+            registry=r,
         )
         self.model_loads = Counter(
             "ctr_model_loads", "Artifact loads by result: ok, or the reason of refusal", ["result"], registry=r

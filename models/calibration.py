@@ -12,6 +12,8 @@ from pydantic import Field, FiniteFloat, model_validator
 from models.schema import Strict
 
 MIN_PROBABILITY = 1e-7
+MAX_LOGIT = 16.118
+"""Just inside the logit of 1 − `MIN_PROBABILITY`."""
 NUM_FOLDS = 5
 
 Floats = NDArray[np.float64]
@@ -45,9 +47,11 @@ class Calibration(Strict):
     def of_log(self, logits: NDArray[np.floating]) -> Floats:
         """Return the probability of a click in the log as it was written, down-sampled or not; float64 [B]."""
         z = logits.astype(np.float64)
-        isotonic = self.method == "isotonic"
-        p = np.interp(z, self.logits, self.probabilities) if isotonic else sigmoid(self.slope * z + self.intercept)
-        return np.clip(p, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+        if self.method == "isotonic":
+            return _bounded(np.interp(z, self.logits, self.probabilities), MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+        z *= self.slope
+        z += self.intercept
+        return 1.0 / (1.0 + np.exp(-_bounded(z, -MAX_LOGIT, MAX_LOGIT)))
 
     def of_traffic(self, logits: NDArray[np.floating]) -> Floats:
         """Return the probability of a click in the traffic that the log was drawn from; float64 [B]."""
@@ -55,7 +59,13 @@ class Calibration(Strict):
         if self.negatives_kept == 1.0:
             return p
         clicks = p * self.negatives_kept
-        return np.clip(clicks / (clicks + 1 - p), MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+        return _bounded(clicks / (clicks + 1 - p), MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+
+
+def _bounded(x: Floats, low: float, high: float) -> Floats:
+    # As np.clip, which takes five times as long for a few numbers.
+    bounded: Floats = np.minimum(np.maximum(x, low), high)
+    return bounded
 
 
 def sigmoid(z: Floats) -> Floats:

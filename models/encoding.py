@@ -126,8 +126,11 @@ class FeatureEncoder:
         """Return how many values of each field were MISSING and how many OOV, int64 [F] each."""
         F = batch.num_fields
         if batch.is_single:
-            ids = batch.ids.reshape(-1, F)
-            return (ids == self.missing_rows).sum(axis=0), (ids == self.oov_rows).sum(axis=0)
+            local = batch.ids.reshape(-1, F) - self.missing_rows
+            if local.min(initial=NUM_SPECIAL) >= NUM_SPECIAL:
+                none = np.zeros(F, np.int64)
+                return none, none
+            return (local == MISSING).sum(axis=0), (local == OOV).sum(axis=0)
         lengths = np.diff(batch.offsets)
         field_of = np.repeat(np.arange(len(lengths)) % F, lengths)
         missing = np.bincount(field_of[batch.ids == self.missing_rows[field_of]], minlength=F)

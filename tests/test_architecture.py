@@ -23,7 +23,7 @@ ORDER = {
     "app": [
         "settings", "telemetry", "errors", "wire", "embeddings", "embeddings.source", "embeddings.table_file",
         "embeddings.hot_rows", "embeddings.breaker", "embeddings.frames", "embeddings.state_log",
-        "embeddings.write_behind", "embeddings.redis_rows", "embeddings.tiers", "registry", "scorer", "routes", "main",
+        "embeddings.write_behind", "embeddings.redis_rows", "embeddings.tiers", "registry", "scorer", "routes", "hot_path", "main",
         "embedded_redis", "__main__", "demo",
     ],
 }  # fmt: skip

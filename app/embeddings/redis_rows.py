@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
+from hiredis import pack_command
 from numpy.typing import NDArray
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -148,7 +149,7 @@ class RedisRows:
         while running:  # more than once: the client's `asyncio.wait_for` may swallow a cancellation in Python 3.11
             for task in running:
                 task.cancel()
-            _, running = await asyncio.wait(running, timeout=self._timeout_s)
+            _, running = await asyncio.wait(running, timeout=0.05)
         self._queued.clear()
         self._deliver(list(self._waiters), [Outcome.SKIPPED] * len(self._waiters))
         await self._client.aclose()
@@ -165,7 +166,8 @@ class RedisRows:
         keys: list[bytes] = []
         while self._queued and len(keys) < MAX_BATCH_KEYS:
             key = self._queued.popleft()
-            if all(lookup.answered.done() for lookup, _ in self._waiters[key]):
+            waiters = self._waiters[key]
+            if waiters[-1][0].answered.done() and all(lookup.answered.done() for lookup, _ in waiters):
                 del self._waiters[key]
             else:
                 keys.append(key)
@@ -194,26 +196,25 @@ class RedisRows:
                 lookup.deliver(position, value)
 
     async def _mget(self, keys: Sequence[bytes]) -> list[object]:
+        # On the connection itself and packed by hiredis: half the time of the client's own MGET.
         started = time.perf_counter()
-        if len(keys) <= MAX_COMMAND_KEYS:
-            replies: list[object] = [await self._client.mget(keys)]
-        else:
-            pipeline = self._client.pipeline(transaction=False)
-            for i in range(0, len(keys), MAX_COMMAND_KEYS):
-                pipeline.execute_command("MGET", *keys[i : i + MAX_COMMAND_KEYS])
-            replies = await pipeline.execute(raise_on_error=False)
-        self._telemetry.redis_seconds.observe(time.perf_counter() - started)
+        chunks = [keys[i : i + MAX_COMMAND_KEYS] for i in range(0, len(keys), MAX_COMMAND_KEYS)]
+        pool = self._client.connection_pool
+        connection = await pool.get_connection()
         values: list[object] = []
-        for i, reply in enumerate(replies):
-            if isinstance(reply, Exception):
-                raise reply
-            if not isinstance(reply, list) or len(reply) != len(
-                keys[i * MAX_COMMAND_KEYS : (i + 1) * MAX_COMMAND_KEYS]
-            ):
-                # Such a server may have more to say that nobody asked for.
-                await self._client.connection_pool.disconnect()
-                raise InvalidResponse("MGET answered with something else")
-            values += reply
+        try:
+            await connection.send_packed_command([pack_command((b"MGET", *chunk)) for chunk in chunks])
+            for chunk in chunks:
+                reply = await connection.read_response()
+                if not isinstance(reply, list) or len(reply) != len(chunk):
+                    raise InvalidResponse("MGET answered with something else")
+                values += reply
+        except BaseException:  # there may be more to come that nobody will read
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            await pool.release(connection)
+        self._telemetry.redis_seconds.observe(time.perf_counter() - started)
         return values
 
     async def _probe(self) -> None:
