@@ -157,7 +157,7 @@ class FieldEncoder:
             bags = [v[last:] if v else (None,) for v in values]  # type: ignore[index]  # the wire and the log reader checked
             ids = self.encode_tokens(list(chain.from_iterable(bags)))
             return Column(ids, np.fromiter(map(len, bags), np.int64, len(bags)))
-        return Column(np.array(self.rows_of(values), np.int64))
+        return Column(self.rows_of(values))
 
     def row_of(self, value: Value) -> int:
         """Return the table row of one value of a field that is no sequence."""
@@ -168,22 +168,22 @@ class FieldEncoder:
         row = self._remembered.get(value)
         return self._find(value) if row is None else row  # type: ignore[arg-type]
 
-    def rows_of(self, values: Sequence[Value]) -> list[int] | NDArray[np.int64]:
-        """Return the table rows of B values of a field that is no sequence."""
+    def rows_of(self, values: Sequence[Value]) -> NDArray[np.int64]:
+        """Return the table rows int64 [B] of values of a field that is no sequence."""
         if self.spec.kind == "numeric":
             return self.encode_numbers(values)  # type: ignore[arg-type]
-        return self.rows_of_tokens(values)  # type: ignore[arg-type]
-
-    def rows_of_tokens(self, tokens: Sequence[int | str | None]) -> list[int]:
-        """Return the table rows of tokens."""
-        rows = list(map(self._remembered.get, tokens))
-        if None in rows:
-            return [self._find(t) if row is None else row for t, row in zip(tokens, rows, strict=True)]
-        return rows  # type: ignore[return-value]  # no None is left
+        return self.encode_tokens(values)  # type: ignore[arg-type]
 
     def encode_tokens(self, tokens: Sequence[int | str | None]) -> NDArray[np.int64]:
         """Return the table rows of tokens, int64 [n]."""
-        return np.array(self.rows_of_tokens(tokens), np.int64)
+        remembered = self._remembered
+        try:
+            return np.fromiter(map(remembered.__getitem__, tokens), np.int64, len(tokens))
+        except KeyError:  # some are rare, or new
+            rows = map(remembered.get, tokens)
+            return np.array(
+                [self._find(t) if row is None else row for t, row in zip(tokens, rows, strict=True)], np.int64
+            )
 
     def encode_numbers(self, numbers: Sequence[float | None] | NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the table rows of numbers, int64 [n]; ``None`` and NaN are MISSING.

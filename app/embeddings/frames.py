@@ -72,24 +72,27 @@ class RowFrames:
         Returns:
             rows float32 [n, D], filled where the outcome is a hit; outcomes uint8 [n].
         """
-        size, whole, codes = self._frame.itemsize, [], []
+        hit, miss, corrupt = Outcome.HIT.value, Outcome.MISS.value, Outcome.CORRUPT.value
+        size = self._frame.itemsize
+        whole: list[bytes] = []
+        codes = bytearray()
         for value in values:
             if type(value) is bytes and len(value) == size and crc32(value) == CRC_RESIDUE:
                 whole.append(value)
-                codes.append(Outcome.HIT)
+                codes.append(hit)
             elif value is None:
-                codes.append(Outcome.MISS)
+                codes.append(miss)
             else:
-                codes.append(value if type(value) is Outcome else Outcome.CORRUPT)
-        outcomes = np.array(codes, np.uint8)
+                codes.append(value if type(value) is Outcome else corrupt)
+        outcomes = np.frombuffer(codes, np.uint8)
         rows = np.empty((len(ids), self.dim), np.float32)
         if whole:
             frames = np.frombuffer(b"".join(whole), self._frame)
-            positions = np.flatnonzero(outcomes == Outcome.HIT)
+            positions = np.flatnonzero(outcomes == hit)
             is_ours = (frames["kind"] == self._kind) & (frames["digest"] == self._digest)
             is_ours &= (frames["id"] == ids[positions]) & np.isfinite(frames["row"]).all(axis=1)
             rows[positions] = frames["row"]
-            outcomes[positions[~is_ours]] = Outcome.CORRUPT
+            outcomes[positions[~is_ours]] = corrupt
         return rows, outcomes
 
     def without_answer(self, num_ids: int, outcome: Outcome) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:

@@ -200,10 +200,11 @@ class RedisRows:
         started = time.perf_counter()
         chunks = [keys[i : i + MAX_COMMAND_KEYS] for i in range(0, len(keys), MAX_COMMAND_KEYS)]
         pool = self._client.connection_pool
-        connection = await pool.get_connection()
+        connection = await pool.get_connection()  # type: ignore[no-untyped-call]
         values: list[object] = []
         try:
-            await connection.send_packed_command([pack_command((b"MGET", *chunk)) for chunk in chunks])
+            commands = [pack_command((b"MGET", *chunk)) for chunk in chunks]  # type: ignore[arg-type]  # takes any tuple
+            await connection.send_packed_command(commands)
             for chunk in chunks:
                 reply = await connection.read_response()
                 if not isinstance(reply, list) or len(reply) != len(chunk):
