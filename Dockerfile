@@ -1,20 +1,19 @@
-# Two images from one file: `serve` (the default, last) and `train`, which adds what reading logs and reports needs.
+# Two images from one file: `serve` (the default, last), which needs no torch, and `train`.
 # The build of torch: by default whatever pip finds; a CPU build, for instance, with
 #   --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu
 FROM python:3.11-slim-bookworm AS build
-ARG TORCH_INDEX=
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 RUN python -m venv /opt/ctrserve
-COPY constraints.txt .
-RUN /opt/ctrserve/bin/pip install --quiet --constraint constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY models models
 COPY app app
 RUN /opt/ctrserve/bin/pip install --quiet --constraint constraints.txt .
 
 FROM build AS build-train
-RUN /opt/ctrserve/bin/pip install --quiet --constraint constraints.txt '.[train]'
+ARG TORCH_INDEX=
+RUN /opt/ctrserve/bin/pip install --quiet --constraint constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch \
+    && /opt/ctrserve/bin/pip install --quiet --constraint constraints.txt '.[train]'
 
 FROM python:3.11-slim-bookworm AS runtime
 ENV PATH=/opt/ctrserve/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 CTR_ARTIFACTS=/artifacts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,19 +12,24 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi_swagger import patch_fastapi
 
+from app.catalog import CatalogFile
 from app.embeddings.redis_rows import RedisRows
 from app.embeddings.source import EmbeddingSource
 from app.embeddings.tiers import TieredSource
 from app.errors import Problem, answer_internal_error, answer_method_not_allowed, answer_not_found, answer_problem
 from app.hot_path import HotPath
-from app.registry import Registry
-from app.routes import Service, describe_openapi, router
+from app.openapi import describe_model
+from app.rank_scorer import rank
+from app.registry import Registry, Snapshot
+from app.routes import Service, router
 from app.scorer import predict
 from app.settings import Settings
 from app.telemetry import Telemetry
 from models.artifact import Artifact
 
-PATHS = ("/health/live", "/health/ready", "/model", "/metrics")
+log = logging.getLogger("ctrserve")
+
+PATHS = ("/catalog", "/health/live", "/health/ready", "/model", "/metrics")
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -38,12 +44,28 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         redis = _open_redis(settings, telemetry)
-        registry = Registry(
-            settings.artifacts, _source_factory(settings, telemetry, redis), settings.max_rows, telemetry
-        )
-        app.state.service = Service(settings, telemetry, registry, redis.state if redis else lambda: "off")
+        catalog = CatalogFile(settings.catalog)
+
+        def prepare(snapshot: Snapshot) -> None:
+            if catalog.current is not None:
+                try:
+                    snapshot.ranker.prepare(catalog.current)
+                except Problem as problem:
+                    log.warning("the catalog does not fit the model: %s", problem.code)
+
+        async def follow() -> None:
+            while True:
+                await asyncio.sleep(settings.poll_s)
+                if await asyncio.to_thread(catalog.refresh) and registry.current is not None:
+                    await asyncio.to_thread(prepare, registry.current)
+                await registry.refresh()
+
+        open_source = _source_factory(settings, telemetry, redis)
+        registry = Registry(settings.artifacts, open_source, settings.max_rows, prepare, telemetry)
+        app.state.service = Service(settings, telemetry, registry, catalog, redis.state if redis else lambda: "off")
+        await asyncio.to_thread(catalog.refresh)
         await registry.refresh()
-        follower = asyncio.create_task(registry.follow(settings.poll_s))
+        follower = asyncio.create_task(follow())
         try:
             yield
         finally:
@@ -72,9 +94,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     if settings.docs:
         patch_fastapi(app)
         app.openapi = _openapi(app)  # type: ignore[method-assign]
+
+    async def answer_predict(body: bytes) -> bytes:
+        return await predict(app.state.service.snapshot(), body, telemetry)
+
+    async def answer_rank(body: bytes) -> bytes:
+        service: Service = app.state.service
+        return await rank(service.snapshot(), service.catalog.current, body, telemetry)
+
     app.add_middleware(
         HotPath,
-        handlers={"/predict": lambda body: predict(app.state.service.snapshot(), body, telemetry)},
+        handlers={"/predict": answer_predict, "/rank": answer_rank},
         paths=PATHS,
         max_body_bytes=settings.max_body_bytes,
         telemetry=telemetry,
@@ -109,6 +139,7 @@ def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
     def openapi() -> dict[str, Any]:
         # Made anew each time: the model, and with it the schema, may have changed.
         document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
-        return describe_openapi(app, document)
+        service = getattr(app.state, "service", None)
+        return describe_model(document, service.registry.current if service else None)
 
     return openapi

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from app.embeddings.source import EmbeddingSource
+from app.ranker import Ranker
 from app.telemetry import Telemetry
 from app.wire import Wire
 from models.artifact import Artifact, columns_of, load_artifact, read_current
@@ -28,6 +29,7 @@ class Snapshot:
     artifact: Artifact
     source: EmbeddingSource
     wire: Wire
+    ranker: Ranker
 
 
 class Registry:
@@ -37,12 +39,19 @@ class Registry:
         root: directory of artifacts.
         open_source: makes the embedding source of a verified artifact.
         max_rows: most rows in one request.
+        prepare: called with a snapshot that is about to be served, off the path of requests.
         telemetry: counts loads.
     """
 
     def __init__(
-        self, root: Path, open_source: Callable[[Artifact], EmbeddingSource], max_rows: int, telemetry: Telemetry
+        self,
+        root: Path,
+        open_source: Callable[[Artifact], EmbeddingSource],
+        max_rows: int,
+        prepare: Callable[[Snapshot], None],
+        telemetry: Telemetry,
     ) -> None:
+        self._prepare = prepare
         self._root = root
         self._open_source = open_source
         self._max_rows = max_rows
@@ -72,12 +81,6 @@ class Registry:
         self._telemetry.model_info.labels(snapshot.artifact.model_version).set(1)
         log.info("serving %s", snapshot.artifact.model_version)
 
-    async def follow(self, every_s: float) -> None:
-        """Refresh for ever."""
-        while True:
-            await asyncio.sleep(every_s)
-            await self.refresh()
-
     def _refuse(self, named: str, error: ArtifactError) -> None:
         problem = {"version": named, "reason": error.reason, "message": str(error)}
         if problem != self.last_error:
@@ -89,7 +92,13 @@ class Registry:
 
     def _load(self, version: str) -> Snapshot:
         artifact = load_artifact(self._root / version)
-        snapshot = Snapshot(artifact, self._open_source(artifact), Wire(artifact.schema, self._max_rows))
+        snapshot = Snapshot(
+            artifact,
+            self._open_source(artifact),
+            Wire(artifact.schema, self._max_rows),
+            Ranker(artifact, self._max_rows),
+        )
+        self._prepare(snapshot)
         columns = columns_of(artifact.schema, artifact.golden.rows)
         for i in range(NUM_WARM_UP):
             rows = len(artifact.golden.rows) if i % 2 else 1

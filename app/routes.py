@@ -1,14 +1,18 @@
-"""Ordinary FastAPI routes: health, model, metrics; and the OpenAPI of ``/predict``, which `app.hot_path` answers."""
+"""Ordinary FastAPI routes: health, model, catalog, metrics."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, cast
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
+from app.catalog import CatalogFile
 from app.errors import MEDIA_TYPE, Problem
+from app.hot_path import read_json_body
 from app.registry import Registry, Snapshot
 from app.settings import Settings
 from app.telemetry import Telemetry
@@ -19,10 +23,18 @@ router = APIRouter()
 class Service:
     """What the routes need; one a process, in ``app.state.service``."""
 
-    def __init__(self, settings: Settings, telemetry: Telemetry, registry: Registry, redis_state: Any) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        telemetry: Telemetry,
+        registry: Registry,
+        catalog: CatalogFile,
+        redis_state: Callable[[], Literal["off", "ok", "unavailable"]],
+    ) -> None:
         self.settings = settings
         self.telemetry = telemetry
         self.registry = registry
+        self.catalog = catalog
         self.redis_state = redis_state
 
     def snapshot(self) -> Snapshot:
@@ -87,8 +99,9 @@ class ModelInfo(BaseModel):
 
 
 @router.post("/predict", include_in_schema=False)
-async def predict() -> None:
-    """Stand for the path, so that other methods on it are answered 405; `app.hot_path` answers this one."""
+@router.post("/rank", include_in_schema=False)
+async def answered_before() -> None:
+    """Stand for the paths, so that other methods on them are answered 405; `app.hot_path` answers these."""
     raise Problem("internal_error")
 
 
@@ -132,88 +145,23 @@ async def model(service: ServiceDep) -> ModelInfo:
     )
 
 
+class CatalogInfo(BaseModel):
+    """What the catalog holds now."""
+
+    items: int
+
+
+@router.put("/catalog", include_in_schema=False)
+async def put_catalog(request: Request, service: ServiceDep) -> CatalogInfo:
+    """Replace the candidates that ``/rank`` takes by id; other workers follow within ``CTR_POLL_S``."""
+    ranker, catalog = service.snapshot().ranker, service.catalog
+    body = await read_json_body(request.scope, request.receive, service.settings.max_catalog_bytes)
+    await asyncio.to_thread(ranker.wire.parse_catalog, body)
+    await asyncio.to_thread(catalog.replace, body)
+    return CatalogInfo(items=len(await asyncio.to_thread(ranker.prepare, catalog.current)))
+
+
 @router.get("/metrics", tags=["health"], response_class=Response)
 async def metrics(service: ServiceDep) -> Response:
     """Metrics in the Prometheus text format."""
     return Response(service.telemetry.exposition(), media_type=CONTENT_TYPE_LATEST)
-
-
-def describe_openapi(app: FastAPI, document: dict[str, Any]) -> dict[str, Any]:
-    """Add ``/predict``, with the current model's own field names, types and example, to an OpenAPI document."""
-    service = cast(Service | None, getattr(app.state, "service", None))
-    snapshot = service.registry.current if service else None
-    schema: dict[str, Any] = {"type": "object"}
-    example: dict[str, Any] = {}
-    if snapshot is not None:
-        schema = snapshot.wire.json_schema()
-        document.setdefault("components", {}).setdefault("schemas", {}).update(schema.pop("$defs", {}))
-        example = {"instances": [snapshot.wire.example]}
-    problem = {
-        "type": "object",
-        "required": ["type", "title", "status", "code"],
-        "properties": {
-            "type": {"type": "string"},
-            "title": {"type": "string"},
-            "status": {"type": "integer"},
-            "code": {"type": "string"},
-            "detail": {"type": "string"},
-            "errors": {
-                "type": "array",
-                "items": {
-                    "type": "object",
-                    "properties": {
-                        "message": {"type": "string"},
-                        "row": {"type": "integer"},
-                        "field": {"type": "string"},
-                    },
-                },
-            },
-        },
-    }
-    counts = {"type": "object", "additionalProperties": {"type": "integer"}}
-    answer = {
-        "type": "object",
-        "required": ["predictions", "model_version"],
-        "properties": {
-            "predictions": {
-                "type": "array",
-                "items": {"type": "number"},
-                "description": "Calibrated click probability of each row",
-            },
-            "model_version": {"type": "string"},
-            "missing": {**counts, "description": "Rows without a value, by field"},
-            "unseen": {**counts, "description": "Values never seen in training, by field"},
-            "unknown_fields": {**counts, "description": "Rows that carry a field the model does not have"},
-        },
-    }
-    problems = {
-        status: {"description": text, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
-        for status, text in (
-            ("413", "Body too large"),
-            ("415", "Not JSON"),
-            ("422", "Does not fit the schema"),
-            ("503", "No model yet"),
-        )
-    }
-    document.setdefault("components", {}).setdefault("schemas", {}).update(
-        {"Problem": problem, "PredictResponse": answer}
-    )
-    predict_path = {
-        "post": {
-            "tags": ["predict"],
-            "summary": "Click probabilities of one or more impressions",
-            "description": "Give rows as `instances` or columns as `inputs`. An absent or null field is *missing*, a value that training "
-            "never saw is *unseen*: both have trained weights, and the answer counts them by field.",
-            "operationId": "predict",
-            "requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}},
-            "responses": {
-                "200": {
-                    "description": "One probability per row",
-                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/PredictResponse"}}},
-                },
-                **problems,
-            },
-        }
-    }
-    document["paths"] = {"/predict": predict_path, **document["paths"]}
-    return document

@@ -40,8 +40,12 @@ class Settings(BaseSettings):
     """Largest request body in bytes; more is answered 413."""
     max_rows: Annotated[int, Field(ge=1)] = 2_048
     """Most rows in one request; more is answered 422."""
+    catalog: Path | None = None
+    """File of the candidates that `/rank` takes by id; `PUT /catalog` replaces it, every worker follows it."""
+    max_catalog_bytes: Annotated[int, Field(ge=1)] = 64 * 2**20
+    """Largest catalog in bytes; more is answered 413."""
     poll_s: Annotated[float, Field(gt=0)] = 1.0
-    """Seconds between looks at `artifacts/current`."""
+    """Seconds between looks at `artifacts/current` and the catalog."""
     docs: bool = True
     """Serve `/docs` and `/openapi.json`."""
 

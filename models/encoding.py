@@ -13,7 +13,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from models.schema import FieldSpec, FittedField, FittedSchema
+from models.schema import FieldSpec, FittedField, FittedSchema, Side
 from models.vocabulary import MISSING, NUM_SPECIAL, OOV, HashedVocabulary, TokenIds, Vocabulary
 
 Scalar = int | float | str
@@ -82,32 +82,17 @@ class Column:
     lengths: NDArray[np.int64] | None = None
 
 
-class FeatureEncoder:
-    """Encodes impressions by a fitted schema and its vocabularies.
+class Encoder:
+    """Encodes impressions, or one side of them, field by field."""
 
-    Args:
-        schema: the artifact's fitted schema.
-        vocabularies: the vocabulary of each block that has one, by block name; hashed and numeric blocks have none.
-    """
-
-    def __init__(self, schema: FittedSchema, vocabularies: Mapping[str, Vocabulary]) -> None:
-        self.schema = schema
-        self.vocabularies = vocabularies
-        sizes = [NUM_SPECIAL + n for n in schema.num_tokens.values()]
-        starts = dict(zip(schema.num_tokens, np.cumsum([0, *sizes]).tolist(), strict=False))
-        by_name = {f.name: f for f in schema.features.fields}
-        self.num_rows: int = sum(sizes)
-        self.block_starts: NDArray[np.int64] = np.array(list(starts.values()), np.int64)
-        self.fields = tuple(
-            FieldEncoder(spec, fitted, starts[spec.block], _token_ids(by_name[spec.block], vocabularies))
-            for spec, fitted in zip(schema.features.fields, schema.fitted, strict=True)
-        )
+    def __init__(self, fields: Sequence[FieldEncoder]) -> None:
+        self.fields = tuple(fields)
         self._is_single = all(f.spec.kind != "sequence" for f in self.fields)
         self.missing_rows: NDArray[np.int64] = np.array([f.start + MISSING for f in self.fields], np.int64)
         self.oov_rows: NDArray[np.int64] = np.array([f.start + OOV for f in self.fields], np.int64)
 
     def encode(self, columns: Sequence[Sequence[Value]]) -> EncodedBatch:
-        """Encode impressions given by column, one sequence of B values per field in the schema's order.
+        """Encode impressions given by column, one sequence of B values per field in the encoder's order.
 
         ``None`` and an empty list are MISSING, a token that training did not keep is OOV; nothing here raises on a
         value of the right type.
@@ -135,6 +120,34 @@ class FeatureEncoder:
         field_of = np.repeat(np.arange(len(lengths)) % F, lengths)
         missing = np.bincount(field_of[batch.ids == self.missing_rows[field_of]], minlength=F)
         return missing, np.bincount(field_of[batch.ids == self.oov_rows[field_of]], minlength=F)
+
+    def side(self, side: Side) -> Encoder:
+        """Return the encoder of the fields of one side, which share what they remember with these."""
+        return Encoder([f for f in self.fields if f.spec.side == side])
+
+
+class FeatureEncoder(Encoder):
+    """Encodes impressions by a fitted schema and its vocabularies.
+
+    Args:
+        schema: the artifact's fitted schema.
+        vocabularies: the vocabulary of each block that has one, by block name; hashed and numeric blocks have none.
+    """
+
+    def __init__(self, schema: FittedSchema, vocabularies: Mapping[str, Vocabulary]) -> None:
+        self.schema = schema
+        self.vocabularies = vocabularies
+        sizes = [NUM_SPECIAL + n for n in schema.num_tokens.values()]
+        starts = dict(zip(schema.num_tokens, np.cumsum([0, *sizes]).tolist(), strict=False))
+        by_name = {f.name: f for f in schema.features.fields}
+        self.num_rows: int = sum(sizes)
+        self.block_starts: NDArray[np.int64] = np.array(list(starts.values()), np.int64)
+        super().__init__(
+            [
+                FieldEncoder(spec, fitted, starts[spec.block], _token_ids(by_name[spec.block], vocabularies))
+                for spec, fitted in zip(schema.features.fields, schema.fitted, strict=True)
+            ]
+        )
 
 
 class FieldEncoder:

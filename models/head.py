@@ -6,7 +6,7 @@ no torch: a worker starts in a second and is small.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
@@ -101,25 +101,33 @@ class Head:
         products.append((t[f"deep.{last}.weight"].T, t[f"deep.{last}.bias"]))
         weight, bias = products[0]
         H = weight.shape[1]
-        first = np.zeros((F, D, H + D), np.float32)
-        first[:, :E, :H] = weight.reshape(F, E, H)
-        first[:, :, H:] = np.eye(D, dtype=np.float32)
-        self._first: Floats = first.reshape(F * D, H + D)
+        self._first = np.zeros((F, D, H + D), np.float32)
+        self._first[:, :E, :H] = weight.reshape(F, E, H)
+        self._first[:, :, H:] = np.eye(D, dtype=np.float32)
         self._first_bias = bias
         self._rest = [(np.ascontiguousarray(w), b) for w, b in products[1:]]
         self._activations = [_activation(config, t, layer) for layer in layers]
         self._bias = np.float32(t["bias"])
         self._num_hidden = H
-        self.num_fields = F
-        self.dim = D
+        self.whole = self.part(range(F))
+
+    def part(self, positions: Sequence[int]) -> HeadPart:
+        """Return the first product of some fields only: sums over parts of all fields are that of the whole."""
+        return HeadPart(self._first[list(positions)])
 
     def logits(self, fields: Floats) -> Floats:
         """Return logits float32 [B] of pooled rows float32 [B, F·(E+1)]."""
+        return self.finish(*self.whole(fields))
+
+    def finish(self, product: Floats, squares: Floats) -> Floats:
+        """Return logits float32 [B] from what `HeadPart` gives, summed over all fields.
+
+        Args:
+            product: float32 [B, H+E+1].
+            squares: float32 [B].
+        """
         H = self._num_hidden
-        product = fields @ self._first  # [B, H+E+1]
         embedding_sum = product[:, H:-1]
-        rows = fields.reshape(len(fields), self.num_fields, self.dim)[:, :, :-1]  # [B, F, E]
-        squares = np.einsum("bfe,bfe->b", rows, rows)
         second_order = np.einsum("be,be->b", embedding_sum, embedding_sum)
         second_order -= squares
         second_order *= np.float32(0.5)
@@ -131,6 +139,24 @@ class Head:
         logits += second_order
         logits += self._bias
         return logits
+
+
+class HeadPart:
+    """What some fields bring to the first layer; linear, so that parts may be computed apart and kept.
+
+    Args:
+        first: float32 [F', E+1, H+E+1], the fields' blocks of the widened first matrix.
+    """
+
+    def __init__(self, first: Floats) -> None:
+        num_fields, self._dim, width = first.shape
+        self._num_fields = num_fields
+        self._first = first.reshape(num_fields * self._dim, width)
+
+    def __call__(self, fields: Floats) -> tuple[Floats, Floats]:
+        """Return product float32 [B, H+E+1] and sum of squares Σ v_ie² float32 [B] of rows float32 [B, F'·(E+1)]."""
+        rows = fields.reshape(len(fields), self._num_fields, self._dim)[:, :, :-1]  # [B, F', E]
+        return fields @ self._first, np.einsum("bfe,bfe->b", rows, rows)
 
 
 def _product(t: Mapping[str, Floats], layer: _Layer) -> tuple[Floats, Floats]:

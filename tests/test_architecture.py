@@ -15,15 +15,15 @@ SOURCES = [p for p in FILES if p.relative_to(ROOT).parts[0] in ("app", "models")
 # A module may import those of its own package that stand before it.
 ORDER = {
     "models": [
-        "errors", "schema", "vocabulary", "encoding", "head", "calibration", "tensor_file", "manifest", "predictor",
+        "errors", "schema", "vocabulary", "encoding", "head", "calibration", "tensor_file", "manifest", "predictor", "ranking",
         "artifact", "deepfm", "metrics", "simulated_schema", "simulated_population", "simulated_market", "simulator", "impressions",
         "schema_inference", "fitting", "golden", "baseline", "optimizers", "learner", "epochs", "report_plots",
         "report_data", "report_template", "report", "assessment", "training", "train",
     ],
     "app": [
-        "settings", "telemetry", "errors", "wire", "embeddings", "embeddings.source", "embeddings.table_file",
+        "settings", "telemetry", "errors", "wire_types", "wire", "rank_wire", "embeddings", "embeddings.source", "embeddings.table_file",
         "embeddings.hot_rows", "embeddings.breaker", "embeddings.frames", "embeddings.state_log",
-        "embeddings.write_behind", "embeddings.redis_rows", "embeddings.tiers", "registry", "scorer", "routes", "hot_path", "main",
+        "embeddings.write_behind", "embeddings.redis_rows", "embeddings.tiers", "catalog", "ranker", "registry", "scorer", "rank_scorer", "hot_path", "openapi", "routes", "main",
         "embedded_redis", "__main__", "demo",
     ],
 }  # fmt: skip

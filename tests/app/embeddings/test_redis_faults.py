@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,36 +9,13 @@ import numpy as np
 import pytest
 
 from app.embeddings.frames import RowFrames
-from tests.app.embeddings.making import DIGEST, DIM, World, make_table, open_world, until
-from tests.redis_server import RedisServer, running_redis
+from tests.app.embeddings.making import DIGEST, DIM, make_table, open_world, until
+from tests.app.embeddings.outage import SLACK_S, TIMEOUT_MS, check_until_open, timed_check
+from tests.redis_server import RedisServer
 
 IDS = np.arange(400, 426)
-TIMEOUT_MS = 20.0
-SLACK_S = 0.25  # for a machine that runs other things too
 FRAMES = RowFrames(DIGEST, DIM)
 TABLE = make_table()
-
-
-async def timed_check(world: World, ids: np.ndarray[tuple[int], np.dtype[np.int64]] = IDS) -> float:
-    started = time.monotonic()
-    await world.check(ids)
-    return time.monotonic() - started
-
-
-async def check_until_open(world: World) -> None:
-    """Ask again and again, each time within the budget, until Redis is left alone; then asking is immediate."""
-    deadline = time.monotonic() + 10
-    while not world.is_open:
-        assert time.monotonic() < deadline
-        assert await timed_check(world) < TIMEOUT_MS / 1000 + SLACK_S
-    skipped = world.lookups("skipped")
-    started = time.monotonic()
-    for _ in range(100):
-        assert world.source.fetch_now(IDS) is not None
-        await world.check(IDS)
-    assert time.monotonic() - started < SLACK_S
-    assert world.lookups("skipped") == skipped + 200 * len(IDS)
-    assert world.redis.state() == "unavailable"
 
 
 def test_no_server_at_start_and_one_that_comes_later(tmp_path: Path, binary: Path | None) -> None:
@@ -73,7 +49,7 @@ def test_a_server_that_ends_is_left_alone_and_used_again_when_it_is_back(
         async with open_world(server.url) as world:
             await world.fill(IDS)
             fault(server)
-            await check_until_open(world)
+            await check_until_open(world, IDS)
             assert world.lookups("error") > 0
             server.start()
             await until(lambda: not world.is_open)
@@ -93,7 +69,7 @@ def test_a_frozen_server_costs_each_request_its_budget_and_then_nothing(server: 
         async with open_world(server.url, TIMEOUT_MS) as world:
             await until(lambda: world.redis.state() == "ok")
             server.freeze()
-            await check_until_open(world)
+            await check_until_open(world, IDS)
             assert world.lookups("timeout") + world.lookups("error") > 0
             server.thaw()
             await until(lambda: not world.is_open)
@@ -174,134 +150,12 @@ def test_keys_of_the_wrong_type_are_misses(server: RedisServer) -> None:
     asyncio.run(run())
 
 
-def test_a_server_that_is_full_is_still_read(server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
-    async def run() -> None:
-        async with open_world(server.url) as world:
-            await world.fill(IDS)
-            with server.client() as client:
-                client.config_set("maxmemory-policy", "noeviction")
-                client.config_set("maxmemory", 1)
-            await world.check(IDS + 100)
-            await until(lambda: world.writes("error") == len(IDS))
-            await world.check(IDS + 200)
-            assert world.writes("dropped") == len(IDS)  # left alone for a while
-            await world.check(IDS)
-            assert world.lookups("hit") == len(IDS)
-            assert not world.is_open
-
-    asyncio.run(run())
-    assert [line.startswith("Redis takes no writes (OutOfMemoryError") for line in caplog.messages] == [True]
-
-
-def test_writing_goes_on_after_a_pause(
-    server: RedisServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    caplog.set_level(logging.INFO, "ctrserve.redis")
-    monkeypatch.setattr("app.embeddings.write_behind.PAUSE_WHEN_REFUSED_S", 0.1)
-
-    async def run() -> None:
-        async with open_world(server.url) as world:
-            with server.client() as client:
-                client.config_set("min-replicas-to-write", 1)  # NOREPLICAS
-                await world.check(IDS)
-                await until(lambda: world.writes("error") == len(IDS))
-                client.config_set("min-replicas-to-write", 0)
-            await asyncio.sleep(0.15)
-            await world.fill(IDS)
-            await until(lambda: len(caplog.messages) == 2)
-
-    asyncio.run(run())
-    assert caplog.messages[-1] == "Redis takes writes again"
-
-
-def test_a_read_only_replica_is_read(server: RedisServer) -> None:
-    async def run() -> None:
-        async with open_world(server.url) as world:
-            await world.fill(IDS)
-            with server.client() as client:
-                client.config_set("replica-serve-stale-data", "yes")
-                client.replicaof("127.0.0.1", "1")
-            await world.check(np.append(IDS, 700))
-            await until(lambda: world.writes("error") == 1)
-            assert world.lookups("hit") == len(IDS)
-
-    asyncio.run(run())
-
-
-@pytest.mark.parametrize("credentials", ["", "default:wrong@", "stranger:wrong@"], ids=["none", "password", "user"])
-def test_wrong_credentials_open_the_breaker_with_one_line(
-    tmp_path: Path, binary: Path | None, credentials: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    arguments = ("--requirepass", "right")
-
-    async def run(url: str) -> None:
-        async with open_world(url) as world:
-            await world.check(IDS)
-            await until(lambda: world.is_open)
-            await world.check(IDS)
-            await asyncio.sleep(1.0)  # at least one more probe
-            assert world.is_open
-            assert world.lookups("hit") == 0
-
-    with running_redis(tmp_path, binary, arguments) as server:
-        user, _, password = credentials.removesuffix("@").partition(":")
-        query = f"?username={user}&password={password}" if credentials else ""
-        asyncio.run(run(server.url + query))
-    assert len(caplog.messages) == 1
-    assert caplog.records[0].levelno == logging.ERROR
-    assert "wrong" not in caplog.messages[0].replace("WRONGPASS", "")
-
-
-def acl(server: RedisServer, *rules: str) -> None:
-    with server.client() as client:
-        client.execute_command("ACL", "SETUSER", "worker", "reset", "on", ">secret", *rules)
-
-
-def test_the_documented_access_list_suffices_and_less_opens_the_breaker(
-    server: RedisServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    acl(server, "~ctr:*", "+mget", "+set")
-
-    async def run() -> None:
-        async with open_world(f"{server.url}?username=worker&password=secret") as world:
-            await world.fill(IDS)
-            await world.check(IDS)
-            assert world.lookups("hit") == len(IDS)
-            acl(server, "~ctr:*", "+mget")  # this also ends the user's connections
-            with server.client() as client:
-                client.execute_command("ACL", "SETUSER", "worker", ">secret")
-            await world.check(IDS)
-            await until(lambda: not world.is_open)
-            await world.check(IDS + 100)
-            await until(lambda: world.writes("error") > 0)
-            assert not world.is_open
-            acl(server, "~ctr:*", "+ping")
-            await check_until_open(world)
-
-    asyncio.run(run())
-    assert any("Redis takes no writes (NoPermissionError" in line for line in caplog.messages)
-
-
-def test_no_more_connections_to_be_had(server: RedisServer) -> None:
-    async def run() -> None:
-        with server.client() as client:
-            client.config_set("maxclients", 1)
-            async with open_world(server.url, TIMEOUT_MS) as world:
-                await until(lambda: world.is_open)
-                await check_until_open(world)
-                client.config_set("maxclients", 100)
-                await until(lambda: not world.is_open)
-                await world.check(IDS)
-
-    asyncio.run(run())
-
-
 @pytest.mark.parametrize("url", ["redis://no-such-host.invalid:6379/0", "redis://127.0.0.1:1", "rediss://127.0.0.1:1"])
 def test_an_address_where_nobody_is(url: str) -> None:
     async def run() -> None:
         async with open_world(url, TIMEOUT_MS) as world:
             await world.check(IDS)
             await until(lambda: world.is_open)
-            await check_until_open(world)
+            await check_until_open(world, IDS)
 
     asyncio.run(run())

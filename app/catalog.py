@@ -1,0 +1,114 @@
+"""Candidates known in advance, by id: one JSON file that ``PUT /catalog`` replaces and every worker follows.
+
+Halves of the candidates are computed once per catalog and model version, so that ranking adds, not multiplies.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import Problem
+from app.rank_wire import RankWire
+from models.artifact import Artifact
+from models.ranking import Halves, SideScorer
+
+CHUNK = 4_096
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """A catalog file as it was read: its bytes, and what tells that the file is another one by now."""
+
+    body: bytes
+    stamp: tuple[int, int, int]
+
+
+class CatalogFile:
+    """The catalog on disk.
+
+    Args:
+        path: where; need not exist yet. Without one there never is a catalog.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self.current: Catalog | None = None
+
+    def refresh(self) -> bool:
+        """Read the file if it is another one than last time; return whether it was."""
+        if self._path is None:
+            return False
+        try:
+            with self._path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+                if self.current is not None and stamp == self.current.stamp:
+                    return False
+                self.current = Catalog(file.read(), stamp)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def replace(self, body: bytes) -> None:
+        """Put another catalog in the file's place; readers see the old one or the new one, never half of one.
+
+        Raises:
+            Problem: ``no_catalog`` without a path.
+        """
+        if self._path is None:
+            raise Problem("no_catalog", "set CTR_CATALOG to the file that keeps it")
+        temporary = self._path.with_name(f".{self._path.name}-{uuid.uuid4().hex}")
+        with temporary.open("wb") as file:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(self._path)
+        self.refresh()
+
+
+class CatalogHalves:
+    """The candidates of a catalog, ready to be added to contexts of one model version.
+
+    Args:
+        items: fields of each candidate by id.
+        artifact: the model version.
+        wire: brings items into columns.
+        scorer: of the candidate side.
+    """
+
+    def __init__(
+        self, items: Mapping[str, Mapping[str, Any]], artifact: Artifact, wire: RankWire, scorer: SideScorer
+    ) -> None:
+        self._positions = {name: i for i, name in enumerate(items)}
+        rows, parts = list(items.values()), []
+        for start in range(0, len(rows), CHUNK):
+            batch = scorer.encoder.encode(wire.candidate_columns(rows[start : start + CHUNK]))
+            parts.append(scorer.halves(batch, artifact.table.take(batch.ids, axis=0)))
+        self._halves = Halves(
+            np.concatenate([part.product for part in parts]) if parts else np.empty((0, 0), np.float32),
+            np.concatenate([part.squares for part in parts]) if parts else np.empty(0, np.float32),
+        )
+
+    def __len__(self) -> int:
+        """Return the number of candidates."""
+        return len(self._positions)
+
+    def find(self, ids: Sequence[str]) -> tuple[Halves, NDArray[np.int64], list[int]]:
+        """Look candidates up by id.
+
+        Returns:
+            halves of those found [n]; their places among ``ids``, int64 [n]; the places of those that are not there.
+        """
+        positions = np.fromiter(map(self._positions.get, ids, [-1] * len(ids)), np.int64, len(ids))
+        places = np.flatnonzero(positions >= 0)
+        at = positions[places]
+        halves = Halves(self._halves.product.take(at, axis=0), self._halves.squares.take(at))
+        return halves, places, np.flatnonzero(positions < 0).tolist()

@@ -1,0 +1,74 @@
+"""A ``/rank`` body → an answer: the context's half once, the candidates' halves from the catalog or computed, added."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from app.catalog import Catalog
+from app.errors import Problem
+from app.registry import Snapshot
+from app.scorer import MAX_NAMES
+from app.telemetry import Telemetry
+from models.encoding import Value
+from models.ranking import Halves, SideScorer, rank_logits
+
+
+async def rank(snapshot: Snapshot, catalog: Catalog | None, body: bytes, telemetry: Telemetry) -> bytes:
+    """Answer ``POST /rank``: places of the candidates in the request, best first, with their probabilities.
+
+    Raises:
+        Problem: ``invalid_input``, ``no_catalog``, ``not_rankable``; ``invalid_output``.
+    """
+    ranker, artifact = snapshot.ranker, snapshot.artifact
+    request = ranker.wire.parse(body)
+    answer: dict[str, Any] = {}
+    context = await _halves(snapshot, ranker.context, request.context)
+    if request.candidates is not None:
+        candidates = await _halves(snapshot, ranker.candidate, request.candidates)
+        places: NDArray[np.int64] = np.arange(len(candidates.squares))
+    else:
+        assert request.candidate_ids is not None  # the wire lets one of the two through
+        candidates, places, absent = ranker.prepare(catalog).find(request.candidate_ids)
+        if absent:
+            answer["not_in_catalog"] = absent
+    indices, probabilities = _best(snapshot, context, candidates, request.top_k)
+    telemetry.rows.inc(len(places))
+    answer = {
+        "indices": places.take(indices),
+        "probabilities": probabilities,
+        "model_version": artifact.model_version,
+        **answer,
+    }
+    if request.unknown_fields:
+        telemetry.unknown_fields.inc(sum(request.unknown_fields.values()))
+        answer["unknown_fields"] = dict(sorted(request.unknown_fields.items())[:MAX_NAMES])
+    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+async def _halves(snapshot: Snapshot, scorer: SideScorer, columns: Sequence[Sequence[Value]]) -> Halves:
+    if not columns:
+        return scorer.nothing()
+    batch = scorer.encoder.encode(columns)
+    rows = snapshot.source.fetch_now(batch.ids)
+    if rows is None:
+        rows = await snapshot.source.fetch(batch.ids)
+    return scorer.halves(batch, rows)
+
+
+def _best(
+    snapshot: Snapshot, context: Halves, candidates: Halves, top_k: int | None
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    if not len(candidates.squares):
+        return np.empty(0, np.int64), np.empty(0, np.float64)
+    predictor = snapshot.artifact.predictor
+    probabilities = predictor.probabilities(rank_logits(predictor.head, context, candidates))
+    if not math.isfinite(probabilities.sum()):
+        raise Problem("invalid_output")
+    order = np.argsort(-probabilities, kind="stable")[:top_k]
+    return order, probabilities.take(order)

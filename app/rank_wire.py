@@ -1,0 +1,116 @@
+"""Bytes of ``/rank`` and ``/catalog`` requests → checked values; the two sides of an impression apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from app.errors import Problem
+from app.wire_types import (
+    Text,
+    count_unknown,
+    example_of,
+    field_types,
+    impression_type,
+    invalid_input,
+    list_of,
+    typed_dict,
+)
+from models.encoding import Value
+from models.schema import FittedSchema
+
+
+@dataclass(frozen=True, slots=True)
+class RankRequest:
+    """A checked request: one context, and candidates either by their fields or by their ids in the catalog."""
+
+    context: list[Sequence[Value]]
+    candidates: list[Sequence[Value]] | None
+    candidate_ids: list[str] | None
+    top_k: int | None
+    unknown_fields: Mapping[str, int]
+
+
+class RankWire:
+    """Parses the bodies of ``/rank`` and ``/catalog`` for one artifact.
+
+    Args:
+        schema: the artifact's.
+        max_rows: most candidates in one request.
+    """
+
+    def __init__(self, schema: FittedSchema, max_rows: int) -> None:
+        types, sides = field_types(schema), {f.name: f.side for f in schema.features.fields}
+        self._names = dict.fromkeys(types)
+        self._context = [name for name in types if sides[name] == "context"]
+        self._candidate = [name for name in types if sides[name] == "candidate"]
+        context = impression_type("Context", {name: types[name] for name in self._context})
+        candidate = impression_type("Candidate", {name: types[name] for name in self._candidate})
+        limits = {"min_length": 1, "max_length": max_rows}
+        parts = {
+            "context": Annotated[context, Field(description="The user, the page, the moment")],
+            "candidates": list_of(candidate, **limits, description="Candidates by their fields"),
+            "candidate_ids": list_of(Text, **limits, description="Candidates by their ids in the catalog"),
+            "top_k": Annotated[int, Field(strict=True, ge=1, description="Return only so many, the best; default all")],
+        }
+        self._request: TypeAdapter[dict[str, Any]] = TypeAdapter(typed_dict("RankRequest", parts, extra="forbid"))
+        items = {"items": Annotated[dict[Text, candidate], Field(description="Candidates' fields by id")]}  # type: ignore[valid-type]
+        self._catalog: TypeAdapter[dict[str, Any]] = TypeAdapter(typed_dict("Catalog", items, extra="forbid"))
+        example = example_of(schema)
+        candidates = [{name: example[name] for name in self._candidate}, {}]
+        self.example = {"context": {n: example[n] for n in self._context}, "candidates": candidates, "top_k": 1}
+
+    def parse(self, body: bytes) -> RankRequest:
+        """Validate a ``/rank`` body.
+
+        Raises:
+            Problem: ``invalid_input``; ``not_rankable`` when the schema has no candidate fields.
+        """
+        if not self._candidate:
+            raise Problem("not_rankable")
+        try:
+            request = self._request.validate_json(body)
+        except ValidationError as error:
+            raise invalid_input(error, self._names) from None
+        context, rows, ids = request.get("context", {}), request.get("candidates"), request.get("candidate_ids")
+        if (rows is None) == (ids is None):
+            raise Problem("invalid_input", "give either 'candidates' or 'candidate_ids'")
+        unknown = count_unknown([context], dict.fromkeys(self._context))
+        if rows is not None:
+            for name, count in count_unknown(rows, dict.fromkeys(self._candidate)).items():
+                unknown[name] = unknown.get(name, 0) + count
+        return RankRequest(
+            [[context.get(name)] for name in self._context],
+            None if rows is None else self.candidate_columns(rows),
+            ids,
+            request.get("top_k"),
+            unknown,
+        )
+
+    def parse_catalog(self, body: bytes) -> dict[str, dict[str, Any]]:
+        """Validate a catalog: ``{"items": {id: {field: value}}}``; returns the items.
+
+        Raises:
+            Problem: ``invalid_input``; ``not_rankable``.
+        """
+        if not self._candidate:
+            raise Problem("not_rankable")
+        try:
+            catalog = self._catalog.validate_json(body)
+        except ValidationError as error:
+            raise invalid_input(error, self._names) from None
+        items: dict[str, dict[str, Any]] | None = catalog.get("items")
+        if items is None:
+            raise Problem("invalid_input", "give 'items'")
+        return items
+
+    def candidate_columns(self, rows: Sequence[Mapping[str, Any]]) -> list[Sequence[Value]]:
+        """Return candidates by column, in the order of the candidate fields."""
+        return [[row.get(name) for row in rows] for name in self._candidate]
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return the JSON schema of a ``/rank`` request, with its definitions under ``#/components/schemas/``."""
+        return self._request.json_schema(ref_template="#/components/schemas/{model}")

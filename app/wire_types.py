@@ -1,0 +1,100 @@
+"""Types of the wire, built from an artifact's schema, and how a fault found by pydantic-core is told without the input."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+from pydantic import AllowInfNan, ConfigDict, Field, Strict, ValidationError
+from typing_extensions import TypedDict
+
+from app.errors import Problem
+from models.schema import FieldSpec, FittedField, FittedSchema
+
+MAX_TOKEN_CHARS = 256
+MAX_SEQUENCE = 1_000
+MAX_ERRORS = 16
+PLAIN_NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
+# Parts of a request whose members are counted as rows.
+ROWS = {"instances", "inputs", "candidates", "candidate_ids"}
+
+Integer = Annotated[int, Strict(), Field(ge=-(2**63), le=2**63 - 1)]
+Text = Annotated[str, Strict(), Field(max_length=MAX_TOKEN_CHARS)]
+Number = Annotated[float, Strict(), AllowInfNan(allow_inf_nan=False)]
+
+
+def field_types(schema: FittedSchema) -> dict[str, tuple[Any, str]]:
+    """Return each field's type on the wire and its description, by name in the schema's order; a null is always allowed."""
+    pairs = zip(schema.features.fields, schema.fitted, strict=True)
+    return {field.name: _type(field, fitted) for field, fitted in pairs}
+
+
+def _type(field: FieldSpec, fitted: FittedField) -> tuple[Any, str]:
+    token = Integer if fitted.dtype == "integer" else Text
+    if field.kind == "categorical":
+        return token | None, f"{field.side}, categorical"
+    if field.kind == "sequence":
+        tokens = list_of(token, max_length=MAX_SEQUENCE)
+        return tokens | None, f"{field.side}, tokens oldest first; the last {field.max_length} count"
+    return Number | None, f"{field.side}, numeric"
+
+
+def impression_type(name: str, types: Mapping[str, tuple[Any, str]]) -> Any:
+    """Return the type of one impression, or one side of it: every field may be absent, others are let through."""
+    return typed_dict(name, {n: Annotated[t, Field(description=text)] for n, (t, text) in types.items()}, extra="allow")
+
+
+def list_of(item: Any, **limits: Any) -> Any:
+    """Return the type of a list of ``item`` with pydantic's limits."""
+    return Annotated[list[item], Field(**limits)]
+
+
+def typed_dict(name: str, fields: Mapping[str, Any], extra: str) -> Any:
+    """Return the type of a dictionary with some of the ``fields``, and with others as ``extra`` says."""
+    typed = TypedDict(name, dict(fields), total=False)  # type: ignore[misc]  # noqa: UP013  # the fields are known at run time only
+    typed.__pydantic_config__ = ConfigDict(extra=extra)  # type: ignore[attr-defined, typeddict-item]
+    return typed
+
+
+def example_of(schema: FittedSchema) -> dict[str, Any]:
+    """Return an impression with a frequent value in each field."""
+    pairs = zip(schema.features.fields, schema.fitted, strict=True)
+    return {f.name: list(fit.example) if isinstance(fit.example, tuple) else fit.example for f, fit in pairs}
+
+
+def count_unknown(rows: Iterable[Mapping[str, Any]], names: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many rows carry each field that is none, by a printable form of its name."""
+    known, unknown = names.keys(), dict[str, int]()
+    for row in rows:
+        if not row.keys() <= known:
+            for name in row.keys() - known:
+                shown = printable(name)
+                unknown[shown] = unknown.get(shown, 0) + 1
+    return unknown
+
+
+def printable(name: str) -> str:
+    """Return a field's name if it is a plain one; anything else could be made to harm whoever shows it."""
+    return name if PLAIN_NAME.fullmatch(name) else "(not a plain name)"
+
+
+def invalid_input(error: ValidationError, names: Mapping[str, Any]) -> Problem:
+    """Return the refusal of a body, which names rows and the model's own fields."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    return Problem("invalid_input", errors=[_fault(f["loc"], f["msg"], names) for f in faults[:MAX_ERRORS]])
+
+
+def _fault(loc: tuple[int | str, ...], message: str, names: Mapping[str, Any]) -> dict[str, Any]:
+    fault: dict[str, Any] = {"message": message}
+    if not loc:
+        return fault
+    row = next((part for part in loc[1:] if isinstance(part, int)), None)
+    field = next((part for part in loc[1:] if part in names), None)
+    if row is not None and loc[0] in ROWS:
+        fault["row"] = row
+    if field is not None:
+        fault["field"] = field
+    elif loc[0] in ROWS or loc[0] in ("context", "top_k"):
+        fault["field"] = loc[0]
+    return fault
