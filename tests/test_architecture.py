@@ -21,10 +21,11 @@ ORDER = {
         "report_data", "report_template", "report", "assessment", "training", "train",
     ],
     "app": [
-        "settings", "telemetry", "errors", "wire_types", "wire", "rank_wire", "embeddings", "embeddings.source", "embeddings.table_file",
-        "embeddings.hot_rows", "embeddings.breaker", "embeddings.frames", "embeddings.state_log",
-        "embeddings.write_behind", "embeddings.redis_rows", "embeddings.tiers", "catalog", "ranker", "registry", "scorer", "rank_scorer", "hot_path", "openapi", "routes", "main",
-        "embedded_redis", "__main__", "demo",
+        "settings", "telemetry", "errors", "wire_types", "wire", "rank_wire", "embeddings", "embeddings.source",
+        "embeddings.table_file", "embeddings.hot_rows", "embeddings.breaker", "embeddings.frames",
+        "embeddings.state_log", "embeddings.write_behind", "embeddings.redis_rows", "embeddings.tiers", "catalog",
+        "ranker", "registry", "scorer", "rank_scorer", "hot_path", "openapi", "routes", "main", "embedded_redis",
+        "__main__", "demo",
     ],
 }  # fmt: skip
 # What the online half must work without (tqdm too, but torch takes it where it is).
