@@ -5,6 +5,7 @@ Everything else, wrong methods on these paths too, goes on to the FastAPI app.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -13,6 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import Problem
 from app.telemetry import Telemetry
 
+log = logging.getLogger("ctrserve")
+
 Handler = Callable[[bytes], Awaitable[bytes]]
 
 JSON_TYPES = {b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"}
@@ -20,7 +23,7 @@ CONTENT_TYPE = (b"content-type", b"application/json")
 
 
 class HotPath:
-    """Answers ``POST`` on some paths itself, and counts and times every request of the app.
+    """The whole service as an ASGI app: answers ``POST`` on some paths itself, counts and times every request.
 
     Args:
         app: what answers all else.
@@ -65,9 +68,11 @@ class HotPath:
             self._observe[path](time.perf_counter() - started)
             self._requests.labels(path, str(response.status_code)).inc()
             return
-        except BaseException:
+        except Exception:
+            log.exception("a defect on the path %s", path)
+            await Problem("internal_error").response()(scope, receive, send)
             self._requests.labels(path, "500").inc()
-            raise
+            return
         length = (b"content-length", b"%d" % len(answer))
         await send({"type": "http.response.start", "status": 200, "headers": [CONTENT_TYPE, length]})
         await send({"type": "http.response.body", "body": answer})

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi_swagger import patch_fastapi
 
+from app.batcher import Batcher
 from app.catalog import CatalogFile
 from app.embeddings.redis_rows import RedisRows
 from app.embeddings.source import EmbeddingSource
@@ -32,7 +33,7 @@ log = logging.getLogger("ctrserve")
 PATHS = ("/catalog", "/health/live", "/health/ready", "/model", "/metrics")
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None) -> HotPath:
     """Return the app; resources are opened by its lifespan.
 
     Args:
@@ -40,6 +41,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = settings or Settings()
     telemetry = Telemetry()
+    batcher = Batcher()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -96,20 +98,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.openapi = _openapi(app)  # type: ignore[method-assign]
 
     async def answer_predict(body: bytes) -> bytes:
-        return await predict(app.state.service.snapshot(), body, telemetry)
+        return await predict(app.state.service.snapshot(), body, batcher, telemetry)
 
     async def answer_rank(body: bytes) -> bytes:
         service: Service = app.state.service
         return await rank(service.snapshot(), service.catalog.current, body, telemetry)
 
-    app.add_middleware(
-        HotPath,
+    return HotPath(
+        app,
         handlers={"/predict": answer_predict, "/rank": answer_rank},
         paths=PATHS,
         max_body_bytes=settings.max_body_bytes,
         telemetry=telemetry,
     )
-    return app
 
 
 def _open_redis(settings: Settings, telemetry: Telemetry) -> RedisRows | None:

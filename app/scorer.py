@@ -9,17 +9,19 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from app.batcher import Batcher
 from app.errors import Problem
 from app.registry import Snapshot
 from app.telemetry import Telemetry
 from app.wire import Columns
 from models.encoding import EncodedBatch
+from models.predictor import pool
 
 MAX_NAMES = 16
 
 
-async def predict(snapshot: Snapshot, body: bytes, telemetry: Telemetry) -> bytes:
-    """Answer ``POST /predict``; waits only where rows have to come from Redis.
+async def predict(snapshot: Snapshot, body: bytes, batcher: Batcher, telemetry: Telemetry) -> bytes:
+    """Answer ``POST /predict``; waits for Redis where rows have to come from there, and for others to score with.
 
     Raises:
         Problem: ``invalid_input``; ``invalid_output`` when a probability is not finite.
@@ -30,7 +32,7 @@ async def predict(snapshot: Snapshot, body: bytes, telemetry: Telemetry) -> byte
     rows = snapshot.source.fetch_now(batch.ids)
     if rows is None:
         rows = await snapshot.source.fetch(batch.ids)
-    probabilities = artifact.predictor.probabilities(artifact.predictor.logits(batch, rows))
+    probabilities = await batcher.probabilities(artifact.predictor, pool(batch, rows))
     if not math.isfinite(probabilities.sum()):
         raise Problem("invalid_output")
     telemetry.rows.inc(columns.num_rows)

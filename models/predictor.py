@@ -34,6 +34,10 @@ class Predictor:
         """
         return self.head.logits(pool(batch, rows))
 
+    def score(self, fields: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the probabilities float64 [B] of pooled rows float32 [B, F·(E+1)]; see `pool`."""
+        return self.probabilities(self.head.logits(fields))
+
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return calibrated click probabilities, float64 [B], in (0, 1)."""
         return self.calibration.of_traffic(logits)
