@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated
 
 import numpy as np
@@ -173,6 +174,27 @@ def lazy_decay(batch_size: int, counts: NDArray[np.int64], num_rows: int) -> Ten
     share = np.clip(counts / num_rows, 1 / num_rows, 1 - 1e-12)
     touched = -np.expm1(batch_size * np.log1p(-share))
     return torch.from_numpy((1.0 / (num_rows * touched)).astype(np.float32))
+
+
+def settle_untouched_rows(
+    table: NDArray[np.float32], counts: NDArray[np.int64], block_starts: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return the table with each row that training never saw set to the mean of its block's rows, weighted by count.
+
+    Where the training rows hold no null, MISSING would keep the noise that it began with, and so would OOV where no token
+    was rare. The mean of what the field usually says is the best guess for a value that says nothing.
+
+    Args:
+        table: float32 [R, E+1].
+        counts: int64 [R], how often training saw each row.
+        block_starts: int64 [V], where each block begins.
+    """
+    settled = table.copy()
+    for start, end in pairwise([*block_starts.tolist(), len(table)]):
+        block, seen = table[start:end], counts[start:end]
+        if seen.sum():
+            settled[start:end][seen == 0] = np.average(block, axis=0, weights=seen)
+    return settled
 
 
 def _batch_size_for(num_rows: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from models.epochs import Learnt, Progress, learn
 from models.fitting import count_rows, encode_frame, fit_encoder
 from models.golden import make_golden
 from models.impressions import read_log, split_log
-from models.learner import Learner, LearnerConfig
+from models.learner import Learner, LearnerConfig, settle_untouched_rows
 from models.manifest import FORMAT_VERSION, DataFacts, Manifest
 from models.metrics import Metrics
 from models.predictor import Predictor
@@ -121,7 +121,10 @@ def _learn(
         say(f"going on from {checkpoint}")
     learnt = learn(learner, train_examples, prepared.examples(prepared.parts.validation), progress, checkpoint)
     say(f"best epoch: {learnt.best_epoch} of {len(learnt.history)}")
-    return learnt
+    seen = counts.copy()
+    if config.id_dropout:  # which has trained the out-of-vocabulary rows
+        seen[prepared.encoder.oov_rows] = np.maximum(seen[prepared.encoder.oov_rows], 1)
+    return replace(learnt, table=settle_untouched_rows(learnt.table, seen, prepared.encoder.block_starts))
 
 
 def _data_facts(prepared: Prepared) -> DataFacts:

@@ -10,7 +10,7 @@ from models.encoding import Column, EncodedBatch, assemble
 from models.epochs import Examples, Learnt, learn
 from models.errors import TrainingError
 from models.head import DeepFMConfig
-from models.learner import Learner, LearnerConfig, gradient_of_rows, lazy_decay
+from models.learner import Learner, LearnerConfig, gradient_of_rows, lazy_decay, settle_untouched_rows
 
 R, F = 60, 3
 OOV_ROWS = np.array([1, 21, 41])
@@ -151,6 +151,14 @@ def test_dropped_ids_train_the_out_of_vocabulary_row() -> None:
     before = learner.table.clone()
     learner.learn(train.batch, torch.from_numpy(train.labels))
     assert all((learner.table[row] != before[row]).any() for row in OOV_ROWS)
+
+
+def test_rows_that_training_never_saw_become_their_blocks_weighted_mean() -> None:
+    table = np.arange(12, dtype=np.float32).reshape(6, 2)
+    counts = np.array([0, 1, 3, 0, 0, 0])
+    settled = settle_untouched_rows(table, counts, np.array([0, 3]))
+    assert settled[0].tolist() == [(2 + 3 * 4) / 4, (3 + 3 * 5) / 4]
+    assert settled[1:].tolist() == table[1:].tolist()
 
 
 def test_an_encoded_batch_keeps_its_memory() -> None:
