@@ -143,6 +143,42 @@ def test_calibrated_probabilities_are_near_the_truth(simulated: Path, tmp_path: 
     assert np.abs(p - truth[test]).mean() < 0.9 * base
 
 
+def test_the_service_undoes_dropped_negatives(tmp_path: Path) -> None:
+    logs, out = tmp_path / "logs", tmp_path / "artifacts"
+    simulate(
+        [
+            "--rows",
+            "60000",
+            "--days",
+            "5",
+            "--seed",
+            "5",
+            "--base-rate",
+            "0.1",
+            "--negatives-kept",
+            "0.25",
+            "--out",
+            str(logs),
+        ]
+    )
+    patterns, schema = [str(logs / "impressions-*.parquet")], load_schema(logs / "schema.toml")
+    assert schema.negatives_kept == 0.25
+    assert train_cli(["--data", *patterns, "--schema", str(logs / "schema.toml"), "--out", str(out)]) == 0
+    log = read_log(patterns, schema)
+    truth = pl.concat([pl.read_parquet(p) for p in sorted(logs.glob("truth-*.parquet"))])["true_probability"].to_numpy()
+    test = split_log(log.frame, schema, 7).test
+    rows = raw_rows(load_artifact(out / (out / "current").read_text().strip()).schema, log.frame[test[:1_000]])
+    with serving(out) as server:
+        served = server.client.post("/predict", json={"instances": rows}).json()["predictions"]
+    # Rows were kept by their label, so each stands for as many as were dropped with it.
+    clicks = log.frame["click"].to_numpy()[test[:1_000]]
+    stands_for = np.where(clicks == 1, 1, 1 / 0.25)
+    assert np.average(served, weights=stands_for) == pytest.approx(
+        np.average(truth[test[:1_000]], weights=stands_for), rel=0.2
+    )
+    assert clicks.mean() > 2 * np.average(served, weights=stands_for)  # which an uncorrected model would promise
+
+
 def test_mistakes_on_the_command_line_are_one_line(
     simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
