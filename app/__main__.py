@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ import uvicorn
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import SettingsError
 
+from app.http_protocol import BoundedHttpProtocol
 from app.settings import PREFIX, Settings, unknown_variables
 from models.schema import describe_validation_error
 
@@ -44,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(settings: Settings) -> None:
+    # uvicorn raises the signal again once it has stopped in good order; that is no failure.
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
     uvicorn.run(
         "app.main:create_app",
         factory=True,
@@ -51,7 +55,8 @@ def _serve(settings: Settings) -> None:
         port=settings.port,
         workers=settings.workers,
         loop="uvloop",
-        http="httptools",
+        http=BoundedHttpProtocol,
+        proxy_headers=False,
         ws="none",
         access_log=False,
         server_header=False,

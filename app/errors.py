@@ -20,6 +20,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "not_found": (404, "No such path"),
     "method_not_allowed": (405, "The path does not allow this method"),
     "no_model": (503, "No model is loaded yet"),
+    "draining": (503, "The service is about to stop"),
     "not_rankable": (422, "The model has no candidate fields, so there is nothing to rank"),
     "no_catalog": (409, "There is no catalog to take candidates from"),
     "invalid_output": (500, "The model gave a number that is no probability"),

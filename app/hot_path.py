@@ -20,6 +20,7 @@ Handler = Callable[[bytes], Awaitable[bytes]]
 
 JSON_TYPES = {b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"}
 CONTENT_TYPE = (b"content-type", b"application/json")
+CLOSE = (b"connection", b"close")
 
 
 class HotPath:
@@ -41,6 +42,7 @@ class HotPath:
         max_body_bytes: int,
         telemetry: Telemetry,
     ) -> None:
+        self.is_draining = False
         self._app = app
         self._handlers = handlers
         self._max_body_bytes = max_body_bytes
@@ -73,8 +75,10 @@ class HotPath:
             await Problem("internal_error").response()(scope, receive, send)
             self._requests.labels(path, "500").inc()
             return
-        length = (b"content-length", b"%d" % len(answer))
-        await send({"type": "http.response.start", "status": 200, "headers": [CONTENT_TYPE, length]})
+        headers = [CONTENT_TYPE, (b"content-length", b"%d" % len(answer))]
+        if self.is_draining:
+            headers.append(CLOSE)
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
         self._observe[path](time.perf_counter() - started)
         self._count_ok[path]()
@@ -86,10 +90,15 @@ class HotPath:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if self.is_draining:
+                    message["headers"] = [*message["headers"], CLOSE]
             await send(message)
 
+        app = self._app
+        if self.is_draining and path == "/health/ready":
+            app = Problem("draining").response()
         try:
-            await self._app(scope, receive, note)
+            await app(scope, receive, note)
         finally:
             self._observe[path](time.perf_counter() - started)
             self._requests.labels(path, str(status)).inc()

@@ -19,6 +19,7 @@ from app.embeddings.source import EmbeddingSource
 from app.embeddings.tiers import TieredSource
 from app.errors import Problem, answer_internal_error, answer_method_not_allowed, answer_not_found, answer_problem
 from app.hot_path import HotPath
+from app.lifecycle import draining_first
 from app.openapi import describe_model
 from app.rank_scorer import rank
 from app.registry import Registry, Snapshot
@@ -69,7 +70,8 @@ def create_app(settings: Settings | None = None) -> HotPath:
         await registry.refresh()
         follower = asyncio.create_task(follow())
         try:
-            yield
+            with draining_first(begin_drain, settings.drain_s):
+                yield
         finally:
             follower.cancel()
             await asyncio.gather(follower, return_exceptions=True)
@@ -104,13 +106,18 @@ def create_app(settings: Settings | None = None) -> HotPath:
         service: Service = app.state.service
         return await rank(service.snapshot(), service.catalog.current, body, telemetry)
 
-    return HotPath(
+    hot_path = HotPath(
         app,
         handlers={"/predict": answer_predict, "/rank": answer_rank},
         paths=PATHS,
         max_body_bytes=settings.max_body_bytes,
         telemetry=telemetry,
     )
+
+    def begin_drain() -> None:
+        hot_path.is_draining = True
+
+    return hot_path
 
 
 def _open_redis(settings: Settings, telemetry: Telemetry) -> RedisRows | None:

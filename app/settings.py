@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     """Largest catalog in bytes; more is answered 413."""
     poll_s: Annotated[float, Field(gt=0)] = 1.0
     """Seconds between looks at `artifacts/current` and the catalog."""
+    drain_s: Annotated[float, Field(ge=0, le=300)] = 1.0
+    """Seconds between SIGTERM and closing the listener: not ready, but answering, and telling clients to reconnect."""
     docs: bool = True
     """Serve `/docs` and `/openapi.json`."""
 

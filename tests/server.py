@@ -61,7 +61,7 @@ def serving(artifacts: Path, *, ready: bool = True, **settings: object) -> Itera
         settings: further settings by name, without prefix.
     """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("CTR_")}
-    environment |= {"CTR_ARTIFACTS": str(artifacts), "CTR_PORT": "0", "CTR_POLL_S": "0.05"}
+    environment |= {"CTR_ARTIFACTS": str(artifacts), "CTR_PORT": "0", "CTR_POLL_S": "0.05", "CTR_DRAIN_S": "0"}
     environment |= {f"CTR_{name.upper()}": str(value) for name, value in settings.items()}
     # A file, not a pipe: a full pipe would stop the server.
     with tempfile.NamedTemporaryFile(suffix=".log") as output:

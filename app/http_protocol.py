@@ -1,0 +1,69 @@
+"""uvicorn's HTTP protocol with what it lacks: an end to requests that never end.
+
+uvicorn keeps a half-sent header or body open for ever, and a half-sent body holds up its shutdown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+REQUEST_S = 10.0
+"""Seconds from a request's first byte, or from connecting, to its last byte."""
+ONCE = {b"content-length", b"host", b"content-type", b"transfer-encoding"}
+"""Headers that two readers could understand differently when they come twice."""
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """Closes connections whose request is not whole in time, and refuses requests with doubled or contradictory headers."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._is_receiving = True
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Give a new connection its time to send something."""
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(REQUEST_S, self._give_up)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the timer."""
+        self._cancel_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; a request that came whole, as most do, never costs a timer."""
+        super().data_received(data)
+        if not self._is_receiving:
+            self._cancel_timer()
+        elif self._timer is None:
+            self._timer = self.loop.call_later(REQUEST_S, self._give_up)
+
+    def on_message_begin(self) -> None:
+        """Note that a request has begun."""
+        self._is_receiving = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Refuse what a proxy in front could have read as another request."""
+        names = [name for name, _ in self.headers if name in ONCE]
+        if len(names) != len(set(names)) or {b"content-length", b"transfer-encoding"} <= set(names):
+            raise ValueError("doubled or contradictory headers")  # the parser reports it, and the answer is 400
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note that the request is whole."""
+        self._is_receiving = False
+        super().on_message_complete()
+
+    def _give_up(self) -> None:
+        self._timer = None
+        self.transport.close()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
