@@ -20,6 +20,8 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "not_found": (404, "No such path"),
     "method_not_allowed": (405, "The path does not allow this method"),
     "no_model": (503, "No model is loaded yet"),
+    "overloaded": (503, "The service has more work waiting than it will take on"),
+    "deadline_exceeded": (504, "The request's own deadline passed before its turn came"),
     "draining": (503, "The service is about to stop"),
     "not_rankable": (422, "The model has no candidate fields, so there is nothing to rank"),
     "no_catalog": (409, "There is no catalog to take candidates from"),

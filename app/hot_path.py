@@ -6,6 +6,7 @@ Everything else, wrong methods on these paths too, goes on to the FastAPI app.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -47,6 +48,7 @@ class HotPath:
         self._handlers = handlers
         self._max_body_bytes = max_body_bytes
         self._requests = telemetry.requests
+        self._count_late = telemetry.shed.labels("deadline").inc
         labels = (*handlers, *paths, "other")
         self._observe = {path: telemetry.request_seconds.labels(path).observe for path in labels}
         self._count_ok = {path: telemetry.requests.labels(path, "200").inc for path in handlers}
@@ -65,6 +67,8 @@ class HotPath:
         try:
             answer = await handler(await read_json_body(scope, receive, self._max_body_bytes))
         except Problem as problem:
+            if problem.code == "deadline_exceeded":
+                self._count_late()
             response = problem.response()
             await response(scope, receive, send)
             self._observe[path](time.perf_counter() - started)
@@ -108,9 +112,10 @@ async def read_json_body(scope: Scope, receive: Receive, max_bytes: int) -> byte
     """Read a request's body up to ``max_bytes``.
 
     Raises:
-        Problem: ``unsupported_media_type``, ``body_too_large`` or ``incomplete_body``.
+        Problem: ``unsupported_media_type``, ``body_too_large``, ``incomplete_body``; ``deadline_exceeded`` when the time that
+            the client gives in ``X-Request-Timeout-Ms`` has passed since the request arrived.
     """
-    media_type, length = b"", b"0"
+    media_type, length, deadline = b"", b"0", None
     for name, value in scope["headers"]:
         if name == b"content-type":
             media_type = value
@@ -118,10 +123,14 @@ async def read_json_body(scope: Scope, receive: Receive, max_bytes: int) -> byte
             length = value
         elif name == b"content-encoding":
             raise Problem("unsupported_media_type")
+        elif name == b"x-request-timeout-ms":
+            deadline = value
     if media_type not in JSON_TYPES and media_type.lower().replace(b'"', b"") not in JSON_TYPES:
         raise Problem("unsupported_media_type")
     if int(length) > max_bytes:
         raise Problem("body_too_large", f"at most {max_bytes} bytes")
+    if deadline is not None:
+        _check_deadline(deadline, scope)
     message = await receive()
     body: bytes = message.get("body", b"")
     if message["type"] == "http.request" and not message.get("more_body", False):
@@ -138,3 +147,13 @@ async def read_json_body(scope: Scope, receive: Receive, max_bytes: int) -> byte
     if message["type"] != "http.request":
         raise Problem("incomplete_body")
     return b"".join(parts)
+
+
+def _check_deadline(deadline_ms: bytes, scope: Scope) -> None:
+    try:
+        seconds = float(deadline_ms) / 1000
+    except ValueError:
+        raise Problem("invalid_input", "X-Request-Timeout-Ms is no number of milliseconds") from None
+    arrived = scope.get("state", {}).get("arrived", math.inf)
+    if not time.perf_counter() - arrived <= seconds:
+        raise Problem("deadline_exceeded")

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with what it lacks: an end to requests that never end.
+"""uvicorn's HTTP protocol with what it lacks: an end to requests that never end, and a gate before the queue.
 
 uvicorn keeps a half-sent header or body open for ever, and a half-sent body holds up its shutdown.
 """
@@ -6,12 +6,21 @@ uvicorn keeps a half-sent header or body open for ever, and a half-sent body hol
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from app.gate import Gate, refuse
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
 REQUEST_S = 10.0
 """Seconds from a request's first byte, or from connecting, to its last byte."""
+SCORED = {"/predict", "/rank"}
+"""Paths that pass the gate; probes and metrics are answered whatever the load."""
 ONCE = {b"content-length", b"host", b"content-type", b"transfer-encoding"}
 """Headers that two readers could understand differently when they come twice."""
 
@@ -58,6 +67,26 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Note that the request is whole."""
         self._is_receiving = False
         super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Begin to answer a request; a scored one only if the gate lets it in."""
+        gate: Gate | None = self.app_state.get("gate") if cycle.scope["path"] in SCORED else None
+        if gate is None:
+            super()._start_asgi_task(cycle, app)
+            return
+        length = next((value for name, value in cycle.scope["headers"] if name == b"content-length"), b"0")
+        size = int(length)
+        if not gate.enter(size):
+            super()._start_asgi_task(cycle, cast("ASGI3Application", refuse))
+            return
+        cycle.scope["state"]["arrived"] = time.perf_counter()
+        task = self.loop.create_task(cycle.run_asgi(app))
+        self.tasks.add(task)
+        task.add_done_callback(partial(self._finished, gate, size))
+
+    def _finished(self, gate: Gate, size: int, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        gate.leave(size)
 
     def _give_up(self) -> None:
         self._timer = None

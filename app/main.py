@@ -18,6 +18,7 @@ from app.embeddings.redis_rows import RedisRows
 from app.embeddings.source import EmbeddingSource
 from app.embeddings.tiers import TieredSource
 from app.errors import Problem, answer_internal_error, answer_method_not_allowed, answer_not_found, answer_problem
+from app.gate import Gate
 from app.hot_path import HotPath
 from app.lifecycle import draining_first
 from app.openapi import describe_model
@@ -45,7 +46,7 @@ def create_app(settings: Settings | None = None) -> HotPath:
     batcher = Batcher()
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Gate]]:
         redis = _open_redis(settings, telemetry)
         catalog = CatalogFile(settings.catalog)
 
@@ -71,7 +72,7 @@ def create_app(settings: Settings | None = None) -> HotPath:
         follower = asyncio.create_task(follow())
         try:
             with draining_first(begin_drain, settings.drain_s):
-                yield
+                yield {"gate": Gate(settings.max_waiting, settings.max_waiting_bytes, telemetry)}
         finally:
             follower.cancel()
             await asyncio.gather(follower, return_exceptions=True)

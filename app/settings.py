@@ -44,6 +44,10 @@ class Settings(BaseSettings):
     """File of the candidates that `/rank` takes by id; `PUT /catalog` replaces it, every worker follows it."""
     max_catalog_bytes: Annotated[int, Field(ge=1)] = 64 * 2**20
     """Largest catalog in bytes; more is answered 413."""
+    max_waiting: Annotated[int, Field(ge=1)] = 256
+    """Most scored requests in a process, waiting or being answered; more are answered 503 at once."""
+    max_waiting_bytes: Annotated[int, Field(ge=1)] = 8 * 2**20
+    """Most bytes of their bodies; more are answered 503 at once."""
     poll_s: Annotated[float, Field(gt=0)] = 1.0
     """Seconds between looks at `artifacts/current` and the catalog."""
     drain_s: Annotated[float, Field(ge=0, le=300)] = 1.0

@@ -20,6 +20,7 @@ class Telemetry:
         self.request_seconds = Histogram(
             "ctr_request_seconds", "Time from body to answer", ["path"], buckets=LATENCY_BUCKETS_S, registry=r
         )
+        self.shed = Counter("ctr_shed", "Scored requests refused before any work", ["reason"], registry=r)
         self.rows = Counter("ctr_rows", "Impressions scored", registry=r)
         self.unseen = Counter(
             "ctr_unseen_values", "Values answered by the out-of-vocabulary row", ["field"], registry=r

@@ -24,7 +24,7 @@ ORDER = {
         "settings", "telemetry", "errors", "wire_types", "wire", "rank_wire", "embeddings", "embeddings.source",
         "embeddings.table_file", "embeddings.hot_rows", "embeddings.breaker", "embeddings.frames",
         "embeddings.state_log", "embeddings.write_behind", "embeddings.redis_rows", "embeddings.tiers", "catalog",
-        "ranker", "registry", "batcher", "scorer", "rank_scorer", "hot_path", "openapi", "routes", "lifecycle",
+        "ranker", "registry", "batcher", "scorer", "rank_scorer", "gate", "hot_path", "openapi", "routes", "lifecycle",
         "main", "embedded_redis", "http_protocol",
         "__main__", "demo",
     ],

@@ -1,0 +1,61 @@
+"""How much work may wait: beyond it a request is refused at once, before anything is done for it.
+
+With an unbounded queue an overloaded service answers everybody too late. Work is counted in bytes of bodies, since a
+request of a thousand rows is a thousand times the work of one; they are known before the body is read.
+"""
+
+from __future__ import annotations
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from app.errors import PROBLEMS
+from app.telemetry import Telemetry
+
+
+class Gate:
+    """Counts the scored requests that are being answered or wait for their turn; one a process.
+
+    Args:
+        max_requests: most of them.
+        max_bytes: most bytes of their bodies; a single request is let in whatever its size.
+        telemetry: counts refusals.
+    """
+
+    def __init__(self, max_requests: int, max_bytes: int, telemetry: Telemetry) -> None:
+        self._max_requests = max_requests
+        self._max_bytes = max_bytes
+        self._shed = telemetry.shed.labels("overloaded").inc
+        self.num_requests = 0
+        self.num_bytes = 0
+
+    def enter(self, num_bytes: int) -> bool:
+        """Let a request in, or count its refusal; return which."""
+        if self.num_requests and (
+            self.num_requests >= self._max_requests or self.num_bytes + num_bytes > self._max_bytes
+        ):
+            self._shed()
+            return False
+        self.num_requests += 1
+        self.num_bytes += num_bytes
+        return True
+
+    def leave(self, num_bytes: int) -> None:
+        """Note that a request that was let in has been answered, or given up."""
+        self.num_requests -= 1
+        self.num_bytes -= num_bytes
+
+
+_STATUS, _TITLE = PROBLEMS["overloaded"]
+_BODY = orjson.dumps({"type": "about:blank", "title": _TITLE, "status": _STATUS, "code": "overloaded"})
+_HEADERS = [
+    (b"content-type", b"application/problem+json"),
+    (b"content-length", b"%d" % len(_BODY)),
+    (b"retry-after", b"1"),
+]
+
+
+async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer ``overloaded``, as an ASGI app, without reading the body."""
+    await send({"type": "http.response.start", "status": _STATUS, "headers": _HEADERS})
+    await send({"type": "http.response.body", "body": _BODY})

@@ -1,0 +1,96 @@
+"""Refusing early: the gate alone, and a real server with more work than it will take on."""
+
+import json
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.gate import Gate
+from app.telemetry import Telemetry
+from tests.making import make_artifact
+from tests.server import Server, serving
+
+ROW = {"user_id": 7, "clicked_ads": ["ad1"] * 50, "ad_id": "ad3", "price": 1.5}
+
+
+def test_the_gate_bounds_requests_and_bytes_but_lets_one_in_whatever_its_size() -> None:
+    telemetry = Telemetry()
+    gate = Gate(3, 100, telemetry)
+    assert gate.enter(1_000)
+    assert not gate.enter(1)
+    gate.leave(1_000)
+    assert [gate.enter(40) for _ in range(3)] == [True, True, False]
+    assert gate.enter(20)
+    assert not gate.enter(0)
+    for size in (40, 40, 20):
+        gate.leave(size)
+    assert (gate.num_requests, gate.num_bytes) == (0, 0)
+    assert telemetry.registry.get_sample_value("ctr_shed_total", {"reason": "overloaded"}) == 3
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("artifacts")
+    make_artifact(root)
+    return root
+
+
+def test_more_than_the_service_takes_on_is_refused_at_once_and_the_rest_is_answered(artifacts: Path) -> None:
+    with serving(artifacts, max_waiting=2) as server:
+        url, body = str(server.client.base_url), {"instances": [ROW] * 1_000}
+
+        def ask(_: int) -> httpx.Response:
+            return httpx.post(f"{url}/predict", json=body, timeout=30)
+
+        with ThreadPoolExecutor(24) as pool:
+            answers = list(pool.map(ask, range(96)))
+        statuses = [answer.status_code for answer in answers]
+        assert set(statuses) == {200, 503}
+        for answer in answers:
+            if answer.status_code == 503:
+                assert answer.json()["code"] == "overloaded"
+                assert answer.headers["retry-after"] == "1"
+        assert server.metric("ctr_shed_total", reason="overloaded") == statuses.count(503)
+        # Nothing is left behind: the next one finds the gate open.
+        assert all(ask(0).status_code == 200 for _ in range(5))
+
+
+def test_a_client_that_leaves_gives_its_place_back(artifacts: Path) -> None:
+    whole = json.dumps({"instances": [ROW] * 200}).encode()
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(
+        whole
+    )
+    with serving(artifacts, max_waiting=1) as server:
+        address = (server.client.base_url.host, server.client.base_url.port or 0)
+        for sent in (whole, whole[:100]) * 5:
+            with socket.create_connection(address, timeout=5) as connection:
+                connection.sendall(head + sent)
+        server.wait_for(lambda: server.client.post("/predict", json={"instances": [ROW]}).status_code == 200)
+
+
+def test_probes_pass_by_the_gate(artifacts: Path) -> None:
+    with serving(artifacts, max_waiting=1) as server, ThreadPoolExecutor(8) as pool:
+        load = [pool.submit(server.client.post, "/predict", json={"instances": [ROW] * 500}) for _ in range(30)]
+        assert all(
+            server.client.get(path).status_code == 200 for path in ("/health/live", "/health/ready", "/metrics") * 5
+        )
+        assert {future.result().status_code for future in load} <= {200, 503}
+
+
+def ask_within(server: Server, milliseconds: str) -> tuple[int, str | None]:
+    answer = server.client.post("/predict", json={"instances": [ROW]}, headers={"x-request-timeout-ms": milliseconds})
+    return answer.status_code, answer.json().get("code")
+
+
+def test_a_request_whose_own_deadline_has_passed_is_not_computed(artifacts: Path) -> None:
+    with serving(artifacts) as server:
+        assert ask_within(server, "10000") == (200, None)
+        rows = server.metric("ctr_rows_total")
+        for late in ("0", "-1", "0.000001", "nan"):
+            assert ask_within(server, late) == (504, "deadline_exceeded")
+        assert ask_within(server, "soon") == (422, "invalid_input")
+        assert server.metric("ctr_rows_total") == rows
+        assert server.metric("ctr_shed_total", reason="deadline") == 4
