@@ -16,14 +16,7 @@ class DeepFM(litserve.LitAPI):
         return request["instances"]
 
     def predict(self, x):
-        if BATCH == 1:
-            return self.model.predict(x)
-        flat = self.model.predict([row for rows in x for row in rows])
-        out, at = [], 0
-        for rows in x:
-            out.append(flat[at : at + len(rows)])
-            at += len(rows)
-        return out
+        return self.model.predict(x) if BATCH == 1 else self.model.predict_many(x)
 
     def batch(self, inputs):
         return inputs
@@ -37,11 +30,12 @@ class DeepFM(litserve.LitAPI):
 
 if __name__ == "__main__":
     api = DeepFM(max_batch_size=BATCH, batch_timeout=0.001)
-    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1)
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1, fast_queue=True, timeout=60)
     server.run(
         host="127.0.0.1",
         port=int(os.environ["PORT"]),
         num_api_servers=1,
         generate_client_file=False,
         log_level="warning",
+        access_log=False,
     )

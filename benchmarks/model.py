@@ -1,0 +1,151 @@
+"""A DeepFM of any size with seeded random weights: as an artifact for ctrserve, and as plain arrays for the peers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from benchmarks.conditions import SEED
+from models.artifact import Golden, columns_of, set_current, write_artifact
+from models.calibration import Calibration
+from models.deepfm import DeepFMHead
+from models.encoding import FeatureEncoder, Value
+from models.head import DeepFMConfig
+from models.manifest import FORMAT_VERSION, DataFacts, Manifest
+from models.predictor import Predictor
+from models.schema import FeatureSchema, FieldSpec, FittedField, FittedSchema
+from models.tensor_file import Tensors
+from models.vocabulary import NUM_SPECIAL, Vocabulary
+
+ZIPF = 1.1
+"""Exponent of the tokens' frequencies, in traffic as in the training that the artifact claims to have had."""
+BOUNDARIES = tuple(float(x) for x in range(1, 20))
+VERSION = "benchmark"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a model."""
+
+    num_categorical: int = 26
+    num_numeric: int = 13
+    tokens_per_field: int = 38_460
+    embedding_dim: int = 16
+    hidden: tuple[int, ...] = (400, 400, 400)
+
+    @property
+    def num_ids(self) -> int:
+        """How many ids have an embedding."""
+        per_number = len(BOUNDARIES) + 1 + NUM_SPECIAL
+        return self.num_categorical * (self.tokens_per_field + NUM_SPECIAL) + self.num_numeric * per_number
+
+    def describe(self) -> dict[str, Any]:
+        """Return the sizes for a result."""
+        return {**asdict(self), "num_ids": self.num_ids, "zipf_exponent": ZIPF}
+
+
+def token(position: int) -> str:
+    """Return the token of a place in a field's vocabulary, most frequent first: eight hexadecimal digits.
+
+    >>> token(0), token(1)
+    ('00000000', '9e3779b1')
+    """
+    return f"{position * 2654435761 % 2**32:08x}"
+
+
+def make_fields(shape: Shape) -> tuple[FieldSpec, ...]:
+    """Return the fields, every other one the candidate's."""
+    names = [(f"C{i}", "categorical") for i in range(shape.num_categorical)]
+    names += [(f"I{i}", "numeric") for i in range(shape.num_numeric)]
+    return tuple(
+        FieldSpec.model_validate({"name": name, "kind": kind, "side": "candidate" if i % 2 else "context"})
+        for i, (name, kind) in enumerate(names)
+    )
+
+
+def make_encoder(shape: Shape) -> FeatureEncoder:
+    """Return the encoder: all categorical fields know the same tokens."""
+    fields = make_fields(shape)
+    vocabulary = Vocabulary.from_tokens([token(i) for i in range(shape.tokens_per_field)])
+    fitted = [FittedField(dtype="string", example=token(0))] * shape.num_categorical
+    fitted += [FittedField(dtype=None, boundaries=BOUNDARIES, example=1.0)] * shape.num_numeric
+    sizes = {f.name: shape.tokens_per_field if f.kind == "categorical" else len(BOUNDARIES) + 1 for f in fields}
+    schema = FittedSchema(features=FeatureSchema(label="click", fields=fields), fitted=tuple(fitted), num_tokens=sizes)
+    return FeatureEncoder(schema, {f.name: vocabulary for f in fields if f.kind == "categorical"})
+
+
+def make_counts(shape: Shape, encoder: FeatureEncoder) -> NDArray[np.int64]:
+    """Return how often training is said to have seen each row, int64 [R]: Zipf within each categorical field."""
+    counts = np.full(encoder.num_rows, 10**6, np.int64)
+    frequencies = np.arange(1, shape.tokens_per_field + 1, dtype=np.float64) ** -ZIPF
+    for field in encoder.fields[: shape.num_categorical]:
+        first = field.start + NUM_SPECIAL
+        counts[first : first + shape.tokens_per_field] = (frequencies * 1e8).astype(np.int64) + 1
+    return counts
+
+
+def write_model(root: Path, rows: list[dict[str, Value]], shape: Shape, *, for_peers: bool = False) -> Path:
+    """Write ``root/artifacts``; return it.
+
+    Args:
+        root: directory, made when absent; an artifact that is there is replaced.
+        rows: become the golden rows.
+        shape: sizes.
+        for_peers: write ``root/model.safetensors`` and ``root/vocabulary.json`` as well.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(root / "artifacts", ignore_errors=True)
+    encoder = make_encoder(shape)
+    config = DeepFMConfig(embedding_dim=shape.embedding_dim, hidden=shape.hidden)
+    rng = np.random.default_rng(SEED)
+    table = rng.standard_normal((encoder.num_rows, shape.embedding_dim + 1), dtype=np.float32)
+    table *= np.float32(0.1)
+    torch.manual_seed(SEED)
+    module = DeepFMHead(config, len(encoder.fields)).requires_grad_(requires_grad=False)
+    predictor = Predictor(module.frozen(), Calibration())
+    logits = predictor.score_table(encoder.encode(columns_of(encoder.schema, rows)), table)
+    probabilities = predictor.probabilities(logits)
+    golden = Golden(rows=tuple(rows), logits=tuple(logits.tolist()), probabilities=tuple(probabilities.tolist()))
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        model_version=VERSION,
+        created="2026-01-01T00:00:00+00:00",
+        model=config,
+        table_rows=encoder.num_rows,
+        training={"seed": SEED},
+        data=DataFacts(files=(), rows={}, window={}, digest="0" * 64),
+        metrics={},
+        environment={},
+        files={},
+    )
+    head = {key: np.asarray(value.numpy(), order="C") for key, value in module.state_dict().items()}
+    texts = {
+        "schema.json": encoder.schema.model_dump_json(),
+        "calibration.json": predictor.calibration.model_dump_json(),
+        "golden.json": golden.model_dump_json(),
+        "report.html": "",
+        "model_card.md": "",
+    }
+    vocabularies = {f"{n}.{part}": array for n, v in encoder.vocabularies.items() for part, array in v.arrays.items()}
+    tensors: dict[str, Tensors] = {
+        "vocabularies.safetensors": vocabularies,
+        "embeddings.safetensors": {"rows": table, "counts": make_counts(shape, encoder)},
+        "head.safetensors": head,
+    }
+    write_artifact(root / "artifacts", manifest, texts, tensors)
+    set_current(root / "artifacts", VERSION)
+    if for_peers:
+        starts = {field.spec.name: field.start for field in encoder.fields}
+        tokens = [token(i) for i in range(shape.tokens_per_field)]
+        described = {"tokens": tokens, "starts": starts, "boundaries": BOUNDARIES}
+        (root / "vocabulary.json").write_text(json.dumps(described))
+        save_file({"table": table, **head}, root / "model.safetensors")
+    return root / "artifacts"
