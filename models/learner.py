@@ -16,6 +16,7 @@ from models.calibration import Calibration
 from models.deepfm import DeepFMConfig, DeepFMHead, batch_tensors, pool
 from models.encoding import EncodedBatch
 from models.optimizers import RULES, DenseOptimizer, DenseRule, DistinctRows, RowOptimizer, RowRule
+from models.packed import PackedRows, score
 from models.predictor import Predictor
 from models.schema import Strict
 
@@ -52,6 +53,8 @@ class LearnerConfig(Strict):
     """Standard deviation of the embeddings at the start; by default that of their prior."""
     seed: int = 7
     """Of weights, batches and dropout; the same seed gives the same bytes."""
+    shard_rows: Annotated[int, Field(ge=1)] = 1_000_000
+    """Rows shuffled together; a log with more is kept on disk below the output directory, and read shard by shard."""
     threads: Annotated[int, Field(ge=1)] = 1
     """Threads of torch; steps are so small that a second one costs more than it brings, see docs/decisions.md."""
 
@@ -132,9 +135,9 @@ class Learner:
         fields = torch.arange(len(offsets) - 1).remainder(num_fields).repeat_interleave(offsets.diff())
         return torch.where(torch.rand(len(ids)) < self.config.id_dropout, self.oov_rows[fields], ids)
 
-    def logits(self, batch: EncodedBatch) -> NDArray[np.float32]:
+    def logits(self, rows: PackedRows) -> NDArray[np.float32]:
         """Return the logits float32 [B] of the model as it stands."""
-        logits = Predictor(self.head, Calibration()).score_table(batch, self.table.numpy())
+        logits = score(Predictor(self.head, Calibration()), rows, self.table.numpy())
         self.head.train()
         return logits
 

@@ -5,7 +5,8 @@ Local ids: ``MISSING`` = 0, ``OOV`` = 1, tokens from 2 ordered by (−count, tok
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Protocol, Self
 
@@ -63,21 +64,26 @@ class Vocabulary:
         self.ends: NDArray[np.int64] = arrays["ends"].view(np.int64)
 
     @classmethod
-    def from_tokens(cls, tokens: Sequence[str]) -> Self:
-        """Build from distinct tokens in the order of their ids.
+    def from_tokens(cls, tokens: Iterable[str]) -> Self:
+        """Build from distinct tokens in the order of their ids, taken one at a time.
 
         Raises:
             ValueError: two tokens have the same 64-bit hash (about once in 4·10^5 vocabularies of ten million).
         """
-        encoded = [t.encode() for t in tokens]
-        hashes = np.fromiter((xxhash.xxh3_64_intdigest(t, HASH_SEED) for t in encoded), np.uint64, len(encoded))
+        text, hashed, lengths = bytearray(), array("Q"), array("Q")
+        for token in tokens:
+            encoded = token.encode()
+            text += encoded
+            hashed.append(xxhash.xxh3_64_intdigest(encoded, HASH_SEED))
+            lengths.append(len(encoded))
+        hashes = np.frombuffer(hashed, np.uint64)
         positions = np.argsort(hashes, kind="stable")
         hashes = hashes[positions]
         if len(hashes) and bool((hashes[1:] == hashes[:-1]).any()):
             raise ValueError("two tokens have one hash: rename one of them, or use 'buckets'")
-        text = np.frombuffer(b"".join(encoded), np.uint8)
-        ends = np.cumsum([len(t) for t in encoded], dtype=np.int64)
-        return cls({"hashes": hashes, "positions": positions.astype(np.int64), "text": text, "ends": ends})
+        ends = np.cumsum(np.frombuffer(lengths, np.uint64), dtype=np.int64)
+        letters = np.frombuffer(text, np.uint8)
+        return cls({"hashes": hashes, "positions": positions.astype(np.int64), "text": letters, "ends": ends})
 
     def __len__(self) -> int:
         return len(self.ends)

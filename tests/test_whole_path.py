@@ -14,10 +14,11 @@ import pytest
 from models.artifact import load_artifact
 from models.fitting import encode_frame
 from models.golden import raw_rows
-from models.impressions import read_log, split_log
+from models.impressions import Log, read_log
 from models.metrics import evaluate
-from models.schema import load_schema
+from models.schema import FeatureSchema, load_schema
 from models.simulator import main as simulate
+from models.split import Parts, split_rows
 from models.train import main as train_cli
 from tests.server import serving
 
@@ -36,11 +37,16 @@ def shared(name: str) -> Path:
     return path
 
 
+def parts_of(log: Log, schema: FeatureSchema, seed: int) -> Parts:
+    times = None if schema.split.column is None else log.frame[schema.split.column]
+    return split_rows(log.frame[schema.label].to_numpy(), times, schema, seed)
+
+
 def serve_test_part(patterns: list[str], schema_path: Path, artifacts: Path, seed: int = 7) -> None:
     """Ask a real server for every impression of the test part and compare with the artifact's own predictor and metrics."""
     schema = load_schema(schema_path)
     log = read_log(patterns, schema)
-    test = log.frame[split_log(log.frame, schema, seed).test]
+    test = log.frame[parts_of(log, schema, seed).test]
     artifact = load_artifact(artifacts / (artifacts / "current").read_text().strip())
     rows = raw_rows(artifact.schema, test)
     # What training scored when it wrote its report, through bulk encoding of the frame.
@@ -133,7 +139,7 @@ def test_calibrated_probabilities_are_near_the_truth(simulated: Path, tmp_path: 
     truth = pl.concat([pl.read_parquet(p) for p in sorted(simulated.glob("truth-*.parquet"))])[
         "true_probability"
     ].to_numpy()
-    test = split_log(log.frame, schema, 7).test
+    test = parts_of(log, schema, 7).test
     artifact = load_artifact(tmp_path / (tmp_path / "current").read_text().strip())
     p = artifact.predictor.probabilities(
         artifact.predictor.score_table(encode_frame(artifact.encoder, log.frame[test]), artifact.table)
