@@ -170,9 +170,11 @@ def test_mistakes_on_the_command_line_are_one_line(
         assert len(said.splitlines()) == 1
 
 
-def test_a_run_killed_outright_goes_on_to_the_same_bytes(simulated: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shard_rows", ["1000000", "5000"], ids=["in memory", "on disk"])
+def test_a_run_killed_outright_goes_on_to_the_same_bytes(simulated: Path, tmp_path: Path, shard_rows: str) -> None:
     patterns, schema = str(simulated / "impressions-*.parquet"), str(simulated / "schema.toml")
     options = ["--data", patterns, "--schema", schema, "--embedding-dim", "4", "--hidden", "16", "--epochs", "4"]
+    options += ["--shard-rows", shard_rows]
     assert train_cli([*options, "--out", str(tmp_path / "whole")]) == 0
     out = tmp_path / "killed"
     process = subprocess.Popen(
@@ -186,7 +188,7 @@ def test_a_run_killed_outright_goes_on_to_the_same_bytes(simulated: Path, tmp_pa
     assert list(out.glob(".checkpoint-*.safetensors"))
     assert not (out / "current").exists()
     assert train_cli([*options, "--out", str(out)]) == 0
-    assert not list(out.glob(".checkpoint-*"))
+    assert {path.name for path in out.iterdir()} == {"current", (out / "current").read_text().strip()}
     whole, resumed = (d / (d / "current").read_text().strip() for d in (tmp_path / "whole", out))
     for name in ("embeddings.safetensors", "head.safetensors", "calibration.json", "golden.json"):
         assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name
