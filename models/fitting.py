@@ -1,6 +1,6 @@
 """Learns a schema's encoding from the training rows of a coded log, and encodes chunks of it.
 
-Each distinct token passes once through the same `FieldEncoder` that serves single requests; the rest is look-ups.
+Each distinct token is looked up once in the vocabulary that serves single requests; the rest is integer arithmetic.
 """
 
 from __future__ import annotations
@@ -119,7 +119,12 @@ class ChunkEncoder:
             block = field.spec.block
             if field.spec.kind != "numeric" and block not in self._rows:
                 tokens = log.dictionaries[block].tokens(np.arange(1, len(log.dictionaries[block])))
-                rows = [np.array([field.start + MISSING]), *(field.encode_tokens(some) for some in slices(tokens))]
+                vocabulary = encoder.vocabularies.get(block)
+                found = (
+                    field.encode_tokens(some) if vocabulary is None else field.start + vocabulary.find_all(some)
+                    for some in slices(tokens)
+                )
+                rows = [np.array([field.start + MISSING]), *found]
                 self._rows[block] = np.concatenate(rows).astype(np.int32)
 
     def encode(self, chunk: CodedChunk) -> PackedRows:

@@ -6,7 +6,7 @@ Local ids: ``MISSING`` = 0, ``OOV`` = 1, tokens from 2 ordered by (−count, tok
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Protocol, Self
 
@@ -102,6 +102,29 @@ class Vocabulary:
             return OOV
         position = int(self.positions[at])
         return NUM_SPECIAL + position if self._bytes(position) == encoded else OOV
+
+    def find_all(self, tokens: Sequence[str]) -> NDArray[np.int64]:
+        """Return what `find` says of each token, int64 [n], several times as fast for many.
+
+        >>> Vocabulary.from_tokens(["b", "a"]).find_all(["a", "c", "b"]).tolist()
+        [3, 1, 2]
+        """
+        encoded = [token.encode() for token in tokens]
+        if not len(self) or not encoded:
+            return np.full(len(encoded), OOV)
+        wanted = np.fromiter((xxhash.xxh3_64_intdigest(t, HASH_SEED) for t in encoded), np.uint64, len(encoded))
+        at = np.minimum(self.hashes.searchsorted(wanted), len(self) - 1)
+        hits = np.flatnonzero(self.hashes[at] == wanted)
+        positions = self.positions[at[hits]]
+        starts = np.where(positions > 0, self.ends[positions - 1], 0)
+        lengths = self.ends[positions] - starts
+        ends = np.cumsum(lengths)
+        letters = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
+        if self.text[letters].tobytes() != b"".join([encoded[i] for i in hits]):  # two tokens with one hash
+            return np.array([self.find(token) for token in tokens])
+        ids = np.full(len(encoded), OOV)
+        ids[hits] = NUM_SPECIAL + positions
+        return ids
 
     def token(self, local_id: int) -> str:
         """Return the token of a local id ≥ 2."""
