@@ -27,6 +27,7 @@ from app.scorer import predict
 from app.settings import Settings
 from app.telemetry import Telemetry
 from benchmarks.conditions import conditions, save
+from benchmarks.markdown import STAGES
 from benchmarks.model import write_model
 from benchmarks.workload import SERVED, Traffic, column_bodies, row_bodies
 from models.artifact import Artifact
@@ -35,7 +36,6 @@ from models.predictor import pool
 S = TypeVar("S")
 BATCHES = (1, 100, 1_000)
 NUM_BODIES = {1: 400, 100: 40, 1_000: 8}
-STAGES = ("parse", "encode", "gather", "head", "calibrate", "dump")
 
 
 def time_calls(call: Callable[[S], object], inputs: Sequence[S], seconds: float) -> dict[str, float]:
