@@ -19,10 +19,42 @@ if TYPE_CHECKING:
 
 REQUEST_S = 10.0
 """Seconds from a request's first byte, or from connecting, to its last byte."""
+CONTINUE = b"HTTP/1.1 100 "
 SCORED = {"/predict", "/rank"}
 """Paths that pass the gate; probes and metrics are answered whatever the load."""
 ONCE = {b"content-length", b"host", b"content-type", b"transfer-encoding"}
 """Headers that two readers could understand differently when they come twice."""
+
+
+class HeadWithBody:
+    """A transport that keeps an answer's head back until the first bytes of its body, so that both leave in one packet.
+
+    uvicorn writes them apart, and with small answers the second system call costs more than all the rest of it. For
+    answers that have a body only: nothing is sent of one that has none.
+    """
+
+    __slots__ = ("_head", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head: bytes | None = None
+
+    def write(self, data: bytes) -> None:
+        """Keep the head; send it with what comes next, and all else as it comes."""
+        if self._head is None and not data.startswith(CONTINUE):
+            self._head = data
+        else:
+            self._transport.write(self._head + data if self._head else data)
+            if self._head:
+                self._head = b""
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Return whether the connection is closed or about to be."""
+        return self._transport.is_closing()
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -80,6 +112,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             super()._start_asgi_task(cycle, cast("ASGI3Application", refuse))
             return
         cycle.scope["state"]["arrived"] = time.perf_counter()
+        if cycle.scope["method"] == "POST":
+            cycle.transport = cast("asyncio.Transport", HeadWithBody(cycle.transport))
         task = self.loop.create_task(cycle.run_asgi(app))
         self.tasks.add(task)
         task.add_done_callback(partial(self._finished, gate, size))

@@ -5,43 +5,23 @@ from __future__ import annotations
 import platform
 import resource
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.metadata import version
 
 import numpy as np
-import polars as pl
 import torch
-from numpy.typing import NDArray
 
 from models.baseline import fit_logistic_regression
 from models.calibration import Calibration, sigmoid
-from models.encoding import EncodedBatch, FeatureEncoder
-from models.epochs import Examples, Learnt
-from models.impressions import Log, Parts
+from models.epochs import Learnt
 from models.learner import LearnerConfig
-from models.manifest import DataFacts
 from models.metrics import Metrics
+from models.packed import score
 from models.predictor import Predictor
+from models.preparation import HeldOut, Prepared
 from models.report import FieldFacts, ReportData, Scored
-from models.schema import FeatureSchema, FieldSpec
+from models.schema import FieldSpec
 
 LIBRARIES = ("torch", "numpy", "polars", "scikit-learn", "pydantic", "safetensors")
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A log ready to learn from: all its rows encoded, labels float32 [B], and which rows belong to which part."""
-
-    log: Log
-    schema: FeatureSchema
-    parts: Parts
-    encoder: FeatureEncoder
-    batch: EncodedBatch
-    labels: NDArray[np.float32]
-
-    def examples(self, rows: NDArray[np.int64]) -> Examples:
-        """Return some rows as examples."""
-        return Examples(self.batch.take(rows), self.labels[rows])
 
 
 def assess(
@@ -49,38 +29,37 @@ def assess(
     learnt: Learnt,
     predictor: Predictor,
     config: LearnerConfig,
-    facts: DataFacts,
     model_version: str,
     created: str,
     environment: Mapping[str, str],
 ) -> ReportData:
     """Return everything the report says; ``validation.metrics`` and ``test.metrics`` are the manifest's too."""
-    train = prepared.examples(prepared.parts.train)
-    baseline = fit_logistic_regression(train.batch, train.labels, prepared.encoder.num_rows, seed=config.seed)
-    constant = float(train.labels.mean())
+    sample = prepared.train[0].load()
+    baseline = fit_logistic_regression(sample.rows, sample.labels, prepared.encoder.num_rows, seed=config.seed)
+    constant = float(prepared.labels.mean())
 
-    def score(name: str, rows: NDArray[np.int64]) -> Scored:
-        batch, frame = prepared.batch.take(rows), prepared.log.frame[rows]
-        logits = predictor.score_table(batch, learnt.table)
-        group = prepared.schema.group
+    def scored(name: str, held_out: HeldOut) -> Scored:
+        examples = held_out.part.load()
+        logits = score(predictor, examples.rows, learnt.table)
         return Scored(
             name=name,
-            labels=prepared.labels[rows],
+            labels=examples.labels,
             probabilities=predictor.calibration.of_log(logits),
             raw_probabilities=sigmoid(logits.astype(np.float64)),
             constant=constant,
-            baseline_probabilities=baseline.probabilities(batch),
-            groups=None if group is None else _codes(frame[group]),
-            segments={s: frame[s].fill_null("(missing)").to_list() for s in prepared.schema.segments},
+            baseline_probabilities=baseline.probabilities(examples.rows),
+            groups=held_out.groups,
+            segments={s: [values[c] for c in codes.tolist()] for s, (codes, values) in held_out.segments.items()},
         )
 
+    parts = {name: scored(name, held_out) for name, held_out in prepared.held_out.items()}
     return ReportData(
         model_version=model_version,
         created=created,
         label=prepared.schema.label,
-        data=facts,
-        validation=score("validation", prepared.parts.validation),
-        test=score("test", prepared.parts.test) if len(prepared.parts.test) else None,
+        data=prepared.facts,
+        validation=parts["validation"],
+        test=parts.get("test"),
         history=learnt.history,
         best_epoch=learnt.best_epoch,
         fields=_field_facts(prepared),
@@ -116,11 +95,9 @@ def peak_memory_bytes() -> int:
 
 
 def _field_facts(prepared: Prepared) -> list[FieldFacts]:
-    encoder, parts = prepared.encoder, {"validation": prepared.parts.validation, "test": prepared.parts.test}
-    entries = {name: prepared.batch.take(rows) for name, rows in parts.items() if len(rows)}
-    unseen = {name: encoder.count_special(batch)[1] / _num_values(batch) for name, batch in entries.items()}
-    train = prepared.batch.take(prepared.parts.train)
-    missing = encoder.count_special(train)[0] / len(train)
+    encoder = prepared.encoder
+    unseen = {name: h.special[1] / h.num_values for name, h in prepared.held_out.items()}
+    missing = prepared.missing / len(prepared.labels)
     facts = []
     for i, field in enumerate(prepared.schema.fields):
         tokens = encoder.schema.num_tokens[field.block]
@@ -143,11 +120,6 @@ def _field_facts(prepared: Prepared) -> list[FieldFacts]:
     return facts
 
 
-def _num_values(batch: EncodedBatch) -> NDArray[np.int64]:
-    sums: NDArray[np.int64] = np.diff(batch.offsets).reshape(-1, batch.num_fields).sum(axis=0)
-    return sums
-
-
 def _encoding(field: FieldSpec) -> str:
     if field.kind == "numeric":
         return f"{field.bins} quantile bins"
@@ -168,8 +140,3 @@ def _describe(calibration: Calibration) -> str:
         return how
     kept = f"{calibration.negatives_kept:g}"
     return f"{how} The log keeps {kept} of the non-clicks: figures here are of the log as it is, the service multiplies odds by {kept}."
-
-
-def _codes(series: pl.Series) -> NDArray[np.int64]:
-    codes: NDArray[np.int64] = series.rank("dense").fill_null(0).cast(pl.Int64).to_numpy()
-    return codes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +18,11 @@ from torch import Tensor
 
 from models.calibration import Calibration
 from models.deepfm import DeepFMHead
-from models.encoding import EncodedBatch
 from models.errors import TrainingError
 from models.learner import Learner
 from models.metrics import log_loss
 from models.schema import Strict
+from models.shards import Part, batches, rows_in_epoch
 
 CHECKPOINT_EVERY_S = 60.0
 
@@ -49,14 +49,6 @@ class Run(BaseModel):
 
 
 @dataclass(frozen=True)
-class Examples:
-    """Impressions with their labels, float32 [B] of 0 and 1."""
-
-    batch: EncodedBatch
-    labels: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
 class Learnt:
     """The best epoch's model: table float32 [R, E+1] and head, with the history that led there."""
 
@@ -71,7 +63,7 @@ Progress = Callable[[int, int, int, float], None]
 
 
 def learn(
-    learner: Learner, train: Examples, validation: Examples, progress: Progress, checkpoint: Path | None = None
+    learner: Learner, train: Sequence[Part], validation: Part, progress: Progress, checkpoint: Path | None = None
 ) -> Learnt:
     """Run epochs until the validation log loss stops falling; keep the best epoch.
 
@@ -82,32 +74,30 @@ def learn(
         TrainingError: the loss is not finite, or the checkpoint belongs to another run.
     """
     config, size = learner.config, learner.batch_size
-    n = max(len(train.labels) // size * size, min(size, len(train.labels)))
+    n = rows_in_epoch(train, size)
     run, best = Run(), dict[str, Tensor]()
     if checkpoint is not None and checkpoint.exists():
         run, best = _restore(checkpoint, learner)
     saved_at = started = time.monotonic()
     while run.epoch <= config.epochs and not _stalled(run.history, config.patience):
-        # Whole batches only: what is left over is another part of the log in each epoch.
-        order = np.random.default_rng([config.seed, run.epoch]).permutation(len(train.labels))[:n]
-        while run.done < n:
-            rows = order[run.done : run.done + learner.batch_size]
-            loss = learner.learn(train.batch.take(rows), torch.from_numpy(train.labels[rows]))
+        for batch, labels in batches(train, size, config.seed, run.epoch, run.done):
+            loss = learner.learn(batch, torch.from_numpy(labels))
             if not np.isfinite(loss):
                 raise TrainingError(f"the loss is not finite in epoch {run.epoch}: lower the learning rate")
-            run.done += len(rows)
-            run.loss_sum += loss * len(rows)
+            run.done += len(labels)
+            run.loss_sum += loss * len(labels)
             progress(run.epoch, run.done, n, run.loss_sum / run.done)
             now = time.monotonic()
             if checkpoint is not None and now - saved_at > CHECKPOINT_EVERY_S:
                 run.seconds, started, saved_at = run.seconds + now - started, now, now
                 _save(checkpoint, learner, run, best)
         seconds = run.seconds + time.monotonic() - started
-        probabilities = Calibration().of_log(learner.logits(validation.batch))
+        held_out = validation.load()
+        probabilities = Calibration().of_log(learner.logits(held_out.rows))
         epoch = Epoch(
             epoch=run.epoch,
             train_log_loss=run.loss_sum / n,
-            validation_log_loss=log_loss(validation.labels, probabilities),
+            validation_log_loss=log_loss(held_out.labels, probabilities),
             rows_per_s=n / max(seconds, 1e-9),
             seconds=seconds,
         )

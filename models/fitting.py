@@ -1,86 +1,184 @@
-"""Learns a schema's encoding from training rows, and encodes whole frames with it.
+"""Learns a schema's encoding from the training rows of a coded log, and encodes chunks of it.
 
-Bulk work is done on distinct values, through the same `FieldEncoder` that serves single requests.
+Each distinct token is looked up once in the vocabulary that serves single requests; the rest is integer arithmetic.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from models.encoding import Column, EncodedBatch, FeatureEncoder, FieldEncoder, assemble
-from models.impressions import Log
+from models.coded_log import NULL, CodedChunk, CodedLog, Dictionary, code_log, slices
+from models.encoding import EncodedBatch, FeatureEncoder
+from models.errors import SchemaError
+from models.impressions import Chunk, Log
+from models.packed import PackedRows
 from models.schema import FeatureSchema, FieldSpec, FittedField, FittedSchema, TokenType
 from models.vocabulary import MISSING, Vocabulary
 
+MAX_NUMBERS = 1_000_000
+"""Bins are placed by so many numbers of a field, evenly spaced over the training rows."""
+MAX_TABLE_ROWS = 2**31 - 1
 
-def fit_encoder(log: Log, schema: FeatureSchema, train_rows: NDArray[np.int64]) -> FeatureEncoder:
-    """Count tokens and place bin boundaries on the training rows alone."""
-    frame = log.frame[train_rows]
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What one pass over a coded log counts.
+
+    Args:
+        counts: by field with tokens, how often the training rows hold each code, int64 [codes].
+        seen: by field with tokens, which codes any row holds, bool [codes].
+        numbers: by numeric field, numbers of training rows, float64; without nulls.
+    """
+
+    counts: dict[str, Counts]
+    seen: dict[str, NDArray[np.bool_]]
+    numbers: dict[str, NDArray[np.float64]]
+
+
+def tally(log: CodedLog, train_rows: NDArray[np.int64]) -> Tally:
+    """Count a log's codes and collect its numbers; ``train_rows`` int64 are row numbers in the order of the files."""
+    is_train = np.zeros(log.num_rows, np.bool_)
+    is_train[train_rows] = True
+    is_sampled = np.zeros(log.num_rows, np.bool_)
+    is_sampled[train_rows[:: -(-len(train_rows) // MAX_NUMBERS)]] = True
+    fields = log.schema.fields
+    sizes = {f.name: len(log.dictionaries[f.block]) for f in fields if f.kind != "numeric"}
+    counts = {name: np.zeros(size, np.int64) for name, size in sizes.items()}
+    seen = {name: np.zeros(size, np.bool_) for name, size in sizes.items()}
+    numbers: dict[str, list[NDArray[np.float64]]] = {f.name: [] for f in fields if f.kind == "numeric"}
+    masks = np.stack([is_train, is_sampled], axis=1)
+    for chunk, mask in log.chunks_with(masks):
+        for name, codes in chunk.values.items():
+            if name in numbers:
+                numbers[name].append(codes[mask[:, 1]])
+            elif name in counts:
+                counted = mask[:, 0] if name not in chunk.lengths else np.repeat(mask[:, 0], chunk.lengths[name])
+                found = np.bincount(codes[counted])
+                counts[name][: len(found)] += found
+                seen[name][codes] = True
+    return Tally(counts, seen, {name: _without_nulls(parts) for name, parts in numbers.items()})
+
+
+def fit_coded(log: CodedLog, train_rows: NDArray[np.int64]) -> FeatureEncoder:
+    """Keep tokens and place bin boundaries by the training rows alone.
+
+    Raises:
+        LogError: tokens that are said to be integers and are not.
+        SchemaError: more rows than the table can have.
+    """
+    found = tally(log, train_rows)
+    dtypes = log.token_types(found.seen)
     vocabularies: dict[str, Vocabulary] = {}
     num_tokens: dict[str, int] = {}
     fitted: list[FittedField] = []
-    for field in schema.fields:
-        dtype = log.dtypes.get(field.name)
-        boundaries = _boundaries(frame[field.name], field.bins) if field.kind == "numeric" else ()
+    for field in log.schema.fields:
         if field.kind == "numeric":
+            x = found.numbers[field.name]
+            boundaries = _boundaries(x, field.bins)
             num_tokens[field.name] = len(boundaries) + 1
-        elif field.block == field.name:
-            if field.buckets is None:
-                sharers = [frame[f.name] for f in schema.fields if f.block == field.name]
-                vocabularies[field.name] = _vocabulary(sharers, field.min_count)
-                num_tokens[field.name] = len(vocabularies[field.name])
-            else:
-                num_tokens[field.name] = field.buckets
-        fitted.append(
-            FittedField(dtype=dtype, boundaries=boundaries, example=_example(frame[field.name], field, dtype))
+            fitted.append(FittedField(dtype=None, boundaries=boundaries, example=_middle(x)))
+            continue
+        dictionary, dtype = log.dictionaries[field.block], dtypes[field.name]
+        if field.block == field.name and field.buckets is None:
+            together = np.sum([found.counts[f.name] for f in log.schema.fields if f.block == field.name], axis=0)
+            kept = _by_frequency(together, dictionary, field.min_count)
+            vocabularies[field.name] = Vocabulary.from_tokens(chain.from_iterable(slices(kept)))
+            num_tokens[field.name] = len(kept)
+        elif field.block == field.name and field.buckets is not None:
+            num_tokens[field.name] = field.buckets
+        fitted.append(FittedField(dtype=dtype, example=_example(found.counts[field.name], dictionary, field, dtype)))
+    if sum(num_tokens.values()) + 2 * len(num_tokens) > MAX_TABLE_ROWS:
+        raise SchemaError(
+            f"the fields need more than {MAX_TABLE_ROWS:,} table rows: raise 'min_count' or set 'buckets'"
         )
-    blocks = dict.fromkeys(f.block for f in schema.fields)
-    return FeatureEncoder(
-        FittedSchema(features=schema, fitted=tuple(fitted), num_tokens={b: num_tokens[b] for b in blocks}), vocabularies
-    )
+    blocks = dict.fromkeys(f.block for f in log.schema.fields)
+    ordered = {block: num_tokens[block] for block in blocks}
+    return FeatureEncoder(FittedSchema(features=log.schema, fitted=tuple(fitted), num_tokens=ordered), vocabularies)
+
+
+def fit_encoder(log: Log, schema: FeatureSchema, train_rows: NDArray[np.int64]) -> FeatureEncoder:
+    """Fit an encoder on some rows of a log that is in memory."""
+    return fit_coded(code_log(log, schema), train_rows)
+
+
+class ChunkEncoder:
+    """Encodes the chunks of a coded log: tokens by one look-up table per block, from code to table row."""
+
+    def __init__(self, encoder: FeatureEncoder, log: CodedLog) -> None:
+        self.fields = encoder.fields
+        self._rows: dict[str, NDArray[np.int32]] = {}
+        for field in encoder.fields:
+            block = field.spec.block
+            if field.spec.kind != "numeric" and block not in self._rows:
+                tokens = log.dictionaries[block].tokens(np.arange(1, len(log.dictionaries[block])))
+                vocabulary = encoder.vocabularies.get(block)
+                found = (
+                    field.encode_tokens(some) if vocabulary is None else field.start + vocabulary.find_all(some)
+                    for some in slices(tokens)
+                )
+                rows = [np.array([field.start + MISSING]), *found]
+                self._rows[block] = np.concatenate(rows).astype(np.int32)
+
+    def encode(self, chunk: CodedChunk) -> PackedRows:
+        """Encode B impressions."""
+        F = len(self.fields)
+        columns = [
+            field.encode_numbers(chunk.values[field.spec.name].view(np.float64)).astype(np.int32)
+            if field.spec.kind == "numeric"
+            else self._rows[field.spec.block][chunk.values[field.spec.name]]
+            for field in self.fields
+        ]
+        if not chunk.lengths:
+            return PackedRows(np.stack(columns, axis=1).reshape(-1), None, F)
+        B = len(next(iter(chunk.lengths.values())))
+        lengths = np.ones((B, F), np.uint16)
+        for f, field in enumerate(self.fields):
+            if field.spec.name in chunk.lengths:
+                lengths[:, f] = chunk.lengths[field.spec.name]
+        ends = np.cumsum(lengths, dtype=np.int64)
+        ids = np.empty(ends[-1] if B else 0, np.int32)
+        for f, column in enumerate(columns):
+            sizes = lengths[:, f].astype(np.int64)
+            starts = ends[f::F] - sizes
+            own = np.cumsum(sizes) - sizes
+            ids[np.arange(len(column)) + np.repeat(starts - own, sizes)] = column
+        return PackedRows(ids, lengths, F)
 
 
 def encode_frame(encoder: FeatureEncoder, frame: pl.DataFrame) -> EncodedBatch:
     """Encode all rows of a canonical frame; equal to ``encoder.encode`` on its values."""
-    return assemble([_encode_series(field, frame[field.spec.name]) for field in encoder.fields])
+    log = CodedLog(encoder.schema.features)
+    log.append(Chunk(frame, {}))
+    return ChunkEncoder(encoder, log).encode(log.chunks[0]).unpack()
 
 
-def count_rows(batch: EncodedBatch, num_rows: int) -> NDArray[np.int64]:
+def count_rows(batch: EncodedBatch, num_rows: int) -> Counts:
     """Return how often each table row occurs in a batch, int64 [R]."""
     return np.bincount(batch.ids, minlength=num_rows)
 
 
-def _encode_series(field: FieldEncoder, series: pl.Series) -> Column:
-    if field.spec.kind == "numeric":
-        return Column(field.encode_numbers(series.to_numpy().astype(np.float64)))
-    if field.spec.kind == "categorical":
-        return Column(_encode_tokens(field, series))
-    tail = series.list.tail(field.spec.max_length)
-    # An empty list becomes one null when exploded, as does a null: both are MISSING.
-    lengths = tail.list.len().fill_null(0).clip(lower_bound=1).cast(pl.Int64).to_numpy()
-    return Column(_encode_tokens(field, tail.explode(empty_as_null=True, keep_nulls=True)), lengths)
+def wire_value(token: str, dtype: TokenType | None) -> int | str:
+    """Return a token as a client sends it."""
+    return int(token) if dtype == "integer" else token
 
 
-def _encode_tokens(field: FieldEncoder, series: pl.Series) -> NDArray[np.int64]:
-    distinct = series.drop_nulls().unique()
-    rows = field.encode_tokens(distinct.to_list())
-    encoded = series.replace_strict(distinct, pl.Series(rows), default=field.start + MISSING, return_dtype=pl.Int64)
-    return encoded.fill_null(field.start + MISSING).to_numpy().copy()
+def _by_frequency(counts: Counts, dictionary: Dictionary, min_count: int) -> pl.Series:
+    codes = np.flatnonzero(counts >= min_count)
+    codes = codes[codes != NULL]
+    frame = pl.DataFrame({"n": counts[codes], "token": dictionary.tokens(codes)})
+    return frame.sort("n", "token", descending=[True, False])["token"]
 
 
-def _vocabulary(columns: list[pl.Series], min_count: int) -> Vocabulary:
-    tokens = pl.concat(
-        [c.explode() if isinstance(c.dtype, pl.List) else c for c in (c.alias("token") for c in columns)]
-    )
-    counts = tokens.drop_nulls().value_counts(name="n").filter(pl.col("n") >= min_count)
-    return Vocabulary.from_tokens(counts.sort("n", "token", descending=[True, False])["token"].to_list())
-
-
-def _boundaries(series: pl.Series, bins: int) -> tuple[float, ...]:
+def _boundaries(x: NDArray[np.float64], bins: int) -> tuple[float, ...]:
     """Place bins − 1 cut points at the quantiles; equal ones fall together, so a spike is a bin of its own."""
-    x = series.drop_nulls().to_numpy()
     x = x[np.isfinite(x)]
     if not len(x):
         return ()
@@ -88,20 +186,22 @@ def _boundaries(series: pl.Series, bins: int) -> tuple[float, ...]:
     return tuple(float(c) for c in cuts if c > x.min())
 
 
+def _middle(x: NDArray[np.float64]) -> float | None:
+    middle = pl.Series(x).quantile(0.5, "nearest")
+    return middle if middle is not None and np.isfinite(middle) else None
+
+
 def _example(
-    series: pl.Series, field: FieldSpec, dtype: TokenType | None
+    counts: Counts, dictionary: Dictionary, field: FieldSpec, dtype: TokenType
 ) -> int | float | str | tuple[int | str, ...] | None:
-    if field.kind == "numeric":
-        middle = series.drop_nulls().quantile(0.5, "nearest")
-        return middle if middle is not None and np.isfinite(middle) else None
-    flat = series.explode() if isinstance(series.dtype, pl.List) else series
-    counts = flat.drop_nulls().alias("token").value_counts(name="n").sort("n", "token", descending=[True, False])
-    tokens = [wire_value(t, dtype) for t in counts["token"].head(3).to_list()]
+    third = np.partition(counts[1:], -3)[-3] if len(counts) > 3 else 0
+    common = _by_frequency(counts, dictionary, max(1, int(third)))
+    tokens: Sequence[int | str] = [wire_value(t, dtype) for t in common.head(3).to_list()]
     if field.kind == "sequence":
         return tuple(tokens)
     return tokens[0] if tokens else None
 
 
-def wire_value(token: str, dtype: TokenType | None) -> int | str:
-    """Return a token as a client sends it."""
-    return int(token) if dtype == "integer" else token
+def _without_nulls(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    x = np.concatenate(parts)
+    return x[~np.isnan(x)]

@@ -1,32 +1,48 @@
-"""Reads click logs and splits them by time. Every fault names file, row and column.
+"""Reads click logs, a chunk of rows at a time. Every fault names file, row and column.
 
-A log in memory is one frame: the label as Int8, tokens as String (integers in decimal), numbers as Float64,
-sequences as List(String), rows in time order where the schema says what time is.
+A canonical frame has the label as Int8, tokens as String (integers in decimal), numbers as Float64 and sequences as
+List(String); the columns to group and to split by, if they are no fields, as they are.
 """
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
+from polars.datatypes import DataTypeClass
 
-from models.errors import LogError, SchemaError
+from models.errors import LogError
 from models.schema import FeatureSchema, FieldSpec, LogFormat, TokenType
 
+# Rows read at once: enough to keep two cores busy, little enough that text never takes much memory.
+CHUNK_ROWS = 32_768
 TEXT_SUFFIXES = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+
+
+class Place(NamedTuple):
+    """Where a chunk's rows stand, for messages."""
+
+    path: Path
+    first_row: int
+
+
+class Chunk(NamedTuple):
+    """Some rows of one file, canonical; and the token types that this file and those before it state, by field."""
+
+    frame: pl.DataFrame
+    stated: dict[str, TokenType]
 
 
 @dataclass(frozen=True)
 class Log:
-    """A whole log.
+    """A whole log in memory.
 
     Args:
-        frame: as the module's docstring says.
+        frame: canonical.
         dtypes: the type on the wire of each field with tokens.
         files: names of the files read, without their folders.
     """
@@ -34,15 +50,6 @@ class Log:
     frame: pl.DataFrame
     dtypes: dict[str, TokenType]
     files: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Row numbers of each part, int64, in the log's order; ``test`` may be empty."""
-
-    train: NDArray[np.int64]
-    validation: NDArray[np.int64]
-    test: NDArray[np.int64]
 
 
 def find_files(patterns: Sequence[str]) -> list[Path]:
@@ -93,206 +100,198 @@ def scan_file(path: Path, log: LogFormat) -> pl.LazyFrame:
     return lazy
 
 
-def read_log(patterns: Sequence[str], schema: FeatureSchema) -> Log:
-    """Read all files of a log into memory, checked.
+def read_chunks(patterns: Sequence[str], schema: FeatureSchema) -> Iterator[Chunk]:
+    """Read a log a chunk of rows at a time, checked, in the order of the files.
 
     Raises:
-        LogError: a missing column, a label other than 0 and 1, one class only, no rows, a value that is not of its
-            field's kind, or a column whose type differs between files.
+        LogError: a missing column, a label other than 0 and 1, no rows at all, a null where a time should stand, a value
+            that is not of its field's kind, or a column whose type differs between files.
     """
     files = find_files(patterns)
-    frames: list[pl.DataFrame] = []
     types: dict[str, tuple[TokenType, Path]] = {}
+    num_rows = 0
     for path in files:
-        raw = _collect(path, schema)
-        frames.append(_canonical(raw, path, schema))
-        for name, dtype in ({} if is_text(path) else _token_types(raw, schema)).items():
+        lazy = _select(path, schema)
+        stated = {} if is_text(path) else _token_types(lazy.collect_schema(), schema)
+        for name, dtype in stated.items():
             first, where = types.setdefault(name, (dtype, path))
             if first != dtype:
                 raise LogError(f"{path}: column {name!r}: holds {dtype} tokens, but {where} has {first} ones")
-    frame = pl.concat(frames)
-    if not frame.height:
+        place = Place(path, 0)
+        for raw in _batches(lazy, path):
+            yield Chunk(_canonical(raw, place, schema), {n: t for n, (t, _) in types.items()})
+            place = Place(path, place.first_row + raw.height)
+        num_rows += place.first_row
+    if not num_rows:
         raise LogError(f"{files[0]}: the log has no rows")
-    if frame[schema.label].n_unique() < 2:
-        raise LogError(f"column {schema.label!r}: every label is {frame[schema.label][0]}, expected both 0 and 1")
+
+
+def read_log(patterns: Sequence[str], schema: FeatureSchema) -> Log:
+    """Read a whole log into memory, in time order where the schema says what time is; errors as in `read_chunks`."""
+    chunks = list(read_chunks(patterns, schema))
+    frame = pl.concat([c.frame for c in chunks])
     if schema.split.column is not None:
-        if frame[schema.split.column].null_count():
-            raise LogError(f"column {schema.split.column!r}: the split column holds nulls")
-        frame = frame.sort(schema.split.column, maintain_order=True)
-    stated = {name: dtype for name, (dtype, _) in types.items()}
-    return Log(frame, _decide_types(frame, schema, stated), tuple(path.name for path in files))
+        time = comparable(frame[schema.split.column])
+        frame = frame.with_columns(time).sort(schema.split.column, maintain_order=True)
+    dtypes = {
+        f.name: decide_type(f, chunks[-1].stated.get(f.name), frame[f.name])
+        for f in schema.fields
+        if f.kind != "numeric"
+    }
+    refuse_one_class(frame[schema.label])
+    return Log(frame, dtypes, tuple(path.name for path in find_files(patterns)))
 
 
-def split_log(frame: pl.DataFrame, schema: FeatureSchema, seed: int) -> Parts:
-    """Divide rows into training, validation and test as the schema says, oldest first, or at random by ``seed``.
+def refuse_one_class(labels: pl.Series) -> None:
+    """Refuse labels from which nothing can be learnt.
 
     Raises:
-        SchemaError: a part that training needs would be empty or hold one class only.
+        LogError: every label is the same.
     """
-    split, n = schema.split, frame.height
-    rank = np.arange(n)
-    if split.column is None and not split.by_order:
-        rank = np.random.default_rng(seed).permutation(n)
-    if split.validation_from is not None and split.column is not None:
-        validation_at = _first_row_from(frame[split.column], split.validation_from)
-        test_at = n if split.test_from is None else _first_row_from(frame[split.column], split.test_from)
-    else:
-        test_at = round(n * (1 - split.test_fraction))
-        validation_at = round(n * (1 - split.test_fraction - split.validation_fraction))
-        if split.column is not None:  # rows of one moment stay together
-            test_at, validation_at = (
-                _first_row_from(frame[split.column], frame[split.column][at]) if at < n else n
-                for at in (test_at, validation_at)
-            )
-    parts = Parts(
-        *(
-            np.flatnonzero((rank >= a) & (rank < b))
-            for a, b in ((0, validation_at), (validation_at, test_at), (test_at, n))
-        )
-    )
-    labels = frame[schema.label].to_numpy()
-    for name, rows in (("training", parts.train), ("validation", parts.validation)):
-        if len(rows) == 0 or not 0 < int(labels[rows].sum()) < len(rows):
-            raise SchemaError(
-                f"split: the {name} part has {len(rows)} rows and {int(labels[rows].sum())} clicks, expected both labels"
-            )
-    return parts
+    if labels.n_unique() < 2:
+        raise LogError(f"column {labels.name!r}: every label is {labels[0]}, expected both 0 and 1")
 
 
-def _collect(path: Path, schema: FeatureSchema) -> pl.DataFrame:
+def comparable(times: pl.Series) -> pl.Series:
+    """Return the split column as whole numbers when text holds nothing else, so that 9 comes before 10."""
+    if times.dtype != pl.String:
+        return times
+    numbers = times.cast(pl.Int64, strict=False)
+    return times if numbers.null_count() else numbers
+
+
+def decide_type(field: FieldSpec, stated: TokenType | None, tokens: pl.Series) -> TokenType:
+    """Return the type that a field's tokens have on the wire: the schema's, else the file's, else by their spelling.
+
+    Raises:
+        LogError: tokens that are said to be integers and are not.
+    """
+    dtype = field.dtype or stated
+    if dtype == "string":
+        return dtype
+    if isinstance(tokens.dtype, pl.List):
+        tokens = tokens.explode(empty_as_null=False, keep_nulls=False)
+    by_content: TokenType = "integer" if are_integers(tokens) else "string"
+    if dtype == "integer" != by_content:
+        raise LogError(f"column {field.name!r}: holds tokens that are not whole numbers, expected 'integer' ones")
+    return by_content
+
+
+def _select(path: Path, schema: FeatureSchema) -> pl.LazyFrame:
     lazy = scan_file(path, schema.log)
     present = lazy.collect_schema().names()
     absent = [c for c in schema.columns if c not in present]
     if absent:
         raise LogError(f"{path}: column {absent[0]!r} is missing, the file has {', '.join(map(repr, present[:50]))}")
+    return lazy.select(schema.columns)
+
+
+def _batches(lazy: pl.LazyFrame, path: Path) -> Iterator[pl.DataFrame]:
     try:
-        return lazy.select(schema.columns).collect()
+        yield from lazy.collect_batches(chunk_size=CHUNK_ROWS, maintain_order=True)
     except pl.exceptions.PolarsError as error:
         raise LogError(f"{path}: cannot be read: {_first_line(error)}") from error
 
 
-def _canonical(raw: pl.DataFrame, path: Path, schema: FeatureSchema) -> pl.DataFrame:
-    columns = {schema.label: _labels(raw[schema.label], path)}
+def _canonical(raw: pl.DataFrame, place: Place, schema: FeatureSchema) -> pl.DataFrame:
+    columns = {schema.label: _labels(raw[schema.label], place)}
     for field in schema.fields:
         series = raw[field.name]
         if field.kind == "numeric":
-            columns[field.name] = _numbers(series, path)
+            columns[field.name] = _numbers(series, place)
         elif field.kind == "sequence":
-            columns[field.name] = _sequences(series, path, schema.log.list_separator, field)
+            columns[field.name] = _sequences(series, place, schema.log.list_separator, field)
         else:
-            columns[field.name] = _tokens(series, path)
+            columns[field.name] = _tokens(series, place)
     for name in (schema.group, schema.split.column):
         if name is not None and name not in columns:
-            series = raw[name]
-            numbers = series.cast(pl.Int64, strict=False) if series.dtype == pl.String else series
-            columns[name] = numbers if numbers.null_count() == series.null_count() else series
+            columns[name] = raw[name]
+    if schema.split.column is not None:
+        times = columns[schema.split.column]
+        _refuse(times.is_null(), times, place, "expected a time to split by")
     return pl.DataFrame(columns)
 
 
-def _labels(series: pl.Series, path: Path) -> pl.Series:
+def _labels(series: pl.Series, place: Place) -> pl.Series:
     labels = series.cast(pl.Float64, strict=False)
     bad = labels.is_null() | ~labels.is_in([0.0, 1.0])
-    _refuse(bad, series, path, "expected a label 0 or 1")
+    _refuse(bad, series, place, "expected a label 0 or 1")
     return labels.cast(pl.Int8)
 
 
-def _numbers(series: pl.Series, path: Path) -> pl.Series:
+def _numbers(series: pl.Series, place: Place) -> pl.Series:
     if not (series.dtype.is_numeric() or series.dtype in (pl.String, pl.Boolean, pl.Null)):
-        raise LogError(f"{path}: column {series.name!r}: is {series.dtype}, expected numbers")
+        raise LogError(f"{place.path}: column {series.name!r}: is {series.dtype}, expected numbers")
     numbers = series.cast(pl.Float64, strict=False)
-    _refuse(numbers.is_null() & series.is_not_null(), series, path, "expected a number")
+    _refuse(numbers.is_null() & series.is_not_null(), series, place, "expected a number")
     return numbers.fill_nan(None)
 
 
-def _tokens(series: pl.Series, path: Path) -> pl.Series:
+def _tokens(series: pl.Series, place: Place) -> pl.Series:
     if series.dtype.is_float():
         whole = series.fill_nan(None)
         _refuse(
             (whole != whole.round()) | (whole.abs() > 2**53),
             series,
-            path,
+            place,
             "expected a whole number as token; is this field numeric?",
         )
         series = whole.cast(pl.Int64)
     elif series.dtype == pl.Boolean:
         series = series.cast(pl.Int8)
-    elif not (series.dtype.is_integer() or series.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Date, pl.Null)):
-        raise LogError(f"{path}: column {series.name!r}: is {series.dtype}, expected tokens (strings or whole numbers)")
+    elif not _is_token(series.dtype):
+        raise LogError(
+            f"{place.path}: column {series.name!r}: is {series.dtype}, expected tokens (strings or whole numbers)"
+        )
     return series.cast(pl.String)
 
 
-def _sequences(series: pl.Series, path: Path, separator: str, field: FieldSpec) -> pl.Series:
+def _sequences(series: pl.Series, place: Place, separator: str, field: FieldSpec) -> pl.Series:
     if series.dtype == pl.String:
         series = series.str.split(separator).list.eval(pl.element().filter(pl.element() != ""))
     if series.dtype == pl.Null:
         return series.cast(pl.List(pl.String))
     if not isinstance(series.dtype, pl.List):
-        raise LogError(f"{path}: column {series.name!r}: is {series.dtype}, expected lists")
+        raise LogError(f"{place.path}: column {series.name!r}: is {series.dtype}, expected lists")
     tokens = series.list.drop_nulls().list.tail(field.max_length)
-    if not isinstance(series.dtype.inner, pl.String):
-        lengths = tokens.list.len()
-        flat = _tokens(tokens.explode(empty_as_null=False, keep_nulls=False), path)
-        rows = pl.Series(np.repeat(np.arange(len(series)), lengths.fill_null(0).to_numpy()))
-        grouped = pl.DataFrame({"row": rows, "t": flat}).group_by("row", maintain_order=True).agg("t")
-        tokens = pl.DataFrame({"row": pl.Series(np.arange(len(series)))}).join(
-            grouped, on="row", how="left", maintain_order="left"
-        )["t"]
-    return tokens.alias(series.name)
+    inner = series.dtype.inner
+    if inner.is_float():  # null where a list holds anything but whole numbers
+        whole = tokens.list.eval((pl.element() == pl.element().round()) & (pl.element().abs() <= 2**53)).list.all()
+        _refuse(~whole, series, place, "expected whole numbers as tokens")
+        tokens = tokens.cast(pl.List(pl.Int64))
+    elif not _is_token(inner):
+        raise LogError(f"{place.path}: column {series.name!r}: is {series.dtype}, expected lists of tokens")
+    elif inner == pl.Boolean:
+        tokens = tokens.cast(pl.List(pl.Int8))
+    return tokens.cast(pl.List(pl.String)).alias(series.name)
 
 
-def _refuse(bad: pl.Series, series: pl.Series, path: Path, expected: str) -> None:
+def _is_token(dtype: pl.DataType | DataTypeClass) -> bool:
+    return dtype.is_integer() or dtype in (pl.String, pl.Boolean, pl.Categorical, pl.Enum, pl.Date, pl.Null)
+
+
+def _refuse(bad: pl.Series, series: pl.Series, place: Place, expected: str) -> None:
     at = bad.fill_null(value=False).arg_max() if bad.fill_null(value=False).any() else None
     if at is not None:
         got = "a null" if series[at] is None else repr(series[at])[:64]
-        raise LogError(f"{path}: row {at + 1}, column {series.name!r}: {expected}, got {got}")
+        raise LogError(f"{place.path}: row {place.first_row + at + 1}, column {series.name!r}: {expected}, got {got}")
 
 
-def _token_types(raw: pl.DataFrame, schema: FeatureSchema) -> dict[str, TokenType]:
+def _token_types(columns: pl.Schema, schema: FeatureSchema) -> dict[str, TokenType]:
     # The token types that a typed file states; a column of nulls only leaves it open.
     types: dict[str, TokenType] = {}
     for field in schema.fields:
-        dtype = raw[field.name].dtype
+        dtype = columns[field.name]
         inner = dtype.inner if isinstance(dtype, pl.List) else dtype
         if field.kind != "numeric" and inner != pl.Null:
             types[field.name] = "integer" if inner.is_numeric() or inner == pl.Boolean else "string"
     return types
 
 
-def _type_by_content(series: pl.Series) -> TokenType:
-    flat = series.explode(empty_as_null=False, keep_nulls=False) if isinstance(series.dtype, pl.List) else series
-    return "integer" if are_integers(flat) else "string"
-
-
 def are_integers(tokens: pl.Series) -> bool:
     """Whether each token is the decimal spelling of an int64, so that ``str(int(token))`` gives it back unchanged."""
     distinct = tokens.drop_nulls().unique()
     return bool((distinct.cast(pl.Int64, strict=False).cast(pl.String) == distinct).fill_null(value=False).all())
-
-
-def _decide_types(frame: pl.DataFrame, schema: FeatureSchema, stated: dict[str, TokenType]) -> dict[str, TokenType]:
-    dtypes: dict[str, TokenType] = {}
-    for field in schema.fields:
-        if field.kind == "numeric":
-            continue
-        dtype = field.dtype or stated.get(field.name)
-        if dtype != "string":
-            by_content = _type_by_content(frame[field.name])
-            if dtype == "integer" != by_content:
-                raise LogError(
-                    f"column {field.name!r}: holds tokens that are not whole numbers, expected 'integer' ones"
-                )
-            dtype = by_content
-        dtypes[field.name] = dtype
-    return dtypes
-
-
-def _first_row_from(sorted_column: pl.Series, value: object) -> int:
-    try:
-        return int(sorted_column.search_sorted(pl.Series([value]).cast(sorted_column.dtype)[0], side="left"))
-    except pl.exceptions.PolarsError as error:
-        raise SchemaError(
-            f"split: {value!r} cannot be compared with column {sorted_column.name!r} of {sorted_column.dtype}"
-        ) from error
 
 
 def _first_line(error: Exception) -> str:

@@ -18,6 +18,7 @@ from models.deepfm import DeepFMHead, batch_tensors, pool
 from models.encoding import EncodedBatch
 from models.head import DeepFMConfig
 from models.optimizers import RULES, DenseOptimizer, DenseRule, DistinctRows, RowOptimizer, RowRule
+from models.packed import PackedRows, score
 from models.predictor import Predictor
 from models.schema import Strict
 
@@ -54,6 +55,8 @@ class LearnerConfig(Strict):
     """Standard deviation of the embeddings at the start; by default that of their prior."""
     seed: int = 7
     """Of weights, batches and dropout; the same seed gives the same bytes."""
+    shard_rows: Annotated[int, Field(ge=1)] = 1_000_000
+    """Rows shuffled together; a log with more is kept on disk below the output directory, and read shard by shard."""
     threads: Annotated[int, Field(ge=1)] = 1
     """Threads of torch; steps are so small that a second one costs more than it brings, see docs/decisions.md."""
 
@@ -134,9 +137,9 @@ class Learner:
         fields = torch.arange(len(offsets) - 1).remainder(num_fields).repeat_interleave(offsets.diff())
         return torch.where(torch.rand(len(ids)) < self.config.id_dropout, self.oov_rows[fields], ids)
 
-    def logits(self, batch: EncodedBatch) -> NDArray[np.float32]:
+    def logits(self, rows: PackedRows) -> NDArray[np.float32]:
         """Return the logits float32 [B] of the model as it stands."""
-        return Predictor(self.head.frozen(), Calibration()).score_table(batch, self.table.numpy())
+        return score(Predictor(self.head.frozen(), Calibration()), rows, self.table.numpy())
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all that changes while learning, by name; writing into them sets the state."""

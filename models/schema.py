@@ -25,7 +25,7 @@ Name = Annotated[str, Field(min_length=1, max_length=128)]
 class Strict(BaseModel):
     """Frozen, and an unknown key is an error: a misspelt option must not be ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class FieldSpec(Strict):

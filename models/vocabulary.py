@@ -5,7 +5,8 @@ Local ids: ``MISSING`` = 0, ``OOV`` = 1, tokens from 2 ordered by (−count, tok
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Protocol, Self
 
@@ -63,21 +64,26 @@ class Vocabulary:
         self.ends: NDArray[np.int64] = arrays["ends"].view(np.int64)
 
     @classmethod
-    def from_tokens(cls, tokens: Sequence[str]) -> Self:
-        """Build from distinct tokens in the order of their ids.
+    def from_tokens(cls, tokens: Iterable[str]) -> Self:
+        """Build from distinct tokens in the order of their ids, taken one at a time.
 
         Raises:
             ValueError: two tokens have the same 64-bit hash (about once in 4·10^5 vocabularies of ten million).
         """
-        encoded = [t.encode() for t in tokens]
-        hashes = np.fromiter((xxhash.xxh3_64_intdigest(t, HASH_SEED) for t in encoded), np.uint64, len(encoded))
+        text, hashed, lengths = bytearray(), array("Q"), array("Q")
+        for token in tokens:
+            encoded = token.encode()
+            text += encoded
+            hashed.append(xxhash.xxh3_64_intdigest(encoded, HASH_SEED))
+            lengths.append(len(encoded))
+        hashes = np.frombuffer(hashed, np.uint64)
         positions = np.argsort(hashes, kind="stable")
         hashes = hashes[positions]
         if len(hashes) and bool((hashes[1:] == hashes[:-1]).any()):
             raise ValueError("two tokens have one hash: rename one of them, or use 'buckets'")
-        text = np.frombuffer(b"".join(encoded), np.uint8)
-        ends = np.cumsum([len(t) for t in encoded], dtype=np.int64)
-        return cls({"hashes": hashes, "positions": positions.astype(np.int64), "text": text, "ends": ends})
+        ends = np.cumsum(np.frombuffer(lengths, np.uint64), dtype=np.int64)
+        letters = np.frombuffer(text, np.uint8)
+        return cls({"hashes": hashes, "positions": positions.astype(np.int64), "text": letters, "ends": ends})
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -96,6 +102,29 @@ class Vocabulary:
             return OOV
         position = int(self.positions[at])
         return NUM_SPECIAL + position if self._bytes(position) == encoded else OOV
+
+    def find_all(self, tokens: Sequence[str]) -> NDArray[np.int64]:
+        """Return what `find` says of each token, int64 [n], several times as fast for many.
+
+        >>> Vocabulary.from_tokens(["b", "a"]).find_all(["a", "c", "b"]).tolist()
+        [3, 1, 2]
+        """
+        encoded = [token.encode() for token in tokens]
+        if not len(self) or not encoded:
+            return np.full(len(encoded), OOV)
+        wanted = np.fromiter((xxhash.xxh3_64_intdigest(t, HASH_SEED) for t in encoded), np.uint64, len(encoded))
+        at = np.minimum(self.hashes.searchsorted(wanted), len(self) - 1)
+        hits = np.flatnonzero(self.hashes[at] == wanted)
+        positions = self.positions[at[hits]]
+        starts = np.where(positions > 0, self.ends[positions - 1], 0)
+        lengths = self.ends[positions] - starts
+        ends = np.cumsum(lengths)
+        letters = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
+        if self.text[letters].tobytes() != b"".join([encoded[i] for i in hits]):  # two tokens with one hash
+            return np.array([self.find(token) for token in tokens])
+        ids = np.full(len(encoded), OOV)
+        ids[hits] = NUM_SPECIAL + positions
+        return ids
 
     def token(self, local_id: int) -> str:
         """Return the token of a local id ≥ 2."""

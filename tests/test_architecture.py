@@ -17,8 +17,9 @@ ORDER = {
     "models": [
         "errors", "schema", "vocabulary", "encoding", "head", "calibration", "tensor_file", "manifest", "predictor", "ranking",
         "artifact", "deepfm", "metrics", "simulated_schema", "simulated_population", "simulated_market", "simulator", "impressions",
-        "schema_inference", "fitting", "golden", "baseline", "optimizers", "learner", "epochs", "report_plots",
-        "report_data", "report_template", "report", "assessment", "training", "train",
+        "schema_inference", "split", "coded_log", "packed", "fitting", "shards", "golden", "baseline", "optimizers",
+        "learner", "epochs", "preparation", "report_plots", "report_data", "report_template", "report", "assessment",
+        "training", "train",
     ],
     "app": [
         "settings", "telemetry", "errors", "wire_types", "wire", "rank_wire", "embeddings", "embeddings.source",

@@ -14,10 +14,11 @@ import pytest
 from models.artifact import load_artifact
 from models.fitting import encode_frame
 from models.golden import raw_rows
-from models.impressions import read_log, split_log
+from models.impressions import Log, read_log
 from models.metrics import evaluate
-from models.schema import load_schema
+from models.schema import FeatureSchema, load_schema
 from models.simulator import main as simulate
+from models.split import Parts, split_rows
 from models.train import main as train_cli
 from tests.server import serving
 
@@ -36,11 +37,16 @@ def shared(name: str) -> Path:
     return path
 
 
+def parts_of(log: Log, schema: FeatureSchema, seed: int) -> Parts:
+    times = None if schema.split.column is None else log.frame[schema.split.column]
+    return split_rows(log.frame[schema.label].to_numpy(), times, schema, seed)
+
+
 def serve_test_part(patterns: list[str], schema_path: Path, artifacts: Path, seed: int = 7) -> None:
     """Ask a real server for every impression of the test part and compare with the artifact's own predictor and metrics."""
     schema = load_schema(schema_path)
     log = read_log(patterns, schema)
-    test = log.frame[split_log(log.frame, schema, seed).test]
+    test = log.frame[parts_of(log, schema, seed).test]
     artifact = load_artifact(artifacts / (artifacts / "current").read_text().strip())
     rows = raw_rows(artifact.schema, test)
     # What training scored when it wrote its report, through bulk encoding of the frame.
@@ -133,7 +139,7 @@ def test_calibrated_probabilities_are_near_the_truth(simulated: Path, tmp_path: 
     truth = pl.concat([pl.read_parquet(p) for p in sorted(simulated.glob("truth-*.parquet"))])[
         "true_probability"
     ].to_numpy()
-    test = split_log(log.frame, schema, 7).test
+    test = parts_of(log, schema, 7).test
     artifact = load_artifact(tmp_path / (tmp_path / "current").read_text().strip())
     p = artifact.predictor.probabilities(
         artifact.predictor.score_table(encode_frame(artifact.encoder, log.frame[test]), artifact.table)
@@ -166,7 +172,7 @@ def test_the_service_undoes_dropped_negatives(tmp_path: Path) -> None:
     assert train_cli(["--data", *patterns, "--schema", str(logs / "schema.toml"), "--out", str(out)]) == 0
     log = read_log(patterns, schema)
     truth = pl.concat([pl.read_parquet(p) for p in sorted(logs.glob("truth-*.parquet"))])["true_probability"].to_numpy()
-    test = split_log(log.frame, schema, 7).test
+    test = parts_of(log, schema, 7).test
     rows = raw_rows(load_artifact(out / (out / "current").read_text().strip()).schema, log.frame[test[:1_000]])
     with serving(out) as server:
         served = server.client.post("/predict", json={"instances": rows}).json()["predictions"]
@@ -200,9 +206,11 @@ def test_mistakes_on_the_command_line_are_one_line(
         assert len(said.splitlines()) == 1
 
 
-def test_a_run_killed_outright_goes_on_to_the_same_bytes(simulated: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shard_rows", ["1000000", "5000"], ids=["in memory", "on disk"])
+def test_a_run_killed_outright_goes_on_to_the_same_bytes(simulated: Path, tmp_path: Path, shard_rows: str) -> None:
     patterns, schema = str(simulated / "impressions-*.parquet"), str(simulated / "schema.toml")
     options = ["--data", patterns, "--schema", schema, "--embedding-dim", "4", "--hidden", "16", "--epochs", "4"]
+    options += ["--shard-rows", shard_rows]
     assert train_cli([*options, "--out", str(tmp_path / "whole")]) == 0
     out = tmp_path / "killed"
     process = subprocess.Popen(
@@ -216,7 +224,7 @@ def test_a_run_killed_outright_goes_on_to_the_same_bytes(simulated: Path, tmp_pa
     assert list(out.glob(".checkpoint-*.safetensors"))
     assert not (out / "current").exists()
     assert train_cli([*options, "--out", str(out)]) == 0
-    assert not list(out.glob(".checkpoint-*"))
+    assert {path.name for path in out.iterdir()} == {"current", (out / "current").read_text().strip()}
     whole, resumed = (d / (d / "current").read_text().strip() for d in (tmp_path / "whole", out))
     for name in ("embeddings.safetensors", "head.safetensors", "calibration.json", "golden.json"):
         assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name

@@ -6,8 +6,9 @@ import polars as pl
 import pytest
 
 from models.errors import LogError, SchemaError
-from models.impressions import find_files, read_log, split_log
+from models.impressions import find_files, read_log
 from models.schema import FeatureSchema
+from models.split import Parts, split_rows
 
 FIELDS = [
     {"name": "user", "kind": "categorical"},
@@ -132,6 +133,10 @@ def test_garbage_in_a_parquet_file_is_refused(tmp_path: Path) -> None:
         read_log([str(tmp_path / "log.parquet")], make_schema())
 
 
+def split(frame: pl.DataFrame, schema: FeatureSchema, seed: int) -> Parts:
+    return split_rows(frame["click"].to_numpy(), frame["t"] if schema.split.column else None, schema, seed)
+
+
 def make_timed(n: int) -> pl.DataFrame:
     rng = np.random.default_rng(0)
     return pl.DataFrame({"click": rng.integers(0, 2, n).astype(np.int8), "t": np.sort(rng.integers(0, n // 4, n))})
@@ -139,7 +144,7 @@ def make_timed(n: int) -> pl.DataFrame:
 
 def test_a_time_split_puts_every_later_moment_in_a_later_part() -> None:
     frame, schema = make_timed(1_000), make_schema(split={"column": "t"})
-    parts = split_log(frame, schema, seed=0)
+    parts = split(frame, schema, seed=0)
     t = frame["t"].to_numpy()
     assert t[parts.train].max() < t[parts.validation].min() <= t[parts.validation].max() < t[parts.test].min()
     assert len(parts.train) + len(parts.validation) + len(parts.test) == 1_000
@@ -148,7 +153,7 @@ def test_a_time_split_puts_every_later_moment_in_a_later_part() -> None:
 
 def test_boundaries_split_at_the_values_given() -> None:
     frame, schema = make_timed(1_000), make_schema(split={"column": "t", "validation_from": 150, "test_from": 200})
-    parts, t = split_log(frame, schema, seed=0), frame["t"].to_numpy()
+    parts, t = split(frame, schema, seed=0), frame["t"].to_numpy()
     assert (t[parts.train] < 150).all()
     assert ((t[parts.validation] >= 150) & (t[parts.validation] < 200)).all()
     assert (t[parts.test] >= 200).all()
@@ -156,7 +161,7 @@ def test_boundaries_split_at_the_values_given() -> None:
 
 def test_without_time_rows_are_divided_at_random_by_seed() -> None:
     frame, schema = make_timed(1_000), make_schema()
-    a, b, c = (split_log(frame, schema, seed) for seed in (1, 1, 2))
+    a, b, c = (split(frame, schema, seed) for seed in (1, 1, 2))
     assert a.test.tolist() == b.test.tolist() != c.test.tolist()
     assert sorted([*a.train, *a.validation, *a.test]) == list(range(1_000))
 
@@ -164,4 +169,4 @@ def test_without_time_rows_are_divided_at_random_by_seed() -> None:
 def test_a_part_without_both_labels_is_refused() -> None:
     frame = pl.DataFrame({"click": [0, 1] * 50 + [0] * 50, "t": range(150)}, schema_overrides={"click": pl.Int8})
     with pytest.raises(SchemaError, match="validation part has 15 rows and 0 clicks"):
-        split_log(frame, make_schema(split={"column": "t"}), seed=0)
+        split(frame, make_schema(split={"column": "t"}), seed=0)

@@ -7,10 +7,12 @@ import torch
 from models.calibration import sigmoid
 from models.deepfm import pool
 from models.encoding import Column, EncodedBatch, assemble
-from models.epochs import Examples, Learnt, learn
+from models.epochs import Learnt, learn
 from models.errors import TrainingError
 from models.head import DeepFMConfig
 from models.learner import Learner, LearnerConfig, gradient_of_rows, lazy_decay, settle_untouched_rows
+from models.packed import PackedRows
+from models.shards import Examples, Part
 
 R, F = 60, 3
 OOV_ROWS = np.array([1, 21, 41])
@@ -24,11 +26,11 @@ def make_examples(n: int, seed: int) -> Examples:
     lengths = rng.integers(1, 4, n)
     batch = assemble([Column(a), Column(b), Column(rng.integers(42, 60, int(lengths.sum())), lengths)])
     labels = (rng.random(n) < sigmoid(truth[a] + truth[b])).astype(np.float32)
-    return Examples(batch, labels)
+    return Examples(PackedRows.of(batch), labels)
 
 
 def make_learner(config: LearnerConfig, examples: Examples) -> Learner:
-    return Learner(config, np.bincount(examples.batch.ids, minlength=R), OOV_ROWS, examples.labels)
+    return Learner(config, np.bincount(examples.rows.ids, minlength=R), OOV_ROWS, examples.labels)
 
 
 def run(config: LearnerConfig, checkpoint: Path | None = None, stop_after: int | None = None) -> Learnt:
@@ -41,7 +43,7 @@ def run(config: LearnerConfig, checkpoint: Path | None = None, stop_after: int |
         if calls == stop_after:
             raise KeyboardInterrupt
 
-    return learn(make_learner(config, train), train, validation, progress, checkpoint)
+    return learn(make_learner(config, train), [Part.of(train)], Part.of(validation), progress, checkpoint)
 
 
 CONFIG = LearnerConfig(
@@ -55,7 +57,7 @@ def same(a: Learnt, b: Learnt) -> bool:
 
 
 def test_the_gradient_of_the_rows_equals_autograds() -> None:
-    batch = make_examples(50, 3).batch
+    batch = make_examples(50, 3).rows.unpack()
     index, weights, offsets = (
         torch.from_numpy(batch.ids),
         torch.from_numpy(batch.weights),
@@ -73,7 +75,7 @@ def test_a_step_changes_only_the_rows_of_its_batch() -> None:
     train = make_examples(100, 1)
     learner = make_learner(CONFIG.model_copy(update={"id_dropout": 0.0}), train)
     before = learner.table.clone()
-    part = train.batch.take(np.arange(5))
+    part = train.rows.unpack().take(np.arange(5))
     learner.learn(part, torch.from_numpy(train.labels[:5]))
     changed = (learner.table != before).any(dim=1).nonzero().flatten().tolist()
     assert changed == sorted(set(part.ids.tolist()))
@@ -149,7 +151,7 @@ def test_dropped_ids_train_the_out_of_vocabulary_row() -> None:
     train = make_examples(500, 1)
     learner = make_learner(CONFIG.model_copy(update={"id_dropout": 0.5}), train)
     before = learner.table.clone()
-    learner.learn(train.batch, torch.from_numpy(train.labels))
+    learner.learn(train.rows.unpack(), torch.from_numpy(train.labels))
     assert all((learner.table[row] != before[row]).any() for row in OOV_ROWS)
 
 
@@ -162,5 +164,5 @@ def test_rows_that_training_never_saw_become_their_blocks_weighted_mean() -> Non
 
 
 def test_an_encoded_batch_keeps_its_memory() -> None:
-    batch: EncodedBatch = make_examples(10, 1).batch
+    batch: EncodedBatch = make_examples(10, 1).rows.unpack()
     assert batch.take(np.arange(10)).ids.tolist() == batch.ids.tolist()

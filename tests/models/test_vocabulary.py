@@ -52,3 +52,15 @@ def test_arrays_that_could_lead_out_of_the_table_are_refused(damage: dict[str, n
     good.check("field", 2)
     with pytest.raises(ArtifactError, match="field"):
         Vocabulary({**good.arrays, **damage}).check("field", 2)
+
+
+def test_finding_many_equals_finding_each_even_when_hashes_collide(monkeypatch: pytest.MonkeyPatch) -> None:
+    vocabulary = Vocabulary.from_tokens(["b", "", "long token", "点击"])
+    tokens = ["点击", "x", "", "b", "long token", "long tokens", "b"]
+    each = [vocabulary.find(token) for token in tokens]
+    assert vocabulary.find_all(tokens).tolist() == each
+    assert vocabulary.find_all([]).tolist() == []
+    assert Vocabulary.from_tokens([]).find_all(["b"]).tolist() == [1]
+    digest = xxhash.xxh3_64_intdigest
+    monkeypatch.setattr(xxhash, "xxh3_64_intdigest", lambda t, seed: digest(b"b" if t == b"x" else t, seed))
+    assert vocabulary.find_all(tokens).tolist() == each

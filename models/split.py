@@ -1,0 +1,75 @@
+"""Divides a log's rows into training, validation and test: by time, never at random where there is a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from models.errors import SchemaError
+from models.metrics import Labels
+from models.schema import FeatureSchema
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Row numbers of each part, int64, oldest first; ``test`` may be empty."""
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+    @property
+    def by_name(self) -> dict[str, NDArray[np.int64]]:
+        """The parts by their names in manifest and report."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+
+def split_rows(labels: Labels, times: pl.Series | None, schema: FeatureSchema, seed: int) -> Parts:
+    """Divide rows as the schema says, oldest first, or at random by ``seed``.
+
+    Args:
+        labels: 0 or 1, [n], in the order of the files.
+        times: the split column in the same order, where the schema names one; rows of one time keep their order.
+        schema: of the log.
+        seed: of the random division.
+
+    Raises:
+        SchemaError: a part that training needs would be empty or hold one class only.
+    """
+    split, n = schema.split, len(labels)
+    order = np.arange(n)  # row numbers, oldest first
+    if times is not None:
+        by_time = pl.DataFrame({"time": times, "row": order}).sort("time", maintain_order=True)
+        times, order = by_time["time"], by_time["row"].to_numpy()
+    rank = np.arange(n)
+    if times is None and not split.by_order:
+        rank = np.random.default_rng(seed).permutation(n)
+    if split.validation_from is not None and times is not None:
+        validation_at = _first_row_from(times, split.validation_from)
+        test_at = n if split.test_from is None else _first_row_from(times, split.test_from)
+    else:
+        test_at = round(n * (1 - split.test_fraction))
+        validation_at = round(n * (1 - split.test_fraction - split.validation_fraction))
+        if times is not None:  # rows of one moment stay together
+            test_at, validation_at = (
+                _first_row_from(times, times[at]) if at < n else n for at in (test_at, validation_at)
+            )
+    bounds = ((0, validation_at), (validation_at, test_at), (test_at, n))
+    parts = Parts(*(order[(rank >= a) & (rank < b)] for a, b in bounds))
+    for name, rows in (("training", parts.train), ("validation", parts.validation)):
+        clicks = int(np.count_nonzero(labels[rows]))
+        if not 0 < clicks < len(rows):
+            raise SchemaError(f"split: the {name} part has {len(rows)} rows and {clicks} clicks, expected both labels")
+    return parts
+
+
+def _first_row_from(sorted_column: pl.Series, value: object) -> int:
+    try:
+        return int(sorted_column.search_sorted(pl.Series([value]).cast(sorted_column.dtype)[0], side="left"))
+    except pl.exceptions.PolarsError as error:
+        raise SchemaError(
+            f"split: {value!r} cannot be compared with column {sorted_column.name!r} of {sorted_column.dtype}"
+        ) from error
