@@ -1,6 +1,7 @@
 """``python -m benchmarks.page``: renders ``docs/performance.md`` and its figures from the newest results.
 
-What has no result yet is left out, so the page never shows a figure without the file that it comes from.
+What figures mean is written by hand in ``performance_notes.md`` and goes in front. What has no result yet is left out,
+so the page never shows a figure without the file that it comes from.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from benchmarks.markdown import Result
 from benchmarks.page_sections import memory_section, redis_section, scaling_section, stages_section
 from benchmarks.page_serving import serving_section
 
+NOTES = Path(__file__).parent / "performance_notes.md"
 DOCS = Path(__file__).parents[1] / "docs"
 INTRODUCTION = """# Performance
 
@@ -32,7 +34,7 @@ def render(docs: Path = DOCS, results: Path = RESULTS) -> Path:
     """Write the page and its figures; return the page."""
     figures = docs / "performance"
     figures.mkdir(parents=True, exist_ok=True)
-    parts = [INTRODUCTION]
+    parts = [INTRODUCTION, NOTES.read_text(encoding="utf-8")]
     for name, section in SECTIONS.items():
         result = read(name, results)
         if result is not None:

@@ -54,6 +54,12 @@ def serving_section(result: Result, figures: Path) -> str:
         memory = system.get("memory", {}).get("pss_bytes", 0) / MIB
         every.append([name, *cells, f"{memory:,.0f}"])
     parts.append(table(["", *common, "PSS MiB"], every))
+    parts.append("Processor time of all its processes, µs a request:")
+    work = [
+        [n, *(number(system["closed_loop"][s]["server_us_per_request"]) for s in common)]
+        for n, system in systems.items()
+    ]
+    parts.append(table(["", *common], work))
     if ours is not None:
         extra = [s for s in ours["closed_loop"] if s not in common]
         parts.append(

@@ -62,7 +62,7 @@ def plot_stages(stages: Result, names: Sequence[str], path: Path) -> None:
     """Draw the share of every stage for each batch and form, as stacked bars."""
     _, axes = plt.subplots(figsize=SIZE)
     bars = [(n, form) for form in ("rows", "columns") for n in stages[form]]
-    labels = [f"{n} {'row' if n == '1' else form}" for n, form in bars]
+    labels = [f"{n} as {form}" for n, form in bars]
     left = [0.0] * len(bars)
     for name, colour in zip((*names, "rest"), STAGE_COLOURS, strict=True):
         widths = []
