@@ -79,7 +79,7 @@ def memory_section(result: Result, figures: Path) -> str:
         grown = "–"
         if before is not None and before["hot_bytes"] == found["hot_bytes"]:
             grown = number((total["pss_bytes"] - before["total"]["pss_bytes"]) / MIB)
-        sizes = [number(total[key] / MIB) for key in ("rss_bytes", "pss_bytes", "private_bytes")]
+        sizes = [number(total[key] / MIB) for key in ("rss_bytes", "pss_bytes", "anonymous_bytes")]
         rows.append(
             [number(found["hot_bytes"] / MIB), found["workers"], *sizes, grown, number(found["start_to_ready_s"])]
         )
@@ -89,13 +89,13 @@ def memory_section(result: Result, figures: Path) -> str:
         "workers",
         "RSS MiB",
         "PSS MiB",
-        "private MiB",
+        "anonymous MiB",
         "PSS of the further worker",
         "ready s",
     ]
     text = (
         f"A table of {result['table_bytes'] / 10**9:.2f} GB, after load on every worker; sums over the service's processes. "
-        "RSS counts a shared page in each process, PSS once in all."
+        "RSS counts a shared page in each process, PSS once in all; anonymous pages are no file's and cannot be given back."
     )
     parts += [text, table(head, rows)]
     if start := result.get("start_to_ready"):
@@ -118,7 +118,16 @@ def redis_section(result: Result, figures: Path) -> str:
             hit = found["redis_outcomes"].get("hit")
             added = [f"{number(due[key])} ({due[key] - base[key]:+.2f})" for key in ("p50_ms", "p99_ms")]
             shown = "–" if hit is None else f"{100 * hit:.1f} %"
-            rows.append([title, f"{load} at {number(found['offered_rps'])}/s", *tiers, shown, *added, found["errors"]])
+            rows.append(
+                [
+                    title,
+                    f"{load.replace('1 rows', '1 row')} at {number(found['offered_rps'])}/s",
+                    *tiers,
+                    shown,
+                    *added,
+                    found["errors"],
+                ]
+            )
     head = ["", "requests", "hot", "redis", "table", "hits in Redis", "p50 ms (added)", "p99 ms (added)", "errors"]
     text = (
         f"A table of {result['table_bytes'] / MIB:.0f} MiB, ten times `CTR_HOT_BYTES`; Zipf traffic, no request twice; "
