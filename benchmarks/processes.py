@@ -36,7 +36,10 @@ def family(pid: int) -> list[int]:
 
 
 def memory(pid: int) -> dict[str, int]:
-    """Return resident (RSS), proportional (PSS), private and shared bytes of one process."""
+    """Return resident (RSS), proportional (PSS), anonymous and shared bytes of one process.
+
+    Anonymous pages are the process's own; the others are files' and can be taken from it at no loss.
+    """
     kib: dict[str, int] = {}
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
         name, _, rest = line.partition(":")
@@ -44,7 +47,7 @@ def memory(pid: int) -> dict[str, int]:
     return {
         "rss_bytes": kib["Rss"] * 1024,
         "pss_bytes": kib["Pss"] * 1024,
-        "private_bytes": (kib["Private_Clean"] + kib["Private_Dirty"]) * 1024,
+        "anonymous_bytes": kib["Anonymous"] * 1024,
         "shared_bytes": (kib["Shared_Clean"] + kib["Shared_Dirty"]) * 1024,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from benchmarks import processes
 
 PEER_CODE = Path(__file__).parent / "peers"
 PRODUCT = Path(__file__).parents[1]
-START_DEADLINE_S = 60.0
+START_DEADLINE_S = 90.0
 
 Row = Mapping[str, Any]
 
@@ -94,6 +95,8 @@ def running(
     Raises:
         NotStarted: it ended or did not answer in time.
     """
+    # Told to end, leave no server behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("CTR_", "PYTHON"))}
     environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(system.directory)}
     if model is not None:

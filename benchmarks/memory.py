@@ -1,0 +1,84 @@
+"""``python -m benchmarks.memory``: what the first worker and a further one hold with a 1 GB table, and start to ready.
+
+Memory is read from ``/proc/<pid>/smaps_rollup`` of the service and all that it started. RSS counts shared pages in each
+process; PSS divides them among those that map them, so that sums of PSS are what the machine gives.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import processes, wrk
+from benchmarks.conditions import conditions, save
+from benchmarks.model import Shape, write_model
+from benchmarks.servers import NotStarted, ctrserve, free_port, running
+from benchmarks.workload import SERVED, Traffic, row_bodies
+
+MIB = 2**20
+ROW_BYTES = 4 * (SERVED.embedding_dim + 1)
+GIGABYTE = Shape(tokens_per_field=10**9 // ROW_BYTES // SERVED.num_categorical)
+TEN_MILLION = Shape(tokens_per_field=10**7 // SERVED.num_categorical)
+WORKERS = (1, 2, 3)
+HOT_BYTES = (256 * MIB, 64 * MIB, 0)
+LOAD_S = 5
+
+
+def measure_workers(root: Path, artifacts: Path, shape: Shape, workers: int, hot_bytes: int) -> dict[str, Any]:
+    """Start so many workers, load them, return each process's memory and the sums."""
+    port, script = free_port(), root / "load.lua"
+    wrk.write_lua(script, row_bodies(100, 200, shape=shape))
+    server = ctrserve(artifacts, port, workers=workers, hot_bytes=hot_bytes)
+    with running(server, port, Traffic(2, shape).rows(1)[0], root / "log") as (process, start_s):
+        time.sleep(2 * (workers - 1))  # the others become ready
+        wrk.load(port, "/predict", script, 8 * workers, LOAD_S)  # so that every worker has touched what it needs
+        pids = processes.family(process.pid)
+        each = [processes.total_memory([pid]) for pid in pids]
+        found = {"workers": workers, "hot_bytes": hot_bytes, "start_to_ready_s": round(start_s, 3)}
+        return {**found, "total": processes.total_memory(pids), "processes": each}
+
+
+def time_starts(root: Path, artifacts: Path, shape: Shape, times: int) -> list[float]:
+    """Return seconds from starting the process to its first answer, of several starts."""
+    found = []
+    for _ in range(times):
+        port = free_port()
+        with running(ctrserve(artifacts, port), port, Traffic(2, shape).rows(1)[0], root / "log") as (_, start_s):
+            found.append(round(start_s, 3))
+    return found
+
+
+def main() -> None:
+    """Measure and write ``results/memory.json``."""
+    result: dict[str, Any] = {**conditions(), "load_generator": wrk.version(), "not_measured": {}}
+    with tempfile.TemporaryDirectory(prefix="ctrserve-benchmark-") as directory:
+        root = Path(directory)
+        try:
+            artifacts = write_model(root, Traffic(1, TEN_MILLION).rows(64), TEN_MILLION)
+            starts = time_starts(root, artifacts, TEN_MILLION, 3)
+            result["start_to_ready"] = {"model": TEN_MILLION.describe(), "seconds": starts}
+            print(f"start to ready, {TEN_MILLION.num_ids} ids: {starts} s", flush=True)
+        except (NotStarted, RuntimeError, OSError) as error:
+            result["not_measured"]["start_to_ready"] = str(error)[-800:]
+        artifacts = write_model(root, Traffic(1, GIGABYTE).rows(64), GIGABYTE)
+        result["model"] = GIGABYTE.describe()
+        result["table_bytes"] = GIGABYTE.num_ids * ROW_BYTES
+        result["workers"] = []
+        for hot_bytes in HOT_BYTES:
+            for workers in WORKERS:
+                try:
+                    found = measure_workers(root, artifacts, GIGABYTE, workers, hot_bytes)
+                except (NotStarted, RuntimeError, OSError) as error:
+                    result["not_measured"][f"{workers} workers, {hot_bytes} hot bytes"] = str(error)[-800:]
+                    continue
+                result["workers"].append(found)
+                sizes = {name: f"{value / MIB:.0f} MiB" for name, value in found["total"].items()}
+                print(f"{workers} workers, {hot_bytes // MIB} MiB hot: {sizes}", flush=True)
+    print(result["not_measured"] or "")
+    save("memory", result)
+
+
+if __name__ == "__main__":
+    main()

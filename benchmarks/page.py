@@ -1,0 +1,48 @@
+"""``python -m benchmarks.page``: renders ``docs/performance.md`` and its figures from the newest results.
+
+What figures mean is written by hand in ``performance_notes.md`` and goes in front. What has no result yet is left out,
+so the page never shows a figure without the file that it comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from benchmarks.conditions import RESULTS, read
+from benchmarks.markdown import Result
+from benchmarks.page_sections import memory_section, redis_section, scaling_section, stages_section
+from benchmarks.page_serving import serving_section
+
+NOTES = Path(__file__).parent / "performance_notes.md"
+DOCS = Path(__file__).parents[1] / "docs"
+INTRODUCTION = """# Performance
+
+Made by `python -m benchmarks.page` from `benchmarks/results/`; do not edit. Figures belong to the machine and the commit
+named with them: read them as ratios.
+"""
+SECTIONS: Mapping[str, Callable[[Result, Path], str]] = {
+    "serving": serving_section,
+    "stages": stages_section,
+    "scaling": scaling_section,
+    "memory": memory_section,
+    "redis_tier": redis_section,
+}
+
+
+def render(docs: Path = DOCS, results: Path = RESULTS) -> Path:
+    """Write the page and its figures; return the page."""
+    figures = docs / "performance"
+    figures.mkdir(parents=True, exist_ok=True)
+    parts = [INTRODUCTION, NOTES.read_text(encoding="utf-8")]
+    for name, section in SECTIONS.items():
+        result = read(name, results)
+        if result is not None:
+            parts.append(section(result, figures))
+    page = docs / "performance.md"
+    page.write_text("\n\n".join(part.strip() for part in parts) + "\n", encoding="utf-8")
+    return page
+
+
+if __name__ == "__main__":
+    print(render())

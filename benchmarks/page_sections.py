@@ -1,0 +1,136 @@
+"""The sections of ``docs/performance.md`` on ctrserve alone: stages, growth, memory, Redis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks import plots
+from benchmarks.markdown import MIB, STAGES, Result, conditions_of, number, table
+
+
+def stages_section(result: Result, figures: Path) -> str:
+    """Return what each stage of the hot path costs."""
+    plots.plot_stages(result, STAGES, figures / "stages.svg")
+    rows = []
+    for form in ("rows", "columns"):
+        for n, found in result[form].items():
+            times = [number(found[stage]["p50_us"]) for stage in (*STAGES, "whole")]
+            rows.append([f"{n} as {form}", *times, number(found["rest_us"])])
+    text = "Median microseconds of each stage by itself, in-process; *whole* is from bytes to bytes, *rest* what is left of it."
+    head = ["request", *STAGES, "whole", "rest"]
+    figure = "![Where the time goes](performance/stages.svg)"
+    return "\n\n".join(["## Stages of the hot path", conditions_of(result), text, table(head, rows), figure])
+
+
+def scaling_section(result: Result, figures: Path) -> str:
+    """Return how cost grows with batch, ids, fields and workers."""
+    parts = ["## How cost grows", conditions_of(result)]
+    if batches := result.get("batches"):
+        rows = [
+            [b["rows"], number(b["p50_ms"]), number(b["p99_ms"]), number(b["rows"] * b["requests_per_s"])]
+            for b in batches
+        ]
+        parts += ["### With the batch", table(["rows", "p50 ms", "p99 ms", "rows/s"], rows)]
+        lines = {"p50": [b["p50_ms"] for b in batches], "p99": [b["p99_ms"] for b in batches]}
+        labels = ("Latency by rows in a request", "rows", "ms")
+        plots.plot_lines([b["rows"] for b in batches], lines, labels, figures / "batches.svg")
+        parts.append("![Batches](performance/batches.svg)")
+    for name, by in (("ids", "ids"), ("fields", "fields")):
+        if found := result.get(name):
+            parts += [f"### With the {name}", _models_table(found, by)]
+            lines = {load: [m[load]["p50_ms"] for m in found] for load in ("1 row", "100 rows")}
+            labels = (f"Median latency by number of {name}", name, "ms")
+            plots.plot_lines([m[by] for m in found], lines, labels, figures / f"{name}.svg")
+            parts.append(f"![{name}](performance/{name}.svg)")
+    if workers := result.get("workers"):
+        loads = [key for key in workers[0] if "@" in key]
+        rows = []
+        for w in workers:
+            rates = [f"{number(w[s]['requests_per_s'])} ({number(w[s]['p99_ms'])})" for s in loads]
+            rows.append([w["workers"], *rates, number(w["memory"]["pss_bytes"] / MIB)])
+        text = "Requests per second (p99 ms); the load generator runs on the same cores."
+        parts += ["### With the workers", text, table(["workers", *loads, "PSS MiB"], rows)]
+    parts += [f"Not measured: {name}: `{reason[:200]}`" for name, reason in result["not_measured"].items()]
+    return "\n\n".join(parts)
+
+
+def _models_table(models: list[Result], by: str) -> str:
+    rows = [
+        [
+            f"{m[by]:,}",
+            number(m["artifact_bytes"] / MIB),
+            number(m["start_to_ready_s"]),
+            number(m["memory"]["pss_bytes"] / MIB),
+            *(number(m[load][key]) for load in ("1 row", "100 rows") for key in ("p50_ms", "p99_ms")),
+        ]
+        for m in models
+    ]
+    head = [by, "artifact MiB", "start to ready s", "PSS MiB", "1 row p50 ms", "p99", "100 rows p50 ms", "p99"]
+    return table(head, rows)
+
+
+def memory_section(result: Result, figures: Path) -> str:
+    """Return what workers hold with a table of 1 GB."""
+    parts = ["## Memory", conditions_of(result)]
+    before: Result | None = None
+    rows = []
+    for found in result["workers"]:
+        total = found["total"]
+        grown = "–"
+        if before is not None and before["hot_bytes"] == found["hot_bytes"]:
+            grown = number((total["pss_bytes"] - before["total"]["pss_bytes"]) / MIB)
+        sizes = [number(total[key] / MIB) for key in ("rss_bytes", "pss_bytes", "anonymous_bytes")]
+        rows.append(
+            [number(found["hot_bytes"] / MIB), found["workers"], *sizes, grown, number(found["start_to_ready_s"])]
+        )
+        before = found
+    head = [
+        "`CTR_HOT_BYTES` MiB",
+        "workers",
+        "RSS MiB",
+        "PSS MiB",
+        "anonymous MiB",
+        "PSS of the further worker",
+        "ready s",
+    ]
+    text = (
+        f"A table of {result['table_bytes'] / 10**9:.2f} GB, after load on every worker; sums over the service's processes. "
+        "RSS counts a shared page in each process, PSS once in all; anonymous pages are no file's and cannot be given back."
+    )
+    parts += [text, table(head, rows)]
+    if start := result.get("start_to_ready"):
+        seconds = ", ".join(number(s) for s in start["seconds"])
+        parts.append(
+            f"From starting the process to the first answer with {start['model']['num_ids']:,} ids × 16: {seconds} s."
+        )
+    parts += [f"Not measured: {name}: `{reason[:200]}`" for name, reason in result["not_measured"].items()]
+    return "\n\n".join(parts)
+
+
+def redis_section(result: Result, figures: Path) -> str:
+    """Return what the Redis tier hits, and what it adds."""
+    states = {"without_redis": "no Redis", "redis_filling": "Redis while it fills", "redis_full": "Redis with all rows"}
+    rows = []
+    for state, title in states.items():
+        for load, found in result.get(state, {}).items():
+            base, due = result["without_redis"][load]["from_due"], found["from_due"]
+            tiers = [f"{100 * found['tiers'].get(tier, 0):.1f} %" for tier in ("hot", "redis", "table")]
+            hit = found["redis_outcomes"].get("hit")
+            added = [f"{number(due[key])} ({due[key] - base[key]:+.2f})" for key in ("p50_ms", "p99_ms")]
+            shown = "–" if hit is None else f"{100 * hit:.1f} %"
+            rows.append(
+                [
+                    title,
+                    f"{load.replace('1 rows', '1 row')} at {number(found['offered_rps'])}/s",
+                    *tiers,
+                    shown,
+                    *added,
+                    found["errors"],
+                ]
+            )
+    head = ["", "requests", "hot", "redis", "table", "hits in Redis", "p50 ms (added)", "p99 ms (added)", "errors"]
+    text = (
+        f"A table of {result['table_bytes'] / MIB:.0f} MiB, ten times `CTR_HOT_BYTES`; Zipf traffic, no request twice; "
+        "open loop at the same load with Redis and without."
+    )
+    return "\n\n".join(["## The Redis tier", conditions_of(result), text, table(head, rows)])

@@ -1,0 +1,115 @@
+"""The small pure parts of the benchmarks: what is counted, and what is shown. No speed is asserted anywhere."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.conditions import conditions, read, save
+from benchmarks.markdown import table
+from benchmarks.model import Shape, make_counts, make_encoder, token
+from benchmarks.open_loop import due_times, request_bytes, status_of, summarise
+from benchmarks.page import render
+from benchmarks.page_serving import best_peer
+from benchmarks.redis_tier import parse_counter, shares
+from benchmarks.workload import Traffic, columns_of_rows, row_bodies
+
+SMALL = Shape(num_categorical=3, num_numeric=2, tokens_per_field=50, embedding_dim=4, hidden=(8,))
+
+
+def test_arrivals_have_the_offered_rate_and_are_seeded() -> None:
+    fixed, random = due_times(100, 10, "fixed", 0), due_times(100, 10, "poisson", 1)
+    assert len(fixed) == len(random) == 1_000
+    assert np.diff(fixed).max() == pytest.approx(0.01)
+    assert random[-1] == pytest.approx(10, rel=0.2)
+    assert (random == due_times(100, 10, "poisson", 1)).all()
+
+
+def test_latency_counts_from_the_moment_due_so_a_stall_is_felt_by_all_behind_it() -> None:
+    due = np.array([0.0, 0.010, 0.020, 0.030])
+    # The server stalls for 100 ms with one connection: the others are sent, and answered within a millisecond, after it.
+    sent = np.array([0.0, 0.100, 0.101, 0.102])
+    done = np.array([0.100, 0.101, 0.102, 0.103])
+    found = summarise(due, sent, done, np.full(4, 200))
+    assert found["from_due"]["max_ms"] == pytest.approx(100)
+    assert found["from_due"]["p50_ms"] == pytest.approx((91 + 82) / 2)
+    assert found["from_sent"]["p50_ms"] == pytest.approx(1)
+    assert found["pauses"] == {"longer_than_ms": 20.0, "count": 1, "longest_ms": 100.0}
+    assert found["errors"] == 0
+
+
+def test_a_quiet_time_without_requests_is_no_pause() -> None:
+    due = np.array([0.0, 1.0, 2.0])
+    found = summarise(due, due, due + 0.001, np.full(3, 200))
+    assert found["pauses"]["count"] == 0
+    assert found["pauses"]["longest_ms"] == pytest.approx(1)
+
+
+def test_errors_are_counted_by_kind_and_stay_out_of_the_latencies() -> None:
+    due = np.array([0.0, 0.1, 0.2, 0.3])
+    done = np.array([0.001, 0.101, 0.201, np.nan])
+    found = summarise(due, due, done, np.array([200, 503, 0, 0]))
+    assert found["errors"] == 3
+    assert found["errors_by_kind"] == {"503": 1, "hung up": 1, "no answer": 1}
+    assert found["from_due"]["max_ms"] == pytest.approx(1)
+
+
+def test_a_run_without_any_answer_is_reported_and_not_divided_by() -> None:
+    nothing = np.array([np.nan, np.nan])
+    found = summarise(np.array([0.0, 0.1]), nothing, nothing, np.array([0, 0]))
+    assert found["errors"] == 2
+    assert found["achieved_rps"] == 0
+
+
+def test_requests_and_answers_are_http() -> None:
+    assert request_bytes(80, "/predict", b"{}").endswith(b"\r\nContent-Length: 2\r\n\r\n{}")
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nabcd"
+    assert [status_of(answer[:n]) for n in range(len(answer))] == [None] * len(answer)
+    assert status_of(answer) == 200
+
+
+def test_traffic_is_seeded_zipf_with_some_values_never_seen() -> None:
+    rows = Traffic(3, SMALL).rows(4_000)
+    assert rows == Traffic(3, SMALL).rows(4_000)
+    tokens = columns_of_rows(rows)["C0"]
+    assert 0.002 < tokens.count("never seen") / len(tokens) < 0.03
+    assert tokens.count(token(0)) > 1.5 * tokens.count(token(1)) > tokens.count(token(10))
+    assert len(json.loads(row_bodies(5, 2, shape=SMALL)[1])["instances"]) == 5
+
+
+def test_the_model_knows_its_tokens_and_counts_them_by_frequency() -> None:
+    encoder = make_encoder(SMALL)
+    assert encoder.num_rows == SMALL.num_ids
+    first = encoder.fields[0]
+    assert first.encode_tokens([token(0), token(49), "never seen"]).tolist() == [2, 51, 1]
+    counts = make_counts(SMALL, encoder)[2:52]
+    assert (np.diff(counts) <= 0).all()
+    assert counts[-1] > 0
+
+
+def test_counters_are_read_and_compared() -> None:
+    text = 'ctr_rows_total{tier="hot"} 2.0\nctr_rows_total{tier="redis"} 1.0\nother_total{tier="hot"} 9.0\n'
+    assert parse_counter(text, "ctr_rows_total") == {"hot": 2.0, "redis": 1.0}
+    assert shares({}, {"hot": 0.0}) == {}
+
+
+def test_a_result_carries_its_conditions_and_another_version_is_not_read(tmp_path: Path) -> None:
+    path = save("x", conditions(), tmp_path)
+    found = read("x", tmp_path)
+    assert found is not None
+    assert {"commit", "dirty", "date", "seed", "threads", "machine", "versions", "command"} <= found.keys()
+    assert {"cpu", "cores", "flags"} <= found["machine"].keys()
+    path.write_text(json.dumps({**found, "schema_version": 0}))
+    assert read("x", tmp_path) is None
+    assert read("y", tmp_path) is None
+
+
+def test_a_page_without_results_is_only_its_introduction(tmp_path: Path) -> None:
+    page = render(tmp_path / "docs", tmp_path / "none")
+    assert page.read_text(encoding="utf-8").startswith("# Performance")
+
+
+def test_tables_and_the_best_peer() -> None:
+    assert table(["a"], [["x"], ["y"]]) == "| a |\n|---|\n| x |\n| y |"
+    assert best_peer({}, "x") is None
