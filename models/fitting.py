@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from models.coded_log import NULL, CodedChunk, CodedLog, Dictionary, code_log, slices
+from models.coded_log import NULL, CodedChunk, CodedLog, Dictionary, code_log, loaded, slices
 from models.encoding import EncodedBatch, FeatureEncoder
 from models.errors import SchemaError
 from models.impressions import Chunk, Log
@@ -157,7 +157,7 @@ def encode_frame(encoder: FeatureEncoder, frame: pl.DataFrame) -> EncodedBatch:
     """Encode all rows of a canonical frame; equal to ``encoder.encode`` on its values."""
     log = CodedLog(encoder.schema.features)
     log.append(Chunk(frame, {}))
-    return ChunkEncoder(encoder, log).encode(log.chunks[0]).unpack()
+    return ChunkEncoder(encoder, log).encode(loaded(log.chunks[0])).unpack()
 
 
 def count_rows(batch: EncodedBatch, num_rows: int) -> Counts:

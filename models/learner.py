@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.calibration import Calibration
-from models.deepfm import DeepFMConfig, DeepFMHead, batch_tensors, pool
+from models.deepfm import DeepFMConfig, DeepFMHead, batch_tensors, first_order, pool, second_order
 from models.encoding import EncodedBatch
 from models.optimizers import RULES, DenseOptimizer, DenseRule, DistinctRows, RowOptimizer, RowRule
 from models.packed import PackedRows, score
@@ -103,15 +104,13 @@ class Learner:
         if self.config.id_dropout:
             ids = self._drop_ids(ids, offsets)
         touched, index = self.distinct.find(ids)
-        values = self.table[touched]  # [U, E+1]
-        fields = pool(values, index, weights, offsets, batch.num_fields).requires_grad_()  # [b, F, E+1]
-        logits = self.head(self._drop_fields(fields))
-        loss = functional.binary_cross_entropy_with_logits(logits, labels)
-        self.head.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        assert fields.grad is not None
-        gradient = gradient_of_rows(fields.grad, index, weights, offsets, len(touched))
-        gradient += values * self.decay[touched].unsqueeze(1) * self.prior_precision
+        values = self.table.index_select(0, touched)  # [U, E+1]
+        fields = pool(values, index, weights, offsets, batch.num_fields)  # [b, F, E+1]
+        loss, gradient_of_fields = self._differentiate(fields, labels)
+        if not math.isfinite(loss):
+            return loss
+        gradient = gradient_of_rows(gradient_of_fields, index, weights, offsets, len(touched))
+        gradient.addcmul_(values, self.decay[touched].unsqueeze(1) * self.prior_precision)
         remaining = 1 - (self.step - 1) / self.num_steps
         self.rows.step(touched, gradient, self.step, self.config.learning_rate * remaining)
         if self.config.dense_l2:
@@ -119,16 +118,38 @@ class Learner:
                 if parameter.grad is not None and parameter.dim() > 1:
                     parameter.grad += self.config.dense_l2 * parameter.detach()
         self.dense.step(self.step, self.config.dense_learning_rate * remaining)
-        return loss.item()
+        return loss
 
-    def _drop_fields(self, fields: Tensor) -> Tensor:
+    def _differentiate(self, fields: Tensor, labels: Tensor) -> tuple[float, Tensor]:
+        """Return the mean log loss and its gradient by ``fields``, float32 [b, F, E+1]; fill the gradients of the head.
+
+        The logit is that of `DeepFMHead.forward`. Its first two orders have gradients of one line each, with
+        g = ∂loss/∂logit = (σ(logit) − label)/b: g for a weight, g·(Σ_j v_j − v_i) for an embedding v_i. Only the deep part
+        is left to autograd, whose intermediate copies of [b, F, E+1] would cost as much as its matrix products.
+        """
+        weights, embeddings = fields[..., -1], fields[..., :-1]
+        kept = self._kept_fields(fields.shape[:2])  # [b, F, 1]; a dropped field keeps its first-order weight:
+        embeddings = embeddings * kept  # without interactions the model is a whole logistic regression
+        inputs = embeddings.flatten(1).requires_grad_()  # [b, F·E]
+        deep = self.head.deep(inputs).squeeze(1)
+        with torch.no_grad():
+            logits = self.head.bias + first_order(weights) + second_order(embeddings) + deep
+            loss = functional.binary_cross_entropy_with_logits(logits, labels).item()
+            g = (torch.sigmoid(logits) - labels) / len(labels)  # [b]
+        self.head.zero_grad(set_to_none=True)
+        deep.backward(g)
+        self.head.bias.grad = g.sum()
+        assert inputs.grad is not None
+        others = embeddings.sum(dim=1, keepdim=True) - embeddings
+        gradient = torch.empty_like(fields)
+        by_embedding = others.mul_(g.view(-1, 1, 1)).add_(inputs.grad.view_as(embeddings))
+        torch.mul(by_embedding, kept, out=gradient[..., :-1])
+        gradient[..., -1] = g.unsqueeze(1)
+        return loss, gradient
+
+    def _kept_fields(self, shape: torch.Size) -> Tensor:
         rate = self.config.field_dropout
-        if not rate:
-            return fields
-        kept = (torch.rand(fields.shape[:2]) >= rate) / (1 - rate)  # [b, F]
-        scale = kept.unsqueeze(2).repeat(1, 1, fields.shape[2])
-        scale[..., -1] = 1.0  # first-order weights stay: without interactions the model is a whole logistic regression
-        return fields * scale
+        return ((torch.rand(shape) >= rate) / (1 - rate)).unsqueeze(2) if rate else torch.ones(*shape, 1)
 
     def _drop_ids(self, ids: Tensor, offsets: Tensor) -> Tensor:
         num_fields = len(self.oov_rows)

@@ -83,6 +83,8 @@ def prepare(data: Sequence[str], schema: FeatureSchema, seed: int, shard_rows: i
         log.append(chunk)
     labels, times = log.labels(), log.times()
     parts = split_rows(labels, times, schema, seed)
+    window = {} if times is None else _window(times, parts)
+    del times
     place = "on disk" if log.is_on_disk else "in memory"
     rows = ", ".join(f"{len(rows):,} {name}" for name, rows in parts.by_name.items())
     say(f"{log.num_rows:,} rows, {place}: {rows}")
@@ -95,11 +97,7 @@ def prepare(data: Sequence[str], schema: FeatureSchema, seed: int, shard_rows: i
     facts = DataFacts(
         files=tuple(path.name for path in find_files(data)),
         rows={name: len(rows) for name, rows in parts.by_name.items()},
-        window={
-            name: (str(times[int(rows[0])]), str(times[int(rows[-1])]))
-            for name, rows in (parts.by_name if times is not None else {}).items()
-            if times is not None and len(rows)
-        },
+        window=window,
         digest=sorting.digest(),
     )
     names = ["validation", *(["test"] if len(parts.test) else [])]
@@ -153,8 +151,7 @@ class _Sorting:
         """Empty the coded log into the parts."""
         chunk_encoder = ChunkEncoder(self.encoder, self.log)
         first = 0
-        while self.log.chunks:
-            chunk = self.log.chunks.pop(0)
+        for chunk in self.log.drain():
             packed = chunk_encoder.encode(chunk)
             here = slice(first, first + len(packed))
             first += len(packed)
@@ -206,6 +203,11 @@ class _Sorting:
     def digest(self) -> str:
         """Return the SHA-256 of the encoded rows and labels in the order of the files."""
         return hashlib.sha256(b"".join(d.digest() for d in self._digests)).hexdigest()
+
+
+def _window(times: pl.Series, parts: Parts) -> dict[str, tuple[str, str]]:
+    ends = {name: (int(rows[0]), int(rows[-1])) for name, rows in parts.by_name.items() if len(rows)}
+    return {name: (str(times[first]), str(times[last])) for name, (first, last) in ends.items()}
 
 
 def _by_appearance(codes: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
