@@ -16,6 +16,7 @@ from models.artifact import set_current, write_artifact
 from models.assessment import assess, environment_of, metrics_of, peak_memory_bytes
 from models.calibration import Calibration, fit_calibration
 from models.epochs import Learnt, Progress, learn
+from models.gate import Requirement, failures
 from models.golden import make_golden
 from models.learner import Learner, LearnerConfig
 from models.manifest import FORMAT_VERSION, Manifest
@@ -37,14 +38,22 @@ class TrainResult:
     metrics: Mapping[str, Metrics]
     baseline: Mapping[str, Metrics]
     learnt: Learnt
+    failures: tuple[str, ...]
+    """Requirements that were not met: the artifact is there, but not the current one."""
     peak_memory_bytes: int
     artifact_bytes: int
 
 
 def train(
-    data: Sequence[str], schema: FeatureSchema, config: LearnerConfig, out: Path, progress: Progress, say: Say
+    data: Sequence[str],
+    schema: FeatureSchema,
+    config: LearnerConfig,
+    out: Path,
+    progress: Progress,
+    say: Say,
+    requirements: Sequence[Requirement] = (),
 ) -> TrainResult:
-    """Train on a log, write an artifact below ``out`` and make it the current one.
+    """Train on a log, write an artifact below ``out`` and, if it meets the requirements, make it the current one.
 
     A killed run goes on from its last checkpoint when it is called again with the same data, schema and configuration.
 
@@ -55,6 +64,7 @@ def train(
         out: directory of artifacts.
         progress: called after each batch.
         say: called with one line for each stage.
+        requirements: what the metrics of the last held-out part must reach.
 
     Raises:
         LogError: the log cannot be read as the schema says.
@@ -68,7 +78,7 @@ def train(
     folder = out / f".shards-{key}"
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
     try:
-        return _train(data, schema, config, out, folder, progress, say)
+        return _train(data, schema, config, out, folder, progress, say, requirements)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -81,6 +91,7 @@ def _train(
     folder: Path,
     progress: Progress,
     say: Say,
+    requirements: Sequence[Requirement],
 ) -> TrainResult:
     started = time.monotonic()
     prepared = prepare(data, schema, config.seed, config.shard_rows, folder, say)
@@ -106,9 +117,12 @@ def _train(
         environment=environment,
         files={},
     )
-    directory = _publish(out, manifest, prepared, learnt, predictor, report)
+    directory = _write(out, manifest, prepared, learnt, predictor, report)
     size = sum(path.stat().st_size for path in directory.iterdir())
-    return TrainResult(directory, manifest, metrics, baseline, learnt, peak_memory_bytes(), size)
+    missed = failures(requirements, report.parts[-1].metrics)
+    if not missed:
+        set_current(out, model_version)
+    return TrainResult(directory, manifest, metrics, baseline, learnt, missed, peak_memory_bytes(), size)
 
 
 def _learn(prepared: Prepared, config: LearnerConfig, out: Path, progress: Progress, say: Say) -> Learnt:
@@ -122,7 +136,7 @@ def _learn(prepared: Prepared, config: LearnerConfig, out: Path, progress: Progr
     return learnt
 
 
-def _publish(
+def _write(
     out: Path, manifest: Manifest, prepared: Prepared, learnt: Learnt, predictor: Predictor, report: ReportData
 ) -> Path:
     encoder = prepared.encoder
@@ -142,6 +156,4 @@ def _publish(
         "embeddings.safetensors": {"rows": learnt.table, "counts": prepared.counts},
         "head.safetensors": {key: value.numpy() for key, value in learnt.head.state_dict().items()},
     }
-    directory = write_artifact(out, manifest, texts, tensors)
-    set_current(out, manifest.model_version)
-    return directory
+    return write_artifact(out, manifest, texts, tensors)

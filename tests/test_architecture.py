@@ -16,8 +16,8 @@ SOURCES = [p for p in FILES if p.relative_to(ROOT).parts[0] in ("app", "models")
 ORDER = {
     "models": [
         "errors", "schema", "vocabulary", "encoding", "deepfm", "calibration", "tensor_file", "manifest", "predictor",
-        "artifact", "metrics", "simulated_schema", "simulated_population", "simulated_market", "simulator", "impressions",
-        "schema_inference", "split", "coded_log", "packed", "fitting", "shards", "golden", "baseline", "optimizers",
+        "artifact", "metrics", "gate", "bootstrap", "simulated_schema", "simulated_population", "simulated_market", "simulator",
+        "impressions", "schema_inference", "split", "coded_log", "packed", "warm_start", "fitting", "shards", "golden", "baseline", "optimizers",
         "learner", "epochs", "preparation", "report_plots", "report_data", "report_template", "report", "assessment",
         "training", "train",
     ],
