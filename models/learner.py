@@ -20,6 +20,7 @@ from models.optimizers import RULES, DenseOptimizer, DenseRule, DistinctRows, Ro
 from models.packed import PackedRows, score
 from models.predictor import Predictor
 from models.schema import Strict
+from models.warm_start import Inheritance
 
 
 class LearnerConfig(Strict):
@@ -68,6 +69,7 @@ class Learner:
         counts: int64 [R], how often each table row occurs in the training rows.
         oov_rows: int64 [F], each field's out-of-vocabulary row.
         labels: float32 [n], of the training rows.
+        inheritance: weights to go on from.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Learner:
         counts: NDArray[np.int64],
         oov_rows: NDArray[np.int64],
         labels: NDArray[np.float32],
+        inheritance: Inheritance | None = None,
     ) -> None:
         torch.manual_seed(config.seed)
         self.config = config
@@ -96,6 +99,10 @@ class Learner:
         )
         self.distinct = DistinctRows(len(counts))
         self.step = 0
+        if inheritance is not None:
+            self.table.numpy()[inheritance.rows] = inheritance.table  # a memory map, which torch would not take
+            self.head.load_state_dict(dict(inheritance.head))
+            self.decay *= len(labels) / (len(labels) + inheritance.num_rows)  # the prior is one for all rows ever seen
 
     def learn(self, batch: EncodedBatch, labels: Tensor) -> float:
         """Do one step on b impressions; return their mean log loss before it."""

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from models.artifact import Artifact
 from models.coded_log import GROUP, NULL, CodedChunk, CodedLog
 from models.encoding import EncodedBatch, FeatureEncoder
 from models.fitting import ChunkEncoder, count_rows, fit_coded
@@ -20,6 +21,7 @@ from models.manifest import DataFacts
 from models.schema import FeatureSchema
 from models.shards import Part, PartWriter
 from models.split import Parts, split_rows
+from models.warm_start import Inheritance, check_fits, inherit
 
 Say = Callable[[str], None]
 
@@ -54,6 +56,7 @@ class Prepared:
         missing: training values of each field that were MISSING, int64 [F].
         held_out: ``validation`` and, where the split has one, ``test``.
         golden: canonical rows of the last part, to make golden rows of.
+        inheritance: what an artifact leaves, where there is one to go on from.
     """
 
     schema: FeatureSchema
@@ -65,9 +68,18 @@ class Prepared:
     missing: NDArray[np.int64]
     held_out: Mapping[str, HeldOut]
     golden: pl.DataFrame
+    inheritance: Inheritance | None
 
 
-def prepare(data: Sequence[str], schema: FeatureSchema, seed: int, shard_rows: int, folder: Path, say: Say) -> Prepared:
+def prepare(
+    data: Sequence[str],
+    schema: FeatureSchema,
+    seed: int,
+    shard_rows: int,
+    folder: Path,
+    say: Say,
+    artifact: Artifact | None = None,
+) -> Prepared:
     """Read, split and encode a log; errors as in `models.training.train`.
 
     Args:
@@ -77,7 +89,10 @@ def prepare(data: Sequence[str], schema: FeatureSchema, seed: int, shard_rows: i
         shard_rows: a log with more rows than this is kept in files.
         folder: where those files go; made when needed, left for the caller to remove.
         say: called with one line for each stage.
+        artifact: whose tokens, bins and weights the new model starts from.
     """
+    if artifact is not None:
+        check_fits(artifact, schema)
     log = CodedLog(schema, folder, shard_rows)
     for chunk in read_chunks(data, schema):
         log.append(chunk)
@@ -88,7 +103,7 @@ def prepare(data: Sequence[str], schema: FeatureSchema, seed: int, shard_rows: i
     place = "on disk" if log.is_on_disk else "in memory"
     rows = ", ".join(f"{len(rows):,} {name}" for name, rows in parts.by_name.items())
     say(f"{log.num_rows:,} rows, {place}: {rows}")
-    encoder = fit_coded(log, parts.train)
+    encoder = fit_coded(log, parts.train, artifact)
     say(f"{len(encoder.fields)} fields, {encoder.num_rows:,} table rows")
     last = parts.test if len(parts.test) else parts.validation
     golden = log.frame(last[np.linspace(0, len(last) - 1, NUM_GOLDEN // 2).astype(np.int64)])
@@ -111,6 +126,7 @@ def prepare(data: Sequence[str], schema: FeatureSchema, seed: int, shard_rows: i
         missing=sorting.special["train"][0],
         held_out={name: sorting.held_out(name) for name in names},
         golden=golden,
+        inheritance=None if artifact is None else inherit(artifact, encoder),
     )
 
 
@@ -161,11 +177,13 @@ class _Sorting:
             starts, writer_of = packed.row_starts(), self.writer_of[here]
             for k in np.unique(writer_of).tolist():
                 rows = np.flatnonzero(writer_of == k)
-                selected = packed.select(rows, starts)
-                self.writers[k].append(selected, self.labels[here][rows].astype(np.float32), self.place_of[here][rows])
-                self._count(self._name(k), selected.unpack())
+                places = self.place_of[here][rows]
+                self.writers[k].append(packed.select(rows, starts), self.labels[here][rows].astype(np.float32), places)
                 if k >= len(self.shards):
-                    self._note(self._name(k), chunk, rows, self.place_of[here][rows])
+                    self._note(self._name(k), chunk, rows, places)
+            part_of = np.maximum(writer_of, len(self.shards) - 1)  # all shards as one
+            for k in np.unique(part_of).tolist():
+                self._count(self._name(k), packed.select(np.flatnonzero(part_of == k), starts).unpack())
 
     def _name(self, writer: int) -> str:
         return "train" if writer < len(self.shards) else ("validation", "test")[writer - len(self.shards)]

@@ -25,13 +25,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return 0, or 2 after one line that says what was wrong, or 3 when a requirement is not met."""
     arguments = vars(_parser().parse_args(argv))
     data, out, schema_path, label = (arguments.pop(k) for k in ("data", "out", "schema", "label"))
-    required = arguments.pop("require")
+    required, init_from = arguments.pop("require"), arguments.pop("init_from")
     patterns = [p for group in data for p in group]
     try:
         config, requirements = _config(arguments), parse_requirements(required)
         schema = load_schema(schema_path) if schema_path else _infer(patterns, label, out)
         progress = ProgressBar(config.epochs)
-        result = train(patterns, schema, config, out, progress, progress.say, requirements)
+        result = train(patterns, schema, config, out, progress, progress.say, requirements, init_from)
     except ModelsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -148,6 +148,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="BOUNDS",
         help="such as 'auc>=0.7,calibration<=1.03', of the test part: where one is missed, the artifact is written "
         "but does not become the current one, and the exit status is 3",
+    )
+    parser.add_argument(
+        "--init-from",
+        type=Path,
+        metavar="ARTIFACT",
+        help="go on from this artifact: its tokens, bins and weights, and the tokens that the new log adds",
     )
     _add_options(parser, LearnerConfig)
     return parser
