@@ -149,7 +149,9 @@ def _tiles(scored: Scored) -> Iterator[str]:
     for name, attribute in METRICS.items():
         value, other = getattr(scored.metrics, attribute), getattr(scored.baseline_metrics, attribute, None)
         if value is not None:
-            note = "" if other is None else f"<span>baseline {_cell(other)}</span>"
+            ends = scored.intervals.get(attribute)
+            note = "" if ends is None else f"<span>{_cell(ends[0])} to {_cell(ends[1])}</span>"
+            note += "" if other is None else f"<span>baseline {_cell(other)}</span>"
             yield f'<div class="tile"><span>{name}</span><b>{_cell(value)}</b>{note}</div>'
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.bootstrap import bootstrap
 from models.epochs import Epoch
 from models.manifest import DataFacts
 from models.metrics import Z_95, Floats, Labels, Metrics, calibration_interval, calibration_ratio, evaluate, log_losses
@@ -48,6 +49,11 @@ class Scored:
     def metrics(self) -> Metrics:
         """Of the calibrated model: what the manifest holds."""
         return evaluate(self.labels, self.probabilities, self.groups)
+
+    @cached_property
+    def intervals(self) -> Mapping[str, tuple[float, float]]:
+        """The 95 % interval of each metric of the calibrated model, by the metric's attribute."""
+        return bootstrap(self.labels, self.probabilities, self.groups)
 
     @cached_property
     def baseline_metrics(self) -> Metrics | None:

@@ -145,7 +145,7 @@ $metrics
 constant. AUC: how often a click is ranked above a non-click. GAUC: the same within each group, weighted by impressions.
 Σp/Σy: clicks promised for each click that came. ECE: mean distance between promised and found click rate over 20 bins.
 Bold: best of
-its part, the constant apart. ± and intervals are 95&nbsp;%.</p>
+its part, the constant apart. ± and intervals are 95&nbsp;%; those on the tiles by bootstrap, groups drawn whole.</p>
 </section>
 
 <section>

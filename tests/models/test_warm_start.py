@@ -8,6 +8,7 @@ import pytest
 
 from models.artifact import Artifact, load_artifact
 from models.coded_log import code_log
+from models.encoding import Value
 from models.errors import SchemaError
 from models.fitting import fit_coded
 from models.impressions import Log
@@ -32,13 +33,9 @@ def test_every_old_row_moves_to_the_place_of_its_own_token(artifact: Artifact) -
     encoder = fit_coded(code_log(log, SCHEMA), np.arange(log.frame.height), artifact)
     rows = inherit(artifact, encoder).rows
     assert len(set(rows.tolist())) == artifact.encoder.num_rows
-    values = [
-        ["7", "nobody", None],
-        ["site-3.example", "", None],
-        [["ad1", "ad2"], [], None],
-        ["ad3", "x", None],
-        [1.5, -9.0, None],
-    ]
+    lists: list[Value] = [["ad1", "ad2"], [], None]
+    values: list[list[Value]] = [["7", "nobody", None], ["site-3.example", "", None], lists]
+    values += [["ad3", "x", None], [1.5, -9.0, None]]
     old, new = artifact.encoder.encode(values), encoder.encode(values)
     assert (rows[old.ids] == new.ids).all()
 
