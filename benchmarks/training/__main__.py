@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     pythons = {"ctrserve": Path(sys.executable), "fuxictr": options.fuxictr, "deepctr": options.deepctr}
-    runs = []
+    runs, load = [], os.getloadavg()
     for hidden, ids, rows in product(options.hidden, options.ids, options.rows):
         for name, python in pythons.items():
             if python is not None:
@@ -42,7 +42,7 @@ def main() -> None:
                 run = setting | _run(name, python, setting, options)
                 runs.append(run)
                 print(
-                    f"{hidden:>12} {ids:>10,} ids  {name:9} {run.get('rows_per_s', 0):>10,.0f} rows/s {run.get('error', '')}"
+                    f"{hidden:>12} {ids:>10,} ids  {name:9} {run.get('rows_per_cpu_s', 0):>10,.0f} rows/s of CPU {run.get('error', '')}"
                 )
     now = datetime.now(UTC)
     document = {
@@ -54,6 +54,7 @@ def main() -> None:
         "workload": {"categorical": 26, "numeric": 13, "embedding_dim": 16, "seed": 7},
         "batch_size": options.batch_size,
         "threads": options.threads,
+        "load_average_before": load,
         "seconds_per_run": options.seconds,
         "runs": runs,
     }

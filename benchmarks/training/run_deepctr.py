@@ -14,7 +14,7 @@ import torch
 from deepctr_torch.inputs import DenseFeat, SparseFeat
 from deepctr_torch.models import DeepFM
 
-from benchmarks.training.workload import EMBEDDING_DIM, WARM_UP_STEPS, answer, parse, rows, sizes
+from benchmarks.training.workload import EMBEDDING_DIM, WARM_UP_STEPS, answer, parse, rates, rows, sizes
 
 
 def main() -> None:
@@ -30,26 +30,18 @@ def main() -> None:
     model = DeepFM(fields, fields, dnn_hidden_units=tuple(options.hidden), device="cpu")
     model.compile("adam", "binary_crossentropy")
 
-    def fit(num_steps: int) -> float:
+    def fit(num_steps: int) -> tuple[float, float]:
         n = num_steps * options.batch_size
         columns = {name: values[:n].copy() for name, values in inputs.items()}
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), time.process_time()
         with contextlib.redirect_stdout(sys.stderr):
             model.fit(columns, labels[:n], batch_size=options.batch_size, epochs=1, verbose=0)
-        return time.perf_counter() - started
+        return time.perf_counter() - started, time.process_time() - cpu
 
     fit(1)
-    promised = fit(WARM_UP_STEPS) / WARM_UP_STEPS
+    promised = fit(WARM_UP_STEPS)[0] / WARM_UP_STEPS
     steps = int(np.clip(options.seconds / promised, 1, options.rows // options.batch_size))
-    seconds = fit(steps)
-    done = steps * options.batch_size
-    result = {
-        "steps": steps,
-        "rows": done,
-        "seconds": seconds,
-        "rows_per_s": done / seconds,
-        "ms_per_step": 1e3 * seconds / steps,
-    }
+    result = rates(steps, steps * options.batch_size, *fit(steps))
     answer("deepctr-torch", "fit() of one epoch, Adam", result, ["deepctr-torch", "torch", "numpy"])
 
 
