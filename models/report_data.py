@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -34,6 +34,7 @@ class Scored:
         baseline_probabilities: the logistic regression's, float64 [B].
         groups: the group of each row for GAUC, [B].
         segments: by field, the value of each row, [B].
+        cold_starts: metrics of the rows whose user or item training never saw, and of the others, by name.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Scored:
     baseline_probabilities: Floats | None = None
     groups: NDArray[Any] | None = None
     segments: Mapping[str, Sequence[str]] | None = None
+    cold_starts: Mapping[str, Metrics] = field(default_factory=dict)
 
     @cached_property
     def metrics(self) -> Metrics:

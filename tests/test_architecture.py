@@ -17,7 +17,7 @@ ORDER = {
     "models": [
         "errors", "schema", "vocabulary", "encoding", "deepfm", "calibration", "tensor_file", "manifest", "predictor",
         "artifact", "metrics", "gate", "bootstrap", "simulated_schema", "simulated_population", "simulated_market", "simulator",
-        "impressions", "schema_inference", "split", "coded_log", "packed", "warm_start", "fitting", "shards", "golden", "baseline", "optimizers",
+        "impressions", "schema_inference", "split", "coded_log", "packed", "warm_start", "slices", "fitting", "shards", "golden", "baseline", "optimizers",
         "learner", "epochs", "preparation", "report_plots", "report_data", "report_template", "report", "assessment",
         "training", "train",
     ],

@@ -73,7 +73,7 @@ def _run(name: str, python: Path, setting: dict[str, Any], options: argparse.Nam
     ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if ran.returncode:
         return {"library": name, "error": (ran.stderr.strip().splitlines() or [f"exit {ran.returncode}"])[-1]}
-    result: dict[str, Any] = json.loads(ran.stdout)
+    result: dict[str, Any] = json.loads(ran.stdout.strip().splitlines()[-1])  # a library may print before
     return result
 
 
