@@ -23,6 +23,10 @@ from models.schema import Strict
 from models.warm_start import Inheritance
 
 
+WARM_STEP = 0.1
+"""Step sizes of a run that goes on from an artifact, in those of a first run: the optimizers' memory is not in the artifact."""
+
+
 class LearnerConfig(Strict):
     """How a DeepFM is learnt. The defaults need no tuning: the regularisation scales with the data."""
 
@@ -99,6 +103,7 @@ class Learner:
         )
         self.distinct = DistinctRows(len(counts))
         self.step = 0
+        self.first_step = 1.0 if inheritance is None else WARM_STEP
         if inheritance is not None:
             self.table.numpy()[inheritance.rows] = inheritance.table  # a memory map, which torch would not take
             self.head.load_state_dict(dict(inheritance.head))
@@ -118,7 +123,7 @@ class Learner:
             return loss
         gradient = gradient_of_rows(gradient_of_fields, index, weights, offsets, len(touched))
         gradient.addcmul_(values, self.decay[touched].unsqueeze(1) * self.prior_precision)
-        remaining = 1 - (self.step - 1) / self.num_steps
+        remaining = self.first_step * (1 - (self.step - 1) / self.num_steps)
         self.rows.step(touched, gradient, self.step, self.config.learning_rate * remaining)
         if self.config.dense_l2:
             for parameter in self.head.parameters():
