@@ -22,7 +22,6 @@ from models.predictor import Predictor
 from models.schema import Strict
 from models.warm_start import Inheritance
 
-
 WARM_STEP = 0.1
 """Step sizes of a run that goes on from an artifact, in those of a first run: the optimizers' memory is not in the artifact."""
 
