@@ -4,8 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Elsewhere than where pip finds a CPU build by itself: make setup PIP_ARGS="--extra-index-url <index of CPU builds>"
 PIP_ARGS ?=
+# Where the peers of the benchmarks are installed
+PEERS ?= build/peers
 
-.PHONY: setup test lint types unit demo serve docs-figures clean
+.PHONY: setup test lint types unit demo serve bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +15,7 @@ help:
 	@echo "make demo    simulate a log, train, serve, ask for a prediction"
 	@echo "make test    lint, types, tests, doctests"
 	@echo "make serve   serve artifacts/current"
+	@echo "make bench   measure this machine beside the peers (half an hour, nothing else running)"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -39,6 +42,15 @@ demo: setup
 
 serve: setup
 	$(BIN)/python -m app
+
+bench: setup
+	-$(BIN)/python -m benchmarks.install_peers --peers $(PEERS) --pip-args="$(PIP_ARGS)"
+	$(BIN)/python -m benchmarks.serving --peers $(PEERS)
+	$(BIN)/python -m benchmarks.stages
+	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.redis_tier
+	$(BIN)/python -m benchmarks.page
 
 clean:
 	rm -rf $(VENV) artifacts demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -60,6 +60,7 @@ class Artifact:
     Args:
         table: float32 [R, E+1], read-only.
         counts: int64 [R], how often training saw each row.
+        head: the head's tensors, for a training that goes on from here.
     """
 
     manifest: Manifest
@@ -68,6 +69,7 @@ class Artifact:
     predictor: Predictor
     table: NDArray[np.float32]
     counts: NDArray[np.int64]
+    head: Tensors
     golden: Golden
 
     @property
@@ -123,13 +125,15 @@ def load_artifact(directory: Path) -> Artifact:
         tensors["rows"].view(np.float32),
         tensors["counts"].view(np.int64),
     )  # as checked: types for the reader
-    head = _read_head(
-        manifest.model, len(schema.features.fields), map_tensors("head.safetensors", buffers["head.safetensors"])
-    )
+    head = map_tensors("head.safetensors", buffers["head.safetensors"])
+    _check_head(manifest.model, len(schema.features.fields), head)
     if not np.isfinite(table).all():
         raise ArtifactError("finite", "embeddings.safetensors: holds a number that is not finite")
-    predictor = Predictor(head, _parse(Calibration, "calibration.json", buffers))
-    artifact = Artifact(manifest, schema, encoder, predictor, table, counts, _parse(Golden, "golden.json", buffers))
+    predictor = Predictor(
+        Head(manifest.model, len(schema.features.fields), head), _parse(Calibration, "calibration.json", buffers)
+    )
+    golden = _parse(Golden, "golden.json", buffers)
+    artifact = Artifact(manifest, schema, encoder, predictor, table, counts, head, golden)
     _replay_golden(artifact)
     return artifact
 
@@ -224,12 +228,11 @@ def _read_vocabularies(schema: FittedSchema, tensors: Tensors) -> dict[str, Voca
     return vocabularies
 
 
-def _read_head(config: DeepFMConfig, num_fields: int, tensors: Tensors) -> Head:
+def _check_head(config: DeepFMConfig, num_fields: int, tensors: Tensors) -> None:
     _check_tensors("head.safetensors", tensors, head_tensors(config, num_fields))
     for key, array in tensors.items():
         if not np.isfinite(array).all():
             raise ArtifactError("finite", f"head.safetensors: {key} holds a number that is not finite")
-    return Head(config, num_fields, tensors)
 
 
 def _replay_golden(artifact: Artifact) -> None:

@@ -20,6 +20,7 @@ from models.predictor import Predictor
 from models.preparation import HeldOut, Prepared
 from models.report import FieldFacts, ReportData, Scored
 from models.schema import FieldSpec
+from models.slices import cold_starts
 
 LIBRARIES = ("torch", "numpy", "polars", "scikit-learn", "pydantic", "safetensors")
 
@@ -41,15 +42,17 @@ def assess(
     def scored(name: str, held_out: HeldOut) -> Scored:
         examples = held_out.part.load()
         logits = score(predictor, examples.rows, learnt.table)
+        probabilities = predictor.calibration.of_log(logits)
         return Scored(
             name=name,
             labels=examples.labels,
-            probabilities=predictor.calibration.of_log(logits),
+            probabilities=probabilities,
             raw_probabilities=sigmoid(logits.astype(np.float64)),
             constant=constant,
             baseline_probabilities=baseline.probabilities(examples.rows),
             groups=held_out.groups,
             segments={s: [values[c] for c in codes.tolist()] for s, (codes, values) in held_out.segments.items()},
+            cold_starts=cold_starts(prepared.encoder, examples.rows, examples.labels, probabilities),
         )
 
     parts = {name: scored(name, held_out) for name, held_out in prepared.held_out.items()}

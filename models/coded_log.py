@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
 
 from models.impressions import Chunk, Log, comparable, decide_type, refuse_one_class
 from models.schema import FeatureSchema, FieldSpec, TokenType
@@ -66,18 +67,20 @@ class CodedChunk:
     values: Mapping[str, NDArray[np.generic]]
     lengths: Mapping[str, NDArray[np.uint16]]
 
-    def spilled(self, folder: Path, number: int) -> CodedChunk:
-        """Return the same chunk as memory maps of files in ``folder``."""
+    def save(self, path: Path) -> None:
+        """Write the chunk to one file."""
+        values = {f"values {name}": array for name, array in self.values.items()}
+        save_file(values | {f"lengths {name}": array for name, array in self.lengths.items()}, path)
 
-        def move(kind: str, arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
-            moved = {}
-            for i, (name, array) in enumerate(arrays.items()):
-                path = folder / f"chunk-{number}-{kind}-{i}.npy"
-                np.save(path, array)
-                moved[name] = np.load(path, mmap_mode="r")
-            return moved
-
-        return CodedChunk(move("values", self.values), move("lengths", self.lengths))  # type: ignore[arg-type]
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote."""
+        arrays = load_file(path)
+        values, lengths = (
+            {key.removeprefix(kind): array for key, array in arrays.items() if key.startswith(kind)}
+            for kind in ("values ", "lengths ")
+        )
+        return cls(values, lengths)
 
 
 @dataclass
@@ -95,7 +98,8 @@ class CodedLog:
     rows_in_memory: int = 0
     dictionaries: dict[str, Dictionary] = field(default_factory=dict)
     stated: dict[str, TokenType] = field(default_factory=dict)
-    chunks: list[CodedChunk] = field(default_factory=list)
+    chunks: list[CodedChunk | Path] = field(default_factory=list)
+    chunk_rows: list[int] = field(default_factory=list)
     num_rows: int = 0
     is_on_disk: bool = False
     _labels: list[pl.Series] = field(default_factory=list)
@@ -123,16 +127,19 @@ class CodedLog:
         if self.schema.split.column is not None:
             self._times.append(frame[self.schema.split.column])
         self.num_rows += frame.height
+        self.chunk_rows.append(frame.height)
         self.chunks.append(CodedChunk(values, lengths))
         if self.folder is not None and self.num_rows > self.rows_in_memory:
             self._spill(self.folder)
 
     def _spill(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        first = len(self.chunks) - 1 if self.is_on_disk else 0
-        for i in range(first, len(self.chunks)):
-            self.chunks[i] = self.chunks[i].spilled(folder, i)
         self.is_on_disk = True
+        for i, chunk in enumerate(self.chunks):
+            if isinstance(chunk, CodedChunk):
+                path = folder / f"chunk-{i}.safetensors"
+                chunk.save(path)
+                self.chunks[i] = path
 
     def dictionary(self, block: str) -> Dictionary:
         """Return a block's dictionary."""
@@ -149,16 +156,26 @@ class CodedLog:
         return labels.to_numpy()
 
     def times(self) -> pl.Series | None:
-        """Return the split column in the order of the files, where the schema names one."""
-        return comparable(pl.concat(self._times)) if self._times else None
+        """Return the split column in the order of the files, where the schema names one; the log forgets it."""
+        times = pl.concat(self._times) if self._times else None
+        self._times.clear()
+        return None if times is None else comparable(times)
 
     def chunks_with(self, by_row: NDArray[Any]) -> Iterator[tuple[CodedChunk, NDArray[Any]]]:
         """Yield each chunk with its rows' part of ``by_row`` [n], an array over all rows."""
         first = 0
-        for chunk in self.chunks:
-            num_rows = _num_rows(chunk, self.schema.fields)
-            yield chunk, by_row[first : first + num_rows]
+        for chunk, num_rows in zip(self.chunks, self.chunk_rows, strict=True):
+            yield loaded(chunk), by_row[first : first + num_rows]
             first += num_rows
+
+    def drain(self) -> Iterator[CodedChunk]:
+        """Yield each chunk and forget it, so that memory or disk is free for what is made from it."""
+        self.chunks.reverse()
+        while self.chunks:
+            chunk = self.chunks.pop()
+            yield loaded(chunk)
+            if isinstance(chunk, Path):
+                chunk.unlink()
 
     def token_types(self, seen: Mapping[str, NDArray[np.bool_]]) -> dict[str, TokenType]:
         """Decide each field's type on the wire from the codes that it uses; errors as in `decide_type`."""
@@ -212,5 +229,6 @@ def slices(tokens: pl.Series) -> Iterator[Sequence[str]]:
         yield tokens[start : start + SLICE].to_list()
 
 
-def _num_rows(chunk: CodedChunk, fields: Sequence[FieldSpec]) -> int:
-    return len(chunk.lengths.get(fields[0].name, chunk.values[fields[0].name]))
+def loaded(chunk: CodedChunk | Path) -> CodedChunk:
+    """Return a chunk that is in memory or on disk."""
+    return CodedChunk.load(chunk) if isinstance(chunk, Path) else chunk

@@ -13,13 +13,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from models.coded_log import NULL, CodedChunk, CodedLog, Dictionary, code_log, slices
+from models.artifact import Artifact
+from models.coded_log import NULL, CodedChunk, CodedLog, Dictionary, code_log, loaded, slices
 from models.encoding import EncodedBatch, FeatureEncoder
 from models.errors import SchemaError
 from models.impressions import Chunk, Log
 from models.packed import PackedRows
 from models.schema import FeatureSchema, FieldSpec, FittedField, FittedSchema, TokenType
 from models.vocabulary import MISSING, Vocabulary
+from models.warm_start import register_tokens
 
 MAX_NUMBERS = 1_000_000
 """Bins are placed by so many numbers of a field, evenly spaced over the training rows."""
@@ -67,28 +69,34 @@ def tally(log: CodedLog, train_rows: NDArray[np.int64]) -> Tally:
     return Tally(counts, seen, {name: _without_nulls(parts) for name, parts in numbers.items()})
 
 
-def fit_coded(log: CodedLog, train_rows: NDArray[np.int64]) -> FeatureEncoder:
-    """Keep tokens and place bin boundaries by the training rows alone.
+def fit_coded(log: CodedLog, train_rows: NDArray[np.int64], artifact: Artifact | None = None) -> FeatureEncoder:
+    """Keep tokens and place bin boundaries by the training rows alone, or by what an ``artifact`` has and those rows.
 
     Raises:
         LogError: tokens that are said to be integers and are not.
-        SchemaError: more rows than the table can have.
+        SchemaError: more rows than the table can have, or fields that are not the artifact's.
     """
+    known = {} if artifact is None else register_tokens(artifact, log)
     found = tally(log, train_rows)
     dtypes = log.token_types(found.seen)
     vocabularies: dict[str, Vocabulary] = {}
     num_tokens: dict[str, int] = {}
     fitted: list[FittedField] = []
-    for field in log.schema.fields:
+    for i, field in enumerate(log.schema.fields):
+        if artifact is not None and dtypes.get(field.name) != artifact.schema.fitted[i].dtype:
+            raise SchemaError(f"--init-from: the tokens of field {field.name!r} are not of the artifact's type")
         if field.kind == "numeric":
             x = found.numbers[field.name]
-            boundaries = _boundaries(x, field.bins)
+            boundaries = _boundaries(x, field.bins) if artifact is None else artifact.schema.fitted[i].boundaries
             num_tokens[field.name] = len(boundaries) + 1
             fitted.append(FittedField(dtype=None, boundaries=boundaries, example=_middle(x)))
             continue
         dictionary, dtype = log.dictionaries[field.block], dtypes[field.name]
         if field.block == field.name and field.buckets is None:
             together = np.sum([found.counts[f.name] for f in log.schema.fields if f.block == field.name], axis=0)
+            if field.name in known:
+                codes, before = known[field.name]
+                together[codes] += np.maximum(before, field.min_count)  # known tokens stay
             kept = _by_frequency(together, dictionary, field.min_count)
             vocabularies[field.name] = Vocabulary.from_tokens(chain.from_iterable(slices(kept)))
             num_tokens[field.name] = len(kept)
@@ -157,7 +165,7 @@ def encode_frame(encoder: FeatureEncoder, frame: pl.DataFrame) -> EncodedBatch:
     """Encode all rows of a canonical frame; equal to ``encoder.encode`` on its values."""
     log = CodedLog(encoder.schema.features)
     log.append(Chunk(frame, {}))
-    return ChunkEncoder(encoder, log).encode(log.chunks[0]).unpack()
+    return ChunkEncoder(encoder, log).encode(loaded(log.chunks[0])).unpack()
 
 
 def count_rows(batch: EncodedBatch, num_rows: int) -> Counts:

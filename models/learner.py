@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Annotated
 
@@ -14,13 +15,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.calibration import Calibration
-from models.deepfm import DeepFMHead, batch_tensors, pool
+from models.deepfm import DeepFMHead, batch_tensors, first_order, pool, second_order
 from models.encoding import EncodedBatch
 from models.head import DeepFMConfig
 from models.optimizers import RULES, DenseOptimizer, DenseRule, DistinctRows, RowOptimizer, RowRule
 from models.packed import PackedRows, score
 from models.predictor import Predictor
 from models.schema import Strict
+from models.warm_start import Inheritance
+
+WARM_STEP = 0.1
+"""Step sizes of a run that goes on from an artifact, in those of a first run: the optimizers' memory is not in the artifact."""
 
 
 class LearnerConfig(Strict):
@@ -69,6 +74,7 @@ class Learner:
         counts: int64 [R], how often each table row occurs in the training rows.
         oov_rows: int64 [F], each field's out-of-vocabulary row.
         labels: float32 [n], of the training rows.
+        inheritance: weights to go on from.
     """
 
     def __init__(
@@ -77,6 +83,7 @@ class Learner:
         counts: NDArray[np.int64],
         oov_rows: NDArray[np.int64],
         labels: NDArray[np.float32],
+        inheritance: Inheritance | None = None,
     ) -> None:
         torch.manual_seed(config.seed)
         self.config = config
@@ -97,6 +104,11 @@ class Learner:
         )
         self.distinct = DistinctRows(len(counts))
         self.step = 0
+        self.first_step = 1.0 if inheritance is None else WARM_STEP
+        if inheritance is not None:
+            self.table.numpy()[inheritance.rows] = inheritance.table  # a memory map, which torch would not take
+            self.head.load_state_dict({name: torch.tensor(array) for name, array in inheritance.head.items()})
+            self.decay *= len(labels) / (len(labels) + inheritance.num_rows)  # the prior is one for all rows ever seen
 
     def learn(self, batch: EncodedBatch, labels: Tensor) -> float:
         """Do one step on b impressions; return their mean log loss before it."""
@@ -105,32 +117,52 @@ class Learner:
         if self.config.id_dropout:
             ids = self._drop_ids(ids, offsets)
         touched, index = self.distinct.find(ids)
-        values = self.table[touched]  # [U, E+1]
-        fields = pool(values, index, weights, offsets, batch.num_fields).requires_grad_()  # [b, F, E+1]
-        logits = self.head(self._drop_fields(fields))
-        loss = functional.binary_cross_entropy_with_logits(logits, labels)
-        self.head.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        assert fields.grad is not None
-        gradient = gradient_of_rows(fields.grad, index, weights, offsets, len(touched))
-        gradient += values * self.decay[touched].unsqueeze(1) * self.prior_precision
-        remaining = 1 - (self.step - 1) / self.num_steps
+        values = self.table.index_select(0, touched)  # [U, E+1]
+        fields = pool(values, index, weights, offsets, batch.num_fields)  # [b, F, E+1]
+        loss, gradient_of_fields = self._differentiate(fields, labels)
+        if not math.isfinite(loss):
+            return loss
+        gradient = gradient_of_rows(gradient_of_fields, index, weights, offsets, len(touched))
+        gradient.addcmul_(values, self.decay[touched].unsqueeze(1) * self.prior_precision)
+        remaining = self.first_step * (1 - (self.step - 1) / self.num_steps)
         self.rows.step(touched, gradient, self.step, self.config.learning_rate * remaining)
         if self.config.dense_l2:
             for parameter in self.head.parameters():
                 if parameter.grad is not None and parameter.dim() > 1:
                     parameter.grad += self.config.dense_l2 * parameter.detach()
         self.dense.step(self.step, self.config.dense_learning_rate * remaining)
-        return loss.item()
+        return loss
 
-    def _drop_fields(self, fields: Tensor) -> Tensor:
+    def _differentiate(self, fields: Tensor, labels: Tensor) -> tuple[float, Tensor]:
+        """Return the mean log loss and its gradient by ``fields``, float32 [b, F, E+1]; fill the gradients of the head.
+
+        The logit is that of `DeepFMHead.forward`. Its first two orders have gradients of one line each, with
+        g = ∂loss/∂logit = (σ(logit) − label)/b: g for a weight, g·(Σ_j v_j − v_i) for an embedding v_i. Only the deep part
+        is left to autograd, whose intermediate copies of [b, F, E+1] would cost as much as its matrix products.
+        """
+        weights, embeddings = fields[..., -1], fields[..., :-1]
+        kept = self._kept_fields(fields.shape[:2])  # [b, F, 1]; a dropped field keeps its first-order weight:
+        embeddings = embeddings * kept  # without interactions the model is a whole logistic regression
+        inputs = embeddings.flatten(1).requires_grad_()  # [b, F·E]
+        deep = self.head.deep(inputs).squeeze(1)
+        with torch.no_grad():
+            logits = self.head.bias + first_order(weights) + second_order(embeddings) + deep
+            loss = functional.binary_cross_entropy_with_logits(logits, labels).item()
+            g = (torch.sigmoid(logits) - labels) / len(labels)  # [b]
+        self.head.zero_grad(set_to_none=True)
+        deep.backward(g)
+        self.head.bias.grad = g.sum()
+        assert inputs.grad is not None
+        others = embeddings.sum(dim=1, keepdim=True) - embeddings
+        gradient = torch.empty_like(fields)
+        by_embedding = others.mul_(g.view(-1, 1, 1)).add_(inputs.grad.view_as(embeddings))
+        torch.mul(by_embedding, kept, out=gradient[..., :-1])
+        gradient[..., -1] = g.unsqueeze(1)
+        return loss, gradient
+
+    def _kept_fields(self, shape: torch.Size) -> Tensor:
         rate = self.config.field_dropout
-        if not rate:
-            return fields
-        kept = (torch.rand(fields.shape[:2]) >= rate) / (1 - rate)  # [b, F]
-        scale = kept.unsqueeze(2).repeat(1, 1, fields.shape[2])
-        scale[..., -1] = 1.0  # first-order weights stay: without interactions the model is a whole logistic regression
-        return fields * scale
+        return ((torch.rand(shape) >= rate) / (1 - rate)).unsqueeze(2) if rate else torch.ones(*shape, 1)
 
     def _drop_ids(self, ids: Tensor, offsets: Tensor) -> Tensor:
         num_fields = len(self.oov_rows)

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from models.artifact import Artifact
 from models.coded_log import GROUP, NULL, CodedChunk, CodedLog
 from models.encoding import EncodedBatch, FeatureEncoder
 from models.fitting import ChunkEncoder, count_rows, fit_coded
@@ -20,6 +21,7 @@ from models.manifest import DataFacts
 from models.schema import FeatureSchema
 from models.shards import Part, PartWriter
 from models.split import Parts, split_rows
+from models.warm_start import Inheritance, check_fits, inherit
 
 Say = Callable[[str], None]
 
@@ -54,6 +56,7 @@ class Prepared:
         missing: training values of each field that were MISSING, int64 [F].
         held_out: ``validation`` and, where the split has one, ``test``.
         golden: canonical rows of the last part, to make golden rows of.
+        inheritance: what an artifact leaves, where there is one to go on from.
     """
 
     schema: FeatureSchema
@@ -65,9 +68,18 @@ class Prepared:
     missing: NDArray[np.int64]
     held_out: Mapping[str, HeldOut]
     golden: pl.DataFrame
+    inheritance: Inheritance | None
 
 
-def prepare(data: Sequence[str], schema: FeatureSchema, seed: int, shard_rows: int, folder: Path, say: Say) -> Prepared:
+def prepare(
+    data: Sequence[str],
+    schema: FeatureSchema,
+    seed: int,
+    shard_rows: int,
+    folder: Path,
+    say: Say,
+    artifact: Artifact | None = None,
+) -> Prepared:
     """Read, split and encode a log; errors as in `models.training.train`.
 
     Args:
@@ -77,16 +89,21 @@ def prepare(data: Sequence[str], schema: FeatureSchema, seed: int, shard_rows: i
         shard_rows: a log with more rows than this is kept in files.
         folder: where those files go; made when needed, left for the caller to remove.
         say: called with one line for each stage.
+        artifact: whose tokens, bins and weights the new model starts from.
     """
+    if artifact is not None:
+        check_fits(artifact, schema)
     log = CodedLog(schema, folder, shard_rows)
     for chunk in read_chunks(data, schema):
         log.append(chunk)
     labels, times = log.labels(), log.times()
     parts = split_rows(labels, times, schema, seed)
+    window = {} if times is None else _window(times, parts)
+    del times
     place = "on disk" if log.is_on_disk else "in memory"
     rows = ", ".join(f"{len(rows):,} {name}" for name, rows in parts.by_name.items())
     say(f"{log.num_rows:,} rows, {place}: {rows}")
-    encoder = fit_coded(log, parts.train)
+    encoder = fit_coded(log, parts.train, artifact)
     say(f"{len(encoder.fields)} fields, {encoder.num_rows:,} table rows")
     last = parts.test if len(parts.test) else parts.validation
     golden = log.frame(last[np.linspace(0, len(last) - 1, NUM_GOLDEN // 2).astype(np.int64)])
@@ -95,11 +112,7 @@ def prepare(data: Sequence[str], schema: FeatureSchema, seed: int, shard_rows: i
     facts = DataFacts(
         files=tuple(path.name for path in find_files(data)),
         rows={name: len(rows) for name, rows in parts.by_name.items()},
-        window={
-            name: (str(times[int(rows[0])]), str(times[int(rows[-1])]))
-            for name, rows in (parts.by_name if times is not None else {}).items()
-            if times is not None and len(rows)
-        },
+        window=window,
         digest=sorting.digest(),
     )
     names = ["validation", *(["test"] if len(parts.test) else [])]
@@ -113,6 +126,7 @@ def prepare(data: Sequence[str], schema: FeatureSchema, seed: int, shard_rows: i
         missing=sorting.special["train"][0],
         held_out={name: sorting.held_out(name) for name in names},
         golden=golden,
+        inheritance=None if artifact is None else inherit(artifact, encoder),
     )
 
 
@@ -153,8 +167,7 @@ class _Sorting:
         """Empty the coded log into the parts."""
         chunk_encoder = ChunkEncoder(self.encoder, self.log)
         first = 0
-        while self.log.chunks:
-            chunk = self.log.chunks.pop(0)
+        for chunk in self.log.drain():
             packed = chunk_encoder.encode(chunk)
             here = slice(first, first + len(packed))
             first += len(packed)
@@ -164,11 +177,13 @@ class _Sorting:
             starts, writer_of = packed.row_starts(), self.writer_of[here]
             for k in np.unique(writer_of).tolist():
                 rows = np.flatnonzero(writer_of == k)
-                selected = packed.select(rows, starts)
-                self.writers[k].append(selected, self.labels[here][rows].astype(np.float32), self.place_of[here][rows])
-                self._count(self._name(k), selected.unpack())
+                places = self.place_of[here][rows]
+                self.writers[k].append(packed.select(rows, starts), self.labels[here][rows].astype(np.float32), places)
                 if k >= len(self.shards):
-                    self._note(self._name(k), chunk, rows, self.place_of[here][rows])
+                    self._note(self._name(k), chunk, rows, places)
+            part_of = np.maximum(writer_of, len(self.shards) - 1)  # all shards as one
+            for k in np.unique(part_of).tolist():
+                self._count(self._name(k), packed.select(np.flatnonzero(part_of == k), starts).unpack())
 
     def _name(self, writer: int) -> str:
         return "train" if writer < len(self.shards) else ("validation", "test")[writer - len(self.shards)]
@@ -206,6 +221,11 @@ class _Sorting:
     def digest(self) -> str:
         """Return the SHA-256 of the encoded rows and labels in the order of the files."""
         return hashlib.sha256(b"".join(d.digest() for d in self._digests)).hexdigest()
+
+
+def _window(times: pl.Series, parts: Parts) -> dict[str, tuple[str, str]]:
+    ends = {name: (int(rows[0]), int(rows[-1])) for name, rows in parts.by_name.items() if len(rows)}
+    return {name: (str(times[first]), str(times[last])) for name, (first, last) in ends.items()}
 
 
 def _by_appearance(codes: NDArray[np.int64] | None) -> NDArray[np.int64] | None:

@@ -13,7 +13,7 @@ from typing import Any
 from models import report_plots as plots
 from models.metrics import Metrics
 from models.report_data import FieldFacts, ReportData, Scored, data_facts, segment_ratios, span_text, verdict
-from models.report_template import CARD, PAGE, SEGMENTS, STYLE, Html, bar, code, facts, html, table
+from models.report_template import CARD, COLD_STARTS, PAGE, SEGMENTS, STYLE, Html, bar, code, facts, html, table
 
 __all__ = ["FieldFacts", "ReportData", "Scored", "render_model_card", "render_report"]
 
@@ -56,6 +56,7 @@ def render_report(data: ReportData) -> str:
         reliability=plots.plot_reliability(scored.labels, scored.probabilities, scored.raw_probabilities),
         scores=plots.plot_scores(scored.labels, scored.probabilities),
         segments=_segments(scored),
+        cold_starts=_cold_starts(scored),
         fields=_fields_table(data),
         data=facts(data_facts(data)),
         epochs=_epochs_table(data),
@@ -149,7 +150,9 @@ def _tiles(scored: Scored) -> Iterator[str]:
     for name, attribute in METRICS.items():
         value, other = getattr(scored.metrics, attribute), getattr(scored.baseline_metrics, attribute, None)
         if value is not None:
-            note = "" if other is None else f"<span>baseline {_cell(other)}</span>"
+            ends = scored.intervals.get(attribute)
+            note = "" if ends is None else f"<span>{_cell(ends[0])} to {_cell(ends[1])}</span>"
+            note += "" if other is None else f"<span>baseline {_cell(other)}</span>"
             yield f'<div class="tile"><span>{name}</span><b>{_cell(value)}</b>{note}</div>'
 
 
@@ -174,6 +177,23 @@ def _segments(scored: Scored) -> str:
         lines = table(("value", "rows", "clicked, %", "Σp/Σy", AXIS), rows, "segments").replace(AXIS, axis)
         tables.append(f"<div><h3>{html(field)}</h3>{lines}</div>")
     return SEGMENTS.substitute(part=html(scored.name), tables="\n".join(tables))
+
+
+def _cold_starts(scored: Scored) -> str:
+    if not scored.cold_starts:
+        return ""
+    shown = {name: a for name, a in METRICS.items() if a != "gauc"}
+    rows = [
+        [
+            html(name),
+            html(f"{m.rows:,}"),
+            html(f"{100 * m.base_rate:.2f}"),
+            *(html(_cell(getattr(m, a))) for a in shown.values()),
+        ]
+        for name, m in scored.cold_starts.items()
+    ]
+    lines = table(("rows with a", "rows", "clicked, %", *shown), rows)
+    return COLD_STARTS.substitute(part=html(scored.name), table=lines)
 
 
 def _fields_table(data: ReportData) -> Html:

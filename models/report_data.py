@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.bootstrap import bootstrap
 from models.epochs import Epoch
 from models.manifest import DataFacts
 from models.metrics import Z_95, Floats, Labels, Metrics, calibration_interval, calibration_ratio, evaluate, log_losses
@@ -33,6 +34,7 @@ class Scored:
         baseline_probabilities: the logistic regression's, float64 [B].
         groups: the group of each row for GAUC, [B].
         segments: by field, the value of each row, [B].
+        cold_starts: metrics of the rows whose user or item training never saw, and of the others, by name.
     """
 
     name: str
@@ -43,11 +45,17 @@ class Scored:
     baseline_probabilities: Floats | None = None
     groups: NDArray[Any] | None = None
     segments: Mapping[str, Sequence[str]] | None = None
+    cold_starts: Mapping[str, Metrics] = field(default_factory=dict)
 
     @cached_property
     def metrics(self) -> Metrics:
         """Of the calibrated model: what the manifest holds."""
         return evaluate(self.labels, self.probabilities, self.groups)
+
+    @cached_property
+    def intervals(self) -> Mapping[str, tuple[float, float]]:
+        """The 95 % interval of each metric of the calibrated model, by the metric's attribute."""
+        return bootstrap(self.labels, self.probabilities, self.groups)
 
     @cached_property
     def baseline_metrics(self) -> Metrics | None:

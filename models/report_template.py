@@ -145,7 +145,7 @@ $metrics
 constant. AUC: how often a click is ranked above a non-click. GAUC: the same within each group, weighted by impressions.
 Σp/Σy: clicks promised for each click that came. ECE: mean distance between promised and found click rate over 20 bins.
 Bold: best of
-its part, the constant apart. ± and intervals are 95&nbsp;%.</p>
+its part, the constant apart. ± and intervals are 95&nbsp;%; those on the tiles by bootstrap, groups drawn whole.</p>
 </section>
 
 <section>
@@ -170,6 +170,7 @@ stands on the lower edge.</figcaption></figure>
 </div>
 </section>
 $segments
+$cold_starts
 <section>
 <h2>Fields</h2>
 <p class="soft">Missing: share of training values that were null or empty. Unseen: share of the part's values that
@@ -199,6 +200,15 @@ SEGMENTS = Template("""
 diamond: it does not, so the model promises too much (right) or too little (left) there; an arrow: off the axis. Rows count as independent;
 clicks of one user are not quite, so the truth is a little wider.</p>
 <div class="grid">$tables</div>
+</section>
+""")
+
+COLD_STARTS = Template("""
+<section>
+<h2>Cold start, $part</h2>
+<p class="soft">Unseen: training kept no token for the row's user, or item, so it is scored by the out-of-vocabulary row and the
+other fields.</p>
+$table
 </section>
 """)
 

@@ -40,13 +40,13 @@ def split_rows(labels: Labels, times: pl.Series | None, schema: FeatureSchema, s
         SchemaError: a part that training needs would be empty or hold one class only.
     """
     split, n = schema.split, len(labels)
-    order = np.arange(n)  # row numbers, oldest first
     if times is not None:
-        by_time = pl.DataFrame({"time": times, "row": order}).sort("time", maintain_order=True)
-        times, order = by_time["time"], by_time["row"].to_numpy()
-    rank = np.arange(n)
-    if times is None and not split.by_order:
-        rank = np.random.default_rng(seed).permutation(n)
+        order = _oldest_first(times)
+        times = times.gather(order)
+    elif split.by_order:
+        order = np.arange(n)
+    else:
+        order = np.random.default_rng(seed).permutation(n).argsort()
     if split.validation_from is not None and times is not None:
         validation_at = _first_row_from(times, split.validation_from)
         test_at = n if split.test_from is None else _first_row_from(times, split.test_from)
@@ -58,12 +58,19 @@ def split_rows(labels: Labels, times: pl.Series | None, schema: FeatureSchema, s
                 _first_row_from(times, times[at]) if at < n else n for at in (test_at, validation_at)
             )
     bounds = ((0, validation_at), (validation_at, test_at), (test_at, n))
-    parts = Parts(*(order[(rank >= a) & (rank < b)] for a, b in bounds))
+    parts = Parts(*(order[a:b] if times is not None or split.by_order else np.sort(order[a:b]) for a, b in bounds))
     for name, rows in (("training", parts.train), ("validation", parts.validation)):
         clicks = int(np.count_nonzero(labels[rows]))
         if not 0 < clicks < len(rows):
             raise SchemaError(f"split: the {name} part has {len(rows)} rows and {clicks} clicks, expected both labels")
     return parts
+
+
+def _oldest_first(times: pl.Series) -> NDArray[np.int64]:
+    if times.dtype.is_numeric() or times.dtype.is_temporal():
+        return times.to_physical().to_numpy().argsort(kind="stable")
+    by_time = pl.DataFrame({"time": times, "row": np.arange(len(times))}).sort("time", maintain_order=True)
+    return by_time["row"].to_numpy()
 
 
 def _first_row_from(sorted_column: pl.Series, value: object) -> int:

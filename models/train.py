@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from tqdm import tqdm
 
 from models.errors import ModelsError
+from models.gate import parse_requirements
 from models.learner import LearnerConfig
 from models.schema import FeatureSchema, describe_validation_error, dump_schema, load_schema
 from models.schema_inference import infer_schema
@@ -21,15 +22,16 @@ PLAIN_EVERY_S = 10.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return 0, or 2 after one line that says what was wrong."""
+    """Run the command; return 0, or 2 after one line that says what was wrong, or 3 when a requirement is not met."""
     arguments = vars(_parser().parse_args(argv))
     data, out, schema_path, label = (arguments.pop(k) for k in ("data", "out", "schema", "label"))
+    required, init_from = arguments.pop("require"), arguments.pop("init_from")
     patterns = [p for group in data for p in group]
     try:
-        config = _config(arguments)
+        config, requirements = _config(arguments), parse_requirements(required)
         schema = load_schema(schema_path) if schema_path else _infer(patterns, label, out)
         progress = ProgressBar(config.epochs)
-        result = train(patterns, schema, config, out, progress, progress.say)
+        result = train(patterns, schema, config, out, progress, progress.say, requirements, init_from)
     except ModelsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -37,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
     print(summary(result))
-    return 0
+    for failure in result.failures:
+        print(f"not served: {failure}", file=sys.stderr)
+    return 3 if result.failures else 0
 
 
 def summary(result: TrainResult) -> str:
@@ -48,11 +52,12 @@ def summary(result: TrainResult) -> str:
             auc, gauc = (f"{x:8.4f}" if x is not None else f"{'–':>8}" for x in (m.auc, m.gauc))
             losses = f"{m.log_loss:>10.4f}{m.normalized_entropy:>8.4f}"
             lines.append(f"{part + kind:16}{m.rows:>9}{losses}{auc}{gauc}{m.calibration:>8.4f}{m.ece:>8.4f}")
+    state = "not current" if result.failures else "now current"
     size, peak = result.artifact_bytes / 2**20, result.peak_memory_bytes / 2**20
     lines += [
-        f"artifact  {result.directory} ({size:.1f} MiB), now current; peak memory {peak:.0f} MiB",
+        f"artifact  {result.directory} ({size:.1f} MiB), {state}; peak memory {peak:.0f} MiB",
         f"report    {result.directory / 'report.html'}",
-        f"serve it  CTR_ARTIFACTS={result.directory.parent} python -m app",
+        *([] if result.failures else [f"serve it  CTR_ARTIFACTS={result.directory.parent} python -m app"]),
     ]
     return "\n".join(lines)
 
@@ -136,6 +141,19 @@ def _parser() -> argparse.ArgumentParser:
         default=Path("artifacts"),
         metavar="DIR",
         help="directory of artifacts (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--require",
+        default="",
+        metavar="BOUNDS",
+        help="such as 'auc>=0.7,calibration<=1.03', of the test part: where one is missed, the artifact is written "
+        "but does not become the current one, and the exit status is 3",
+    )
+    parser.add_argument(
+        "--init-from",
+        type=Path,
+        metavar="ARTIFACT",
+        help="go on from this artifact: its tokens, bins and weights, and the tokens that the new log adds",
     )
     _add_options(parser, LearnerConfig)
     return parser

@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.artifact import set_current, write_artifact
+from models.artifact import load_artifact, set_current, write_artifact
 from models.assessment import assess, environment_of, metrics_of, peak_memory_bytes
 from models.calibration import Calibration, fit_calibration
 from models.epochs import Learnt, Progress, learn
+from models.errors import TrainingError
+from models.gate import Requirement, failures
 from models.golden import make_golden
 from models.learner import Learner, LearnerConfig, settle_untouched_rows
 from models.manifest import FORMAT_VERSION, Manifest
@@ -27,6 +29,7 @@ from models.preparation import Prepared, Say, prepare
 from models.report import ReportData, render_model_card, render_report
 from models.schema import FeatureSchema
 from models.tensor_file import Tensors
+from models.warm_start import ROWS_BEFORE
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,23 @@ class TrainResult:
     metrics: Mapping[str, Metrics]
     baseline: Mapping[str, Metrics]
     learnt: Learnt
+    failures: tuple[str, ...]
+    """Requirements that were not met: the artifact is there, but not the current one."""
     peak_memory_bytes: int
     artifact_bytes: int
 
 
 def train(
-    data: Sequence[str], schema: FeatureSchema, config: LearnerConfig, out: Path, progress: Progress, say: Say
+    data: Sequence[str],
+    schema: FeatureSchema,
+    config: LearnerConfig,
+    out: Path,
+    progress: Progress,
+    say: Say,
+    requirements: Sequence[Requirement] = (),
+    init_from: Path | None = None,
 ) -> TrainResult:
-    """Train on a log, write an artifact below ``out`` and make it the current one.
+    """Train on a log, write an artifact below ``out`` and, if it meets the requirements, make it the current one.
 
     A killed run goes on from its last checkpoint when it is called again with the same data, schema and configuration.
 
@@ -56,10 +68,13 @@ def train(
         out: directory of artifacts.
         progress: called after each batch.
         say: called with one line for each stage.
+        requirements: what the metrics of the last held-out part must reach.
+        init_from: directory of an artifact to go on from.
 
     Raises:
         LogError: the log cannot be read as the schema says.
-        SchemaError: the split leaves a part empty.
+        SchemaError: the split leaves a part empty, or the fields are not those of the artifact to go on from.
+        ArtifactError: the artifact to go on from is not whole.
         TrainingError: the loss is not finite.
     """
     torch.use_deterministic_algorithms(mode=True)
@@ -69,7 +84,7 @@ def train(
     folder = out / f".shards-{key}"
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
     try:
-        return _train(data, schema, config, out, folder, progress, say)
+        return _train(data, schema, config, out, folder, progress, say, requirements, init_from)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -82,9 +97,14 @@ def _train(
     folder: Path,
     progress: Progress,
     say: Say,
+    requirements: Sequence[Requirement],
+    init_from: Path | None,
 ) -> TrainResult:
     started = time.monotonic()
-    prepared = prepare(data, schema, config.seed, config.shard_rows, folder, say)
+    artifact = None if init_from is None else load_artifact(init_from.resolve())
+    if artifact is not None and artifact.manifest.model != config.model:
+        raise TrainingError(f"--init-from: the artifact has a model of other sizes: {artifact.manifest.model}")
+    prepared = prepare(data, schema, config.seed, config.shard_rows, folder, say, artifact)
     learnt = _learn(prepared, config, out, progress, say)
     validation = prepared.held_out["validation"].part.load()
     logits = score(Predictor(learnt.head.frozen(), Calibration()), validation.rows, learnt.table)
@@ -101,20 +121,31 @@ def _train(
         created=created.isoformat(),
         model=config.model,
         table_rows=prepared.encoder.num_rows,
-        training=config.model_dump(mode="json"),
+        training=config.model_dump(mode="json") | _ancestry(prepared),
         data=prepared.facts,
         metrics={name: m.model_dump() for name, m in metrics.items()},
         environment=environment,
         files={},
     )
-    directory = _publish(out, manifest, prepared, learnt, predictor, report)
+    directory = _write(out, manifest, prepared, learnt, predictor, report)
     size = sum(path.stat().st_size for path in directory.iterdir())
-    return TrainResult(directory, manifest, metrics, baseline, learnt, peak_memory_bytes(), size)
+    missed = failures(requirements, report.parts[-1].metrics)
+    if not missed:
+        set_current(out, model_version)
+    return TrainResult(directory, manifest, metrics, baseline, learnt, missed, peak_memory_bytes(), size)
+
+
+def _ancestry(prepared: Prepared) -> dict[str, str | int]:
+    before = prepared.inheritance
+    return {} if before is None else {"init_from": before.model_version, ROWS_BEFORE: before.num_rows}
 
 
 def _learn(prepared: Prepared, config: LearnerConfig, out: Path, progress: Progress, say: Say) -> Learnt:
-    learner = Learner(config, prepared.counts, prepared.encoder.oov_rows, prepared.labels)
+    inheritance = prepared.inheritance
+    learner = Learner(config, prepared.counts, prepared.encoder.oov_rows, prepared.labels, inheritance)
     run = prepared.facts.digest + prepared.schema.model_dump_json() + config.model_dump_json()
+    if inheritance is not None:
+        run += inheritance.model_version
     checkpoint = out / f".checkpoint-{hashlib.sha256(run.encode()).hexdigest()[:16]}.safetensors"
     if checkpoint.exists():
         say(f"going on from {checkpoint}")
@@ -126,7 +157,7 @@ def _learn(prepared: Prepared, config: LearnerConfig, out: Path, progress: Progr
     return replace(learnt, table=settle_untouched_rows(learnt.table, seen, prepared.encoder.block_starts))
 
 
-def _publish(
+def _write(
     out: Path, manifest: Manifest, prepared: Prepared, learnt: Learnt, predictor: Predictor, report: ReportData
 ) -> Path:
     encoder = prepared.encoder
@@ -138,14 +169,15 @@ def _publish(
         "report.html": render_report(report),
         "model_card.md": render_model_card(report),
     }
+    counts = prepared.counts.copy()
+    if prepared.inheritance is not None:
+        counts[prepared.inheritance.rows] += prepared.inheritance.counts
     vocabularies = {
         f"{name}.{part}": array for name, v in encoder.vocabularies.items() for part, array in v.arrays.items()
     }
     tensors: dict[str, Tensors] = {
         "vocabularies.safetensors": vocabularies,
-        "embeddings.safetensors": {"rows": learnt.table, "counts": prepared.counts},
+        "embeddings.safetensors": {"rows": learnt.table, "counts": counts},
         "head.safetensors": {key: value.numpy() for key, value in learnt.head.state_dict().items()},
     }
-    directory = write_artifact(out, manifest, texts, tensors)
-    set_current(out, manifest.model_version)
-    return directory
+    return write_artifact(out, manifest, texts, tensors)

@@ -16,8 +16,9 @@ SOURCES = [p for p in FILES if p.relative_to(ROOT).parts[0] in ("app", "models")
 ORDER = {
     "models": [
         "errors", "schema", "vocabulary", "encoding", "head", "calibration", "tensor_file", "manifest", "predictor", "ranking",
-        "artifact", "deepfm", "metrics", "simulated_schema", "simulated_population", "simulated_market", "simulator", "impressions",
-        "schema_inference", "split", "coded_log", "packed", "fitting", "shards", "golden", "baseline", "optimizers",
+        "artifact", "deepfm", "metrics", "gate", "bootstrap", "simulated_schema", "simulated_population", "simulated_market", "simulator",
+        "impressions", "schema_inference", "split", "coded_log", "packed", "warm_start", "slices", "fitting", "shards", "golden",
+        "baseline", "optimizers",
         "learner", "epochs", "preparation", "report_plots", "report_data", "report_template", "report", "assessment",
         "training", "train",
     ],

@@ -228,3 +228,16 @@ def test_a_run_killed_outright_goes_on_to_the_same_bytes(simulated: Path, tmp_pa
     whole, resumed = (d / (d / "current").read_text().strip() for d in (tmp_path / "whole", out))
     for name in ("embeddings.safetensors", "head.safetensors", "calibration.json", "golden.json"):
         assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name
+
+
+def test_a_model_that_misses_a_requirement_is_written_but_not_served(
+    simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--data", str(simulated / "impressions-*.parquet"), "--schema", str(simulated / "schema.toml")]
+    command += ["--out", str(tmp_path), *QUICK]
+    assert train_cli([*command, "--require", "auc>=0.5,log_loss<=0.7"]) == 0
+    current = (tmp_path / "current").read_text()
+    assert train_cli([*command, "--seed", "8", "--require", "auc>=0.5,log_loss<=0.1"]) == 3
+    assert "not served: log_loss is 0." in capsys.readouterr().err
+    assert (tmp_path / "current").read_text() == current
+    assert len(list(tmp_path.glob("*/manifest.json"))) == 2

@@ -166,3 +166,24 @@ def test_rows_that_training_never_saw_become_their_blocks_weighted_mean() -> Non
 def test_an_encoded_batch_keeps_its_memory() -> None:
     batch: EncodedBatch = make_examples(10, 1).rows.unpack()
     assert batch.take(np.arange(10)).ids.tolist() == batch.ids.tolist()
+
+
+def test_the_gradient_written_out_equals_autograds_through_the_head() -> None:
+    learner = make_learner(CONFIG.model_copy(update={"field_dropout": 0.3}), make_examples(100, 1))
+    learner.head.eval()  # no unit dropout: the two passes must see the same
+    fields, labels = torch.randn(40, F, 5), (torch.rand(40) < 0.4).float()
+    torch.manual_seed(3)
+    loss, gradient = learner._differentiate(fields, labels)
+    own = [p.grad.clone() for p in learner.head.parameters() if p.grad is not None]
+    torch.manual_seed(3)
+    kept = torch.cat((learner._kept_fields(fields.shape[:2]).expand(-1, -1, 4), torch.ones(40, F, 1)), dim=2)
+    fields.requires_grad_()
+    learner.head.zero_grad()
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(learner.head(fields * kept), labels)
+    expected.backward()
+    assert loss == pytest.approx(expected.item(), rel=1e-6)
+    assert fields.grad is not None
+    assert torch.allclose(gradient, fields.grad, atol=1e-7)
+    for mine, parameter in zip(own, learner.head.parameters(), strict=True):
+        assert parameter.grad is not None
+        assert torch.allclose(mine, parameter.grad, atol=1e-7)

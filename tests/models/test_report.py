@@ -140,6 +140,12 @@ def test_the_same_data_gives_the_same_bytes_whatever_matplotlib_is_set_to(page: 
         assert render_report(make_data()) == page
 
 
+def test_the_tiles_say_how_sure_they_are(data: ReportData, page: str) -> None:
+    low, high = data.parts[-1].intervals["auc"]
+    assert low < (data.parts[-1].metrics.auc or 0) < high
+    assert f"{low:.4f} to {high:.4f}" in Page(page).text
+
+
 def test_without_a_test_part_validation_is_what_counts(data: ReportData) -> None:
     rows = {"train": 12_345, "validation": 3_000, "test": 0}
     alone = replace(data, test=None, data=data.data.model_copy(update={"rows": rows}))

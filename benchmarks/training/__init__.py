@@ -1,0 +1,1 @@
+"""Training speed of DeepFM here and in other libraries, side by side on one machine; see ``__main__``."""

@@ -1,0 +1,53 @@
+"""Time ctrserve's own learning loop: batches taken from packed rows, forward, backward, both optimizers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from benchmarks.training.workload import EMBEDDING_DIM, answer, clock, parse, rows, sizes
+from models.head import DeepFMConfig
+from models.learner import Learner, LearnerConfig
+from models.packed import PackedRows
+from models.shards import Examples, Part, batches
+
+NUM_BINS = 20
+
+
+def main() -> None:
+    """Run once."""
+    options = parse()
+    torch.set_num_threads(options.threads)
+    ids, numbers, labels = rows(options.rows, options.ids)
+    blocks = np.concatenate((sizes(options.ids) + 2, np.full(numbers.shape[1], NUM_BINS + 2)))
+    starts = np.cumsum(blocks) - blocks
+    local = np.concatenate((ids, (numbers * NUM_BINS).astype(np.int64)), axis=1) + 2
+    packed = PackedRows((local + starts).astype(np.int32).reshape(-1), None, len(blocks))
+    counts = np.bincount(packed.ids, minlength=int(blocks.sum()))
+    model = DeepFMConfig(embedding_dim=EMBEDDING_DIM, hidden=tuple(options.hidden))
+    config = LearnerConfig(model=model, batch_size=options.batch_size, threads=options.threads)
+    learner = Learner(config, counts, starts + 1, labels)
+    part = Part.of(Examples(packed, labels))
+
+    def steps() -> Iterator[Callable[[], int]]:
+        feed = batches([part], options.batch_size, config.seed, 1)
+
+        def step() -> int:
+            batch, clicks = next(feed)
+            learner.learn(batch, torch.from_numpy(clicks))
+            return len(clicks)
+
+        yield from [step] * (options.rows // options.batch_size)
+
+    answer(
+        "ctrserve",
+        "batching and Learner.learn, default optimizers",
+        clock(steps(), options.seconds),
+        ["torch", "numpy"],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Going on from an artifact: its tokens, bins and weights are the start, so a new day costs a day and not the whole log.
+
+Ids stay ordered by (−count, token), now over all rows that either training saw: new tokens take the places that their
+counts give them, and every old row moves to its token's new place. Bins keep their boundaries, so that their rows keep
+their meaning. No token is forgotten; training from scratch now and then drops those that no longer come.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from models.artifact import Artifact
+from models.coded_log import CodedLog
+from models.encoding import FeatureEncoder
+from models.errors import SchemaError
+from models.schema import FeatureSchema
+from models.tensor_file import Tensors
+
+ROWS_BEFORE = "rows_before"
+"""Key of the manifest's ``training``: training impressions that the artifacts before this one have seen."""
+
+
+@dataclass(frozen=True)
+class Inheritance:
+    """What an artifact leaves to a new training, in the new one's table rows.
+
+    Args:
+        rows: of each old table row, its new one, int64 [R_old].
+        table: the old table, float32 [R_old, E+1].
+        counts: of each old row, how often training saw it, int64 [R_old].
+        head: the head's tensors by name.
+        num_rows: training impressions that the artifact has seen.
+        model_version: the artifact's.
+    """
+
+    rows: NDArray[np.int64]
+    table: NDArray[np.float32]
+    counts: NDArray[np.int64]
+    head: Tensors
+    num_rows: int
+    model_version: str
+
+
+def check_fits(artifact: Artifact, schema: FeatureSchema) -> None:
+    """Refuse an artifact whose fields are not those of the schema.
+
+    Raises:
+        SchemaError: a field was added, removed, moved or changed.
+    """
+    old, new = artifact.schema.features.fields, schema.fields
+    for before, after in zip(old, new, strict=False):
+        # Without a dtype the log decides; min_count and max_length only say which values come in.
+        loose = {"dtype": before.dtype, "min_count": before.min_count, "max_length": before.max_length}
+        if before != after.model_copy(update=loose):
+            raise SchemaError(f"--init-from: field {after.name!r} differs from {before.name!r} of the artifact")
+    if len(old) != len(new):
+        raise SchemaError(f"--init-from: the artifact has {len(old)} fields, the schema {len(new)}")
+
+
+def register_tokens(artifact: Artifact, log: CodedLog) -> dict[str, tuple[NDArray[np.uint32], NDArray[np.int64]]]:
+    """Give every token of the artifact a code in the log; return codes and counts int64 of each block's tokens."""
+    known = {}
+    for block, vocabulary in artifact.encoder.vocabularies.items():
+        first = _starts(artifact.encoder)[block] + 2
+        counts = artifact.counts[first : first + len(vocabulary)]
+        known[block] = log.dictionary(block).codes(pl.Series(vocabulary.tokens(), dtype=pl.String)), counts
+    return known
+
+
+def inherit(artifact: Artifact, encoder: FeatureEncoder) -> Inheritance:
+    """Say where each row of the artifact stands in the table of a new encoder that knows all its tokens."""
+    rows = np.empty(artifact.encoder.num_rows, np.int64)
+    new_starts = _starts(encoder)
+    for block, start in _starts(artifact.encoder).items():
+        local = np.arange(artifact.schema.num_tokens[block] + 2)
+        vocabulary = artifact.encoder.vocabularies.get(block)
+        if vocabulary is not None:
+            local[2:] = encoder.vocabularies[block].find_all(vocabulary.tokens())
+        rows[start : start + len(local)] = new_starts[block] + local
+    return Inheritance(
+        rows=rows,
+        table=artifact.table,
+        counts=artifact.counts,
+        head=artifact.head,
+        num_rows=artifact.manifest.data.rows["train"] + artifact.manifest.training.get(ROWS_BEFORE, 0),
+        model_version=artifact.model_version,
+    )
+
+
+def _starts(encoder: FeatureEncoder) -> dict[str, int]:
+    return dict(zip(encoder.schema.num_tokens, encoder.block_starts.tolist(), strict=False))

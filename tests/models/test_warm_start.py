@@ -1,0 +1,86 @@
+"""Going on from an artifact: what it knew stays where it can be found, and what is new finds its place."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from models.artifact import Artifact, load_artifact
+from models.coded_log import code_log
+from models.encoding import Value
+from models.errors import SchemaError
+from models.fitting import fit_coded
+from models.impressions import Log
+from models.schema import FeatureSchema
+from models.train import main
+from models.warm_start import check_fits, inherit
+from tests.making import SCHEMA, make_artifact, make_log
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    return load_artifact(make_artifact(tmp_path_factory.mktemp("artifacts")))
+
+
+def later_log() -> Log:
+    log = make_log(seed=5)
+    return Log(log.frame.with_columns(("9" + pl.col("user_id")).alias("user_id")), log.dtypes, log.files)
+
+
+def test_every_old_row_moves_to_the_place_of_its_own_token(artifact: Artifact) -> None:
+    log = later_log()
+    encoder = fit_coded(code_log(log, SCHEMA), np.arange(log.frame.height), artifact)
+    rows = inherit(artifact, encoder).rows
+    assert len(set(rows.tolist())) == artifact.encoder.num_rows
+    lists: list[Value] = [["ad1", "ad2"], [], None]
+    values: list[list[Value]] = [["7", "nobody", None], ["site-3.example", "", None], lists]
+    values += [["ad3", "x", None], [1.5, -9.0, None]]
+    old, new = artifact.encoder.encode(values), encoder.encode(values)
+    assert (rows[old.ids] == new.ids).all()
+
+
+def test_ids_stay_ordered_by_count_over_both_logs_then_token(artifact: Artifact) -> None:
+    log = later_log()
+    encoder = fit_coded(code_log(log, SCHEMA), np.arange(log.frame.height), artifact)
+    old = artifact.encoder.vocabularies["user_id"]
+    counts = dict(zip(old.tokens(), artifact.counts[2 : 2 + len(old)].tolist(), strict=True))
+    for token, n in log.frame["user_id"].value_counts().rows():
+        counts[token] = counts.get(token, 0) + n
+    kept = [t for t in counts if counts[t] >= 2]
+    assert encoder.vocabularies["user_id"].tokens() == sorted(kept, key=lambda t: (-counts[t], t.encode()))
+    assert encoder.schema.fitted[4].boundaries == artifact.schema.fitted[4].boundaries
+
+
+def test_other_fields_than_the_artifacts_are_refused(artifact: Artifact) -> None:
+    document = SCHEMA.model_dump(by_alias=True)
+    fewer = FeatureSchema.model_validate({**document, "field": document["field"][:-1]})
+    with pytest.raises(SchemaError, match="has 5 fields, the schema 4"):
+        check_fits(artifact, fewer)
+    moved = FeatureSchema.model_validate({**document, "field": [*document["field"][1:], document["field"][0]]})
+    with pytest.raises(SchemaError, match="field 'site' differs from 'user_id'"):
+        check_fits(artifact, moved)
+
+
+def test_a_warm_start_begins_where_the_artifact_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "log.parquet"
+    make_log().frame.write_parquet(log)
+    (tmp_path / "schema.toml").write_text(
+        'label = "click"\n[split]\nby_order = true\n'
+        '[[field]]\nname = "user_id"\nkind = "categorical"\n[[field]]\nname = "price"\nkind = "numeric"\n',
+        encoding="utf-8",
+    )
+    command = ["--data", str(log), "--schema", str(tmp_path / "schema.toml"), "--out", str(tmp_path / "out")]
+    command += ["--embedding-dim", "4", "--hidden", "8", "--epochs", "1"]
+    assert main(command) == 0
+    first = tmp_path / "out" / (tmp_path / "out" / "current").read_text().strip()
+    still = ["--init-from", str(first), "--learning-rate", "1e-9", "--dense-learning-rate", "1e-9"]
+    assert main([*command, *still]) == 0
+    second = load_artifact(tmp_path / "out" / (tmp_path / "out" / "current").read_text().strip())
+    before = load_artifact(first)
+    assert np.allclose(second.table, before.table, atol=1e-6)
+    assert (second.counts == 2 * before.counts).all()
+    assert second.manifest.training["init_from"] == before.model_version
+    assert second.manifest.training["rows_before"] == 1_600
+    assert main([*command, "--init-from", str(first), "--hidden", "9"]) == 2
+    assert "model of other sizes" in capsys.readouterr().err
