@@ -22,7 +22,7 @@ from app.embedded_redis import open_embedded_redis
 DIRECTORY = Path("demo")
 NUM_ROWS = 200_000
 START_DEADLINE_S = 60.0
-# No pinned head, so that Redis has something to do: a table of this size would fit it whole.
+# No hot head, so that Redis has something to do: a table of this size would fit it whole.
 HOT_BYTES = 0
 
 
@@ -77,7 +77,7 @@ def _ask(url: str) -> None:
         answer = httpx.post(f"{url}/predict", json=request)
         print(f"{answer.status_code} {answer.text}")
         answer.raise_for_status()
-    _step("embedding rows by the tier that answered: pinned head, Redis, table")
+    _step("embedding rows by the tier that answered: hot head, Redis, table")
     exposition = httpx.get(f"{url}/metrics").text.splitlines()
     print("\n".join(line for line in exposition if line.startswith("ctr_embedding_rows_total")))
 

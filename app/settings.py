@@ -29,9 +29,9 @@ class Settings(BaseSettings):
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     """Server processes; they share one memory-mapped table."""
     hot_bytes: Annotated[int, Field(ge=0)] = 256 * 2**20
-    """Bytes of the most frequent embedding rows pinned in each process."""
+    """Bytes of the most frequent embedding rows that are never asked of Redis."""
     redis_url: SecretStr | None = None
-    """Redis for rows outside the pinned head, such as `redis://host:6379/0` or `unix:///path`; none switches it off."""
+    """Redis for rows outside the hot head, such as `redis://host:6379/0` or `unix:///path`; none switches it off."""
     redis_timeout_ms: Annotated[float, Field(gt=0, le=1000)] = 20.0
     """The longest a request waits for Redis, in milliseconds."""
     redis_ttl_s: Annotated[int, Field(ge=1)] = 86_400
