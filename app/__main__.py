@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -15,8 +14,13 @@ from pydantic import SecretStr, ValidationError
 from pydantic_settings import SettingsError
 
 from app.http_protocol import BoundedHttpProtocol
+from app.keys import KeyFile
+from app.logs import configure_logging
+from app.orders import DIRECTORY
 from app.settings import PREFIX, Settings, unknown_variables
 from models.schema import describe_validation_error
+
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,20 +40,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown := unknown_variables():
         print(f"error: unknown setting {unknown[0]}; python -m app --help lists them", file=sys.stderr)
         return 2
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    if fault := _fault_of(settings):
+        print(f"error: {fault}", file=sys.stderr)
+        return 2
+    configure_logging()
     _export(settings)
     with ExitStack() as stack:
         if settings.workers > 1:  # workers put their metrics side by side, so that each can answer for all
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(TemporaryDirectory(prefix="ctrserve-metrics-"))
+            shared = stack.enter_context(TemporaryDirectory(prefix="ctrserve-"))
+            os.environ[DIRECTORY] = os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
         _serve(settings)
     return 0
+
+
+def _fault_of(settings: Settings) -> str | None:
+    """Return what speaks against serving with these settings."""
+    if settings.keys is None:
+        if settings.host in LOOPBACK or settings.allow_anonymous:
+            return None
+        return f"{settings.host} is no loopback address: set CTR_KEYS, or CTR_ALLOW_ANONYMOUS=1 to serve everybody"
+    try:
+        KeyFile(settings.keys, settings.workers)
+    except (OSError, ValueError) as error:
+        return f"{settings.keys}: {error.strerror if isinstance(error, OSError) else error}"
+    return None
 
 
 def _serve(settings: Settings) -> None:
     # uvicorn raises the signal again once it has stopped in good order; that is no failure.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     uvicorn.run(
-        "app.main:create_app",
+        "app.worker:create_worker",
         factory=True,
         host=settings.host,
         port=settings.port,

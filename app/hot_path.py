@@ -13,7 +13,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import Problem
+from app.keys import KeyFile
+from app.logs import RequestLog
 from app.telemetry import Telemetry
+from app.tracing import begin_trace
 
 log = logging.getLogger("ctrserve")
 
@@ -25,7 +28,7 @@ CLOSE = (b"connection", b"close")
 
 
 class HotPath:
-    """The whole service as an ASGI app: answers ``POST`` on some paths itself, counts and times every request.
+    """The whole service as an ASGI app: answers ``POST`` on some paths itself; admits, traces, counts and times all requests.
 
     Args:
         app: what answers all else.
@@ -33,6 +36,7 @@ class HotPath:
         paths: other paths that have a label of their own in the metrics; the rest share ``other``.
         max_body_bytes: longer bodies are refused, unread where their length is announced.
         telemetry: counts requests by path and status.
+        keys: who may call what; ``None``: everybody may.
     """
 
     def __init__(
@@ -42,95 +46,129 @@ class HotPath:
         paths: tuple[str, ...],
         max_body_bytes: int,
         telemetry: Telemetry,
+        keys: KeyFile | None,
     ) -> None:
         self.is_draining = False
         self._app = app
         self._handlers = handlers
         self._max_body_bytes = max_body_bytes
+        self._keys = keys
         self._requests = telemetry.requests
         self._count_late = telemetry.shed.labels("deadline").inc
         labels = (*handlers, *paths, "other")
         self._observe = {path: telemetry.request_seconds.labels(path).observe for path in labels}
         self._count_ok = {path: telemetry.requests.labels(path, "200").inc for path in handlers}
+        self._log = RequestLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
-        path = scope["path"]
+        path, headers = scope["path"], dict(scope["headers"])
+        request = _Request(path if path in self._observe else "other", headers)
+        if self._keys is not None:
+            request.key, problem = self._keys.admit(path, headers)
+            if problem is not None:
+                await self._refuse(problem, request, scope, receive, send)
+                return
         handler = self._handlers.get(path) if scope["method"] == "POST" else None
         if handler is None:
-            await self._pass_on(scope, receive, send, path if path in self._observe else "other", started)
+            await self._pass_on(request, scope, receive, send)
             return
         try:
-            answer = await handler(await read_json_body(scope, receive, self._max_body_bytes))
+            arrived = scope.get("state", {}).get("arrived", math.inf)
+            answer = await handler(await read_json_body(headers, receive, self._max_body_bytes, arrived))
         except Problem as problem:
-            if problem.code == "deadline_exceeded":
-                self._count_late()
-            response = problem.response()
-            await response(scope, receive, send)
-            self._observe[path](time.perf_counter() - started)
-            self._requests.labels(path, str(response.status_code)).inc()
+            await self._refuse(problem, request, scope, receive, send)
             return
         except Exception:
-            log.exception("a defect on the path %s", path)
-            await Problem("internal_error").response()(scope, receive, send)
-            self._requests.labels(path, "500").inc()
+            log.exception("a defect on the path %s", path, extra={"request_id": request.id})
+            await self._refuse(Problem("internal_error"), request, scope, receive, send)
             return
-        headers = [CONTENT_TYPE, (b"content-length", b"%d" % len(answer))]
+        head = [CONTENT_TYPE, (b"content-length", b"%d" % len(answer)), (b"traceparent", request.traceparent)]
         if self.is_draining:
-            headers.append(CLOSE)
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
+            head.append(CLOSE)
+        await send({"type": "http.response.start", "status": 200, "headers": head})
         await send({"type": "http.response.body", "body": answer})
-        self._observe[path](time.perf_counter() - started)
+        self._observe[path](time.perf_counter() - request.started)
         self._count_ok[path]()
 
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, path: str, started: float) -> None:
+    async def _refuse(self, problem: Problem, request: _Request, scope: Scope, receive: Receive, send: Send) -> None:
+        if problem.code == "deadline_exceeded":
+            self._count_late()
+        response = problem.response(request.id)
+        response.raw_headers.append((b"traceparent", request.traceparent))
+        await response(scope, receive, send)
+        self._note(request, response.status_code, problem.code)
+
+    async def _pass_on(self, request: _Request, scope: Scope, receive: Receive, send: Send) -> None:
         status = 500
 
         async def note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = [*message["headers"], (b"traceparent", request.traceparent)]
                 if self.is_draining:
-                    message["headers"] = [*message["headers"], CLOSE]
+                    message["headers"].append(CLOSE)
             await send(message)
 
         app = self._app
-        if self.is_draining and path == "/health/ready":
-            app = Problem("draining").response()
+        if self.is_draining and request.label == "/health/ready":
+            app = Problem("draining").response(request.id)
+        scope.setdefault("state", {})["request_id"] = request.id
         try:
             await app(scope, receive, note)
-        finally:
-            self._observe[path](time.perf_counter() - started)
-            self._requests.labels(path, str(status)).inc()
+        except Exception:  # FastAPI has answered it, and raises it once more for somebody to log it
+            log.exception("a defect on the path %s", request.label, extra={"request_id": request.id})
+        self._note(request, status, None)
+
+    def _note(self, request: _Request, status: int, code: str | None) -> None:
+        seconds = time.perf_counter() - request.started
+        self._observe[request.label](seconds)
+        self._requests.labels(request.label, str(status)).inc()
+        if status >= 400:
+            self._log.note(request.label, status, code, request.id, request.key, seconds)
 
 
-async def read_json_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
+class _Request:
+    """What is known of a request apart from its body: the path's label in the metrics, ids, the key's name, its start."""
+
+    __slots__ = ("id", "key", "label", "started", "traceparent")
+
+    def __init__(self, label: str, headers: Mapping[bytes, bytes]) -> None:
+        self.started = time.perf_counter()
+        self.label = label
+        self.key: str | None = None
+        self.id, self.traceparent = begin_trace(headers.get(b"traceparent"))
+
+
+async def read_json_body(
+    headers: Mapping[bytes, bytes], receive: Receive, max_bytes: int, arrived: float = math.inf
+) -> bytes:
     """Read a request's body up to ``max_bytes``.
+
+    Args:
+        headers: of the request.
+        receive: of the ASGI request.
+        max_bytes: longer bodies are refused.
+        arrived: when the request did, by `time.perf_counter`.
 
     Raises:
         Problem: ``unsupported_media_type``, ``body_too_large``, ``incomplete_body``; ``deadline_exceeded`` when the time that
             the client gives in ``X-Request-Timeout-Ms`` has passed since the request arrived.
     """
-    media_type, length, deadline = b"", b"0", None
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            media_type = value
-        elif name == b"content-length":
-            length = value
-        elif name == b"content-encoding":
-            raise Problem("unsupported_media_type")
-        elif name == b"x-request-timeout-ms":
-            deadline = value
+    media_type = headers.get(b"content-type", b"")
+    if b"content-encoding" in headers:
+        raise Problem("unsupported_media_type")
     if media_type not in JSON_TYPES and media_type.lower().replace(b'"', b"") not in JSON_TYPES:
         raise Problem("unsupported_media_type")
-    if int(length) > max_bytes:
+    if int(headers.get(b"content-length", b"0")) > max_bytes:
         raise Problem("body_too_large", f"at most {max_bytes} bytes")
+    deadline = headers.get(b"x-request-timeout-ms")
     if deadline is not None:
-        _check_deadline(deadline, scope)
+        _check_deadline(deadline, arrived)
     message = await receive()
     body: bytes = message.get("body", b"")
     if message["type"] == "http.request" and not message.get("more_body", False):
@@ -149,11 +187,10 @@ async def read_json_body(scope: Scope, receive: Receive, max_bytes: int) -> byte
     return b"".join(parts)
 
 
-def _check_deadline(deadline_ms: bytes, scope: Scope) -> None:
+def _check_deadline(deadline_ms: bytes, arrived: float) -> None:
     try:
         seconds = float(deadline_ms) / 1000
     except ValueError:
         raise Problem("invalid_input", "X-Request-Timeout-Ms is no number of milliseconds") from None
-    arrived = scope.get("state", {}).get("arrived", math.inf)
     if not time.perf_counter() - arrived <= seconds:
         raise Problem("deadline_exceeded")

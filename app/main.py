@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi_swagger import patch_fastapi
 
+from app.admin import router as admin_router
 from app.batcher import Batcher
 from app.catalog import CatalogFile
 from app.embeddings.redis_rows import RedisRows
@@ -20,11 +23,13 @@ from app.embeddings.tiers import TieredSource
 from app.errors import Problem, answer_internal_error, answer_method_not_allowed, answer_not_found, answer_problem
 from app.gate import Gate
 from app.hot_path import HotPath
+from app.keys import KeyFile
 from app.lifecycle import draining_first
-from app.openapi import describe_model
+from app.openapi import ask_for_keys, describe_model
+from app.orders import DIRECTORY, OrderFile
 from app.rank_scorer import rank
 from app.registry import Registry, Snapshot
-from app.routes import Service, router
+from app.routes import Service, metrics_router, router
 from app.scorer import predict
 from app.settings import Settings
 from app.telemetry import Telemetry
@@ -32,7 +37,7 @@ from models.artifact import Artifact
 
 log = logging.getLogger("ctrserve")
 
-PATHS = ("/catalog", "/health/live", "/health/ready", "/model", "/metrics")
+PATHS = ("/catalog", "/health/live", "/health/ready", "/model", "/metrics", "/admin/reload", "/admin/rollback")
 
 
 def create_app(settings: Settings | None = None) -> HotPath:
@@ -44,6 +49,7 @@ def create_app(settings: Settings | None = None) -> HotPath:
     settings = settings or Settings()
     telemetry = Telemetry()
     batcher = Batcher()
+    keys = None if settings.keys is None else KeyFile(settings.keys, settings.workers)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Gate]]:
@@ -60,12 +66,21 @@ def create_app(settings: Settings | None = None) -> HotPath:
         async def follow() -> None:
             while True:
                 await asyncio.sleep(settings.poll_s)
-                if await asyncio.to_thread(catalog.refresh) and registry.current is not None:
-                    await asyncio.to_thread(prepare, registry.current)
-                await registry.refresh()
+                try:
+                    if await asyncio.to_thread(catalog.refresh) and registry.current is not None:
+                        await asyncio.to_thread(prepare, registry.current)
+                    await registry.refresh()
+                    if registry.current is not None:
+                        registry.current.scores.count()
+                    if keys is not None:
+                        await asyncio.to_thread(keys.refresh)
+                except Exception:  # whatever it was, the next model must not be missed for it
+                    log.exception("a defect while following the artifacts")
 
         open_source = _source_factory(settings, telemetry, redis)
-        registry = Registry(settings.artifacts, open_source, settings.max_rows, prepare, telemetry)
+        shared = os.environ.get(DIRECTORY)
+        orders = OrderFile(None if shared is None else Path(shared))
+        registry = Registry(settings.artifacts, open_source, settings.max_rows, prepare, orders, telemetry)
         app.state.service = Service(settings, telemetry, registry, catalog, redis.state if redis else lambda: "off")
         await asyncio.to_thread(catalog.refresh)
         await registry.refresh()
@@ -86,6 +101,7 @@ def create_app(settings: Settings | None = None) -> HotPath:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         swagger_ui_oauth2_redirect_url=None,
         openapi_url="/openapi.json" if settings.docs else None,
         exception_handlers={
@@ -96,9 +112,13 @@ def create_app(settings: Settings | None = None) -> HotPath:
         },
     )
     app.include_router(router)
+    if settings.metrics:
+        app.include_router(metrics_router)
+    if keys is not None:
+        app.include_router(admin_router)
     if settings.docs:
         patch_fastapi(app)
-        app.openapi = _openapi(app)  # type: ignore[method-assign]
+        app.openapi = _openapi(app, has_keys=keys is not None)  # type: ignore[method-assign]
 
     async def answer_predict(body: bytes) -> bytes:
         return await predict(app.state.service.snapshot(), body, batcher, telemetry)
@@ -113,6 +133,7 @@ def create_app(settings: Settings | None = None) -> HotPath:
         paths=PATHS,
         max_body_bytes=settings.max_body_bytes,
         telemetry=telemetry,
+        keys=keys,
     )
 
     def begin_drain() -> None:
@@ -144,11 +165,12 @@ def _source_factory(
     return open_source
 
 
-def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
+def _openapi(app: FastAPI, *, has_keys: bool) -> Callable[[], dict[str, Any]]:
     def openapi() -> dict[str, Any]:
         # Made anew each time: the model, and with it the schema, may have changed.
         document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
         service = getattr(app.state, "service", None)
-        return describe_model(document, service.registry.current if service else None)
+        document = describe_model(document, service.registry.current if service else None)
+        return ask_for_keys(document) if has_keys else document
 
     return openapi

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from app.errors import MEDIA_TYPE
+from app.keys import PERMISSIONS
 from app.registry import Snapshot
 
 Json = dict[str, Any]
@@ -17,6 +19,7 @@ PROBLEM: Json = {
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "code": {"type": "string"},
+        "request_id": {"type": "string"},
         "detail": {"type": "string"},
         "errors": {
             "type": "array",
@@ -67,6 +70,8 @@ PROBLEMS = {
     "503": "No model yet",
 }
 
+KEY_PROBLEMS = {"401": "No valid key", "403": "The key does not allow it", "429": "The key's quota is used up"}
+
 PREDICT_TEXT = (
     "Give rows as `instances` or columns as `inputs`; columns are several times quicker for many rows. An absent or null "
     "field is *missing*, a value that training never saw is *unseen*: both have trained weights, and the answer counts them."
@@ -99,6 +104,20 @@ def describe_model(document: Json, snapshot: Snapshot | None) -> Json:
     return document
 
 
+def ask_for_keys(document: Json) -> Json:
+    """Say which paths ask for an API key, and how it is sent."""
+    schemes = {
+        "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        "bearer": {"type": "http", "scheme": "bearer"},
+    }
+    document["components"]["securitySchemes"] = schemes
+    for path in PERMISSIONS.keys() & document["paths"].keys():
+        for operation in document["paths"][path].values():
+            operation["security"] = [{name: []} for name in schemes]
+            operation["responses"] |= _problems(KEY_PROBLEMS)
+    return document
+
+
 def _operation(name: str, summary: str, text: str, schema: Json, example: Json) -> Json:
     answer = {"$ref": f"#/components/schemas/{name.capitalize()}Response"}
     return {
@@ -127,6 +146,6 @@ def _catalog_operation(rank_example: Json) -> Json:
     }
 
 
-def _problems() -> Json:
+def _problems(problems: Mapping[str, str] = PROBLEMS) -> Json:
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status: {"description": text, "content": content} for status, text in PROBLEMS.items()}
+    return {status: {"description": text, "content": content} for status, text in problems.items()}

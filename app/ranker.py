@@ -24,6 +24,10 @@ class Ranker:
         self.context, self.candidate = (SideScorer(encoder, head, side) for side in ("context", "candidate"))
         self._prepared: tuple[Catalog, CatalogHalves] | None = None
 
+    def forget(self) -> None:
+        """Let go of the catalog's halves, which are large; they are computed again when they are asked for."""
+        self._prepared = None
+
     def prepare(self, catalog: Catalog | None) -> CatalogHalves:
         """Return the halves of a catalog, computed on first sight.
 

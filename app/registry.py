@@ -11,7 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from app.drift import ScoreMonitor
 from app.embeddings.source import EmbeddingSource
+from app.errors import Problem
+from app.orders import OrderFile
 from app.ranker import Ranker
 from app.telemetry import Telemetry
 from app.wire import Wire
@@ -31,6 +34,7 @@ class Snapshot:
     source: EmbeddingSource
     wire: Wire
     ranker: Ranker
+    scores: ScoreMonitor
 
 
 def settle_garbage() -> None:
@@ -44,13 +48,14 @@ def settle_garbage() -> None:
 
 
 class Registry:
-    """Holds the current `Snapshot` and follows ``artifacts/current``.
+    """Holds the current `Snapshot` and the one before, and follows ``artifacts/current`` and an administrator's orders.
 
     Args:
         root: directory of artifacts.
         open_source: makes the embedding source of a verified artifact.
         max_rows: most rows in one request.
         prepare: called with a snapshot that is about to be served, off the path of requests.
+        orders: shared by the workers of one service.
         telemetry: counts loads.
     """
 
@@ -60,6 +65,7 @@ class Registry:
         open_source: Callable[[Artifact], EmbeddingSource],
         max_rows: int,
         prepare: Callable[[Snapshot], None],
+        orders: OrderFile,
         telemetry: Telemetry,
     ) -> None:
         self._prepare = prepare
@@ -67,29 +73,72 @@ class Registry:
         self._open_source = open_source
         self._max_rows = max_rows
         self._telemetry = telemetry
+        self._orders = orders
+        self._order_number = ""
         self._refused: str | None = None
+        self._lock = asyncio.Lock()
         self.current: Snapshot | None = None
+        self.previous: Snapshot | None = None
         self.last_error: dict[str, str] | None = None
         self.num_loads = 0
 
     async def refresh(self) -> None:
-        """Load the version that ``current`` names if it is another one; keep the old one when it must not be served."""
-        named = "-"
-        try:
+        """Serve the version that ``current`` or an order names; keep the old one when that one must not be served."""
+        async with self._lock:
+            await self._refresh()
+
+    async def reload(self) -> None:
+        """Forget what was refused and rolled back from, in every worker, and look again."""
+        await asyncio.to_thread(self._orders.give)
+        await self.refresh()
+
+    async def roll_back(self) -> None:
+        """Serve what was served before, in every worker, for as long as ``current`` names what it names now.
+
+        Raises:
+            Problem: ``no_previous``.
+            ArtifactError: ``current`` cannot be read.
+        """
+        async with self._lock:
+            if self.current is None or self.previous is None:
+                raise Problem("no_previous")
             named = await asyncio.to_thread(read_current, self._root)
-            if (self.current is not None and named == self.current.artifact.model_version) or named == self._refused:
+            await asyncio.to_thread(self._orders.give, named, self.previous.artifact.model_version)
+            await self._refresh()
+
+    async def _refresh(self) -> None:
+        version = "-"
+        try:
+            order = await asyncio.to_thread(self._orders.read)
+            if order.number != self._order_number:
+                self._order_number = order.number
+                self.last_error, self._refused = None, None
+            version = await asyncio.to_thread(read_current, self._root)
+            if version == order.skip and order.serve is not None:
+                version = order.serve
+            is_served = self.current is not None and version == self.current.artifact.model_version
+            if is_served or version == self._refused:
                 return
-            snapshot = await asyncio.to_thread(self._load, named)
+            if self.previous is not None and version == self.previous.artifact.model_version:
+                snapshot = self.previous
+                await asyncio.to_thread(self._prepare, snapshot)
+            else:
+                snapshot = await asyncio.to_thread(self._load, version)
         except ArtifactError as error:
-            self._refuse(named, error)
+            self._refuse(version, error)
             return
-        old, self.current = self.current, snapshot
+        except Exception as error:  # no memory for it, a disk that fails, a defect: the model before goes on
+            log.exception("%s could not be loaded", version)
+            self._refuse(version, ArtifactError("failed", f"could not be loaded: {type(error).__name__}"))
+            return
+        self.previous, self.current = self.current, snapshot
         settle_garbage()
         self.last_error, self._refused = None, None
         self.num_loads += 1
         self._telemetry.model_loads.labels("ok").inc()
-        if old is not None:
-            self._telemetry.model_info.labels(old.artifact.model_version).set(0)
+        if self.previous is not None:
+            self.previous.ranker.forget()
+            self._telemetry.model_info.labels(self.previous.artifact.model_version).set(0)
         self._telemetry.model_info.labels(snapshot.artifact.model_version).set(1)
         log.info("serving %s", snapshot.artifact.model_version)
 
@@ -109,6 +158,7 @@ class Registry:
             self._open_source(artifact),
             Wire(artifact.schema, self._max_rows),
             Ranker(artifact, self._max_rows),
+            ScoreMonitor(artifact.manifest.scores, self._telemetry),
         )
         self._prepare(snapshot)
         columns = columns_of(artifact.schema, artifact.golden.rows)

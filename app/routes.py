@@ -13,11 +13,13 @@ from pydantic import BaseModel
 from app.catalog import CatalogFile
 from app.errors import MEDIA_TYPE, Problem
 from app.hot_path import read_json_body
+from app.keys import refuse_browsers
 from app.registry import Registry, Snapshot
 from app.settings import Settings
 from app.telemetry import Telemetry
 
 router = APIRouter()
+metrics_router = APIRouter()
 
 
 class Service:
@@ -155,13 +157,15 @@ class CatalogInfo(BaseModel):
 async def put_catalog(request: Request, service: ServiceDep) -> CatalogInfo:
     """Replace the candidates that ``/rank`` takes by id; other workers follow within ``CTR_POLL_S``."""
     ranker, catalog = service.snapshot().ranker, service.catalog
-    body = await read_json_body(request.scope, request.receive, service.settings.max_catalog_bytes)
+    headers = dict(request.scope["headers"])
+    refuse_browsers(headers)
+    body = await read_json_body(headers, request.receive, service.settings.max_catalog_bytes)
     await asyncio.to_thread(ranker.wire.parse_catalog, body)
     await asyncio.to_thread(catalog.replace, body)
     return CatalogInfo(items=len(await asyncio.to_thread(ranker.prepare, catalog.current)))
 
 
-@router.get("/metrics", tags=["health"], response_class=Response)
+@metrics_router.get("/metrics", tags=["health"], response_class=Response)
 async def metrics(service: ServiceDep) -> Response:
     """Metrics in the Prometheus text format."""
     return Response(service.telemetry.exposition(), media_type=CONTENT_TYPE_LATEST)

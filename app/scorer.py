@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -26,19 +27,28 @@ async def predict(snapshot: Snapshot, body: bytes, batcher: Batcher, telemetry: 
     Raises:
         Problem: ``invalid_input``; ``invalid_output`` when a probability is not finite.
     """
+    times = [perf_counter()]
     columns = snapshot.wire.parse(body)
+    times.append(perf_counter())
     artifact = snapshot.artifact
     batch = artifact.encoder.encode(columns.values)
+    times.append(perf_counter())
     rows = snapshot.source.fetch_now(batch.ids)
     if rows is None:
         rows = await snapshot.source.fetch(batch.ids)
+    times.append(perf_counter())
     probabilities = await batcher.probabilities(artifact.predictor, pool(batch, rows))
+    times.append(perf_counter())
     if not math.isfinite(probabilities.sum()):
         raise Problem("invalid_output")
+    snapshot.scores.note(probabilities)
     telemetry.rows.inc(columns.num_rows)
     answer: dict[str, Any] = {"predictions": probabilities, "model_version": artifact.model_version}
     answer |= _notes(snapshot, columns, batch, telemetry)
-    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    encoded = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    times.append(perf_counter())
+    telemetry.note_stages(times)
+    return encoded
 
 
 def _notes(snapshot: Snapshot, columns: Columns, batch: EncodedBatch, telemetry: Telemetry) -> dict[str, Any]:

@@ -54,6 +54,12 @@ class Settings(BaseSettings):
     """Seconds between SIGTERM and closing the listener: not ready, but answering, and telling clients to reconnect."""
     docs: bool = True
     """Serve `/docs` and `/openapi.json`."""
+    metrics: bool = True
+    """Serve `/metrics`."""
+    keys: Path | None = None
+    """File of API keys, made by `python -m app.keys`; with one, all paths but health and docs ask for a key."""
+    allow_anonymous: bool = False
+    """Listen on other addresses than loopback without a key file."""
 
 
 def unknown_variables(environ: dict[str, str] | None = None) -> list[str]:

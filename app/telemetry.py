@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from itertools import pairwise
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+STAGES = ("parse", "encode", "rows", "head", "answer")
+STAGES_EVERY = 16
+SCORE_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 LATENCY_BUCKETS_S = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
 
 
@@ -20,8 +25,25 @@ class Telemetry:
         self.request_seconds = Histogram(
             "ctr_request_seconds", "Time from body to answer", ["path"], buckets=LATENCY_BUCKETS_S, registry=r
         )
+        self.stage_seconds = Histogram(
+            "ctr_stage_seconds",
+            "Time of one stage of /predict, of every 16th request",
+            ["stage"],
+            buckets=LATENCY_BUCKETS_S,
+            registry=r,
+        )
+        self._observe_stages = [self.stage_seconds.labels(stage).observe for stage in STAGES]
+        self._num_unobserved = 0
         self.shed = Counter("ctr_shed", "Scored requests refused before any work", ["reason"], registry=r)
         self.rows = Counter("ctr_rows", "Impressions scored", registry=r)
+        self.scores = Counter("ctr_scores", "Probabilities answered by /predict, up to a bound", ["up_to"], registry=r)
+        self.score_buckets = [self.scores.labels(str(bound)) for bound in (*SCORE_BOUNDS, 1)]
+        self.score_psi = Gauge(
+            "ctr_score_psi",
+            "Population stability index of the last 10,000 to 20,000 probabilities against the artifact's held-out days",
+            multiprocess_mode="livemax",
+            registry=r,
+        )
         self.unseen = Counter(
             "ctr_unseen_values", "Values answered by the out-of-vocabulary row", ["field"], registry=r
         )
@@ -56,6 +78,14 @@ class Telemetry:
             multiprocess_mode="livemax",
             registry=r,
         )
+
+    def note_stages(self, times_s: Sequence[float]) -> None:
+        """Take the times float [6] between which the five stages lie, of one request in sixteen."""
+        self._num_unobserved += 1
+        if self._num_unobserved == STAGES_EVERY:
+            self._num_unobserved = 0
+            for observe, (start, end) in zip(self._observe_stages, pairwise(times_s), strict=True):
+                observe(end - start)
 
     def exposition(self) -> bytes:
         """Return all metrics in the Prometheus text format; of every worker, where several share a directory for them."""

@@ -22,6 +22,7 @@ import orjson
 
 from app.batcher import Batcher
 from app.embeddings.tiers import TieredSource
+from app.orders import OrderFile
 from app.registry import Registry, Snapshot
 from app.scorer import predict
 from app.settings import Settings
@@ -68,7 +69,7 @@ def open_snapshot(artifacts: Path, telemetry: Telemetry, loop: asyncio.AbstractE
             telemetry=telemetry,
         )
 
-    registry = Registry(artifacts, open_source, settings.max_rows, lambda _: None, telemetry)
+    registry = Registry(artifacts, open_source, settings.max_rows, lambda _: None, OrderFile(None), telemetry)
     loop.run_until_complete(registry.refresh())
     assert registry.current is not None, registry.last_error
     return registry.current

@@ -14,7 +14,8 @@ from models.baseline import fit_logistic_regression
 from models.calibration import Calibration, sigmoid
 from models.epochs import Learnt
 from models.learner import LearnerConfig
-from models.metrics import Metrics
+from models.manifest import ScoreReference
+from models.metrics import Floats, Metrics
 from models.packed import score
 from models.predictor import Predictor
 from models.preparation import HeldOut, Prepared
@@ -78,6 +79,18 @@ def metrics_of(report: ReportData) -> tuple[dict[str, Metrics], dict[str, Metric
     return {part.name: part.metrics for part in report.parts}, {
         name: m for name, m in baselines.items() if m is not None
     }
+
+
+def score_reference(probabilities: Floats, negatives_kept: float) -> ScoreReference:
+    """Return the deciles of the probabilities that a service would give to the same rows.
+
+    >>> score_reference(np.linspace(0, 1, 101)[1:-1], 1.0).edges[4]
+    0.5
+    """
+    served = probabilities * negatives_kept / (probabilities * negatives_kept + 1 - probabilities)
+    edges = np.unique(np.quantile(served, np.linspace(0, 1, 11)[1:-1]))
+    shares = np.bincount(edges.searchsorted(served, side="right"), minlength=len(edges) + 1) / len(served)
+    return ScoreReference(edges=tuple(edges.tolist()), shares=tuple(shares.tolist()))
 
 
 def environment_of(learnt: Learnt, seconds: float) -> dict[str, str]:

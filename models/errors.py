@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-ArtifactReason = Literal["missing", "path", "size", "manifest", "format_version", "sha256", "shape", "finite", "golden"]
+ArtifactReason = Literal[
+    "missing", "path", "size", "manifest", "format_version", "sha256", "shape", "finite", "golden", "failed"
+]
 
 
 class ModelsError(Exception):

@@ -9,9 +9,9 @@ import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from models.errors import ArtifactError
 from models.head import DeepFMConfig
@@ -55,6 +55,21 @@ class DataFacts(Strict):
     digest: Sha256
 
 
+class ScoreReference(Strict):
+    """Calibrated probabilities of the last held-out part, to compare those with that are served."""
+
+    edges: Annotated[tuple[float, ...], Field(max_length=99)]
+    """Bounds between buckets, ascending; a bucket holds its lower bound. Deciles, where no two are equal."""
+    shares: Annotated[tuple[float, ...], Field(min_length=1, max_length=100)]
+    """Of each bucket, one more than there are edges."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len(self.shares) != len(self.edges) + 1 or list(self.edges) != sorted(set(self.edges)):
+            raise ValueError("edges must ascend, and shares be one more than they")
+        return self
+
+
 class Manifest(Strict):
     """``manifest.json``, written last: a directory without it is no artifact."""
 
@@ -70,6 +85,7 @@ class Manifest(Strict):
     metrics: Mapping[str, Mapping[str, float | int | None]]
     """Metrics by part, as in the report."""
     environment: Mapping[str, str]
+    scores: ScoreReference | None = None
     files: Mapping[str, FileEntry]
 
     @property

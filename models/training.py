@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from models.artifact import load_artifact, set_current, write_artifact
-from models.assessment import assess, environment_of, metrics_of, peak_memory_bytes
+from models.assessment import assess, environment_of, metrics_of, peak_memory_bytes, score_reference
 from models.calibration import Calibration, fit_calibration
 from models.epochs import Learnt, Progress, learn
 from models.errors import TrainingError
@@ -125,6 +125,7 @@ def _train(
         data=prepared.facts,
         metrics={name: m.model_dump() for name, m in metrics.items()},
         environment=environment,
+        scores=score_reference(report.parts[-1].probabilities, schema.negatives_kept),
         files={},
     )
     directory = _write(out, manifest, prepared, learnt, predictor, report)

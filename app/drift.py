@@ -1,0 +1,73 @@
+"""How the probabilities that are served compare with those of the model's own held-out days."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.telemetry import SCORE_BOUNDS, Telemetry
+from models.manifest import ScoreReference
+
+MAX_PENDING = 4_096  # requests
+WINDOW_ROWS = 20_000
+MIN_ROWS = 1_000
+SMALLEST_SHARE = 1e-4
+
+Shares = NDArray[np.float64]
+
+
+class ScoreMonitor:
+    """Counts the probabilities of one model version, and tells their PSI against its reference; one a snapshot.
+
+    Args:
+        reference: of the artifact; without one there is no PSI.
+        telemetry: counts and shows.
+    """
+
+    def __init__(self, reference: ScoreReference | None, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._bounds = np.array(SCORE_BOUNDS)
+        self._pending: list[NDArray[np.float64]] = []
+        self._edges = None if reference is None else np.array(reference.edges)
+        self._expected = np.array([]) if reference is None else np.array(reference.shares)
+        self._before = self._now = np.zeros(len(self._expected), np.int64)
+
+    def note(self, probabilities: NDArray[np.float64]) -> None:
+        """Keep probabilities float64 [B] until they are counted; takes no time to speak of."""
+        self._pending.append(probabilities)
+        if len(self._pending) >= MAX_PENDING:
+            self.count()
+
+    def count(self) -> None:
+        """Count what was kept; called once in a while."""
+        if not self._pending:
+            return
+        scores = np.concatenate(self._pending)
+        self._pending.clear()
+        found = np.bincount(self._bounds.searchsorted(scores), minlength=len(self._bounds) + 1)
+        for bucket, number in zip(self._telemetry.score_buckets, found.tolist(), strict=True):
+            if number:
+                bucket.inc(number)
+        if self._edges is None:
+            return
+        # A window of two halves: when the younger is full it becomes the older.
+        self._now = self._now + np.bincount(
+            self._edges.searchsorted(scores, side="right"), minlength=len(self._expected)
+        )
+        counted = self._before + self._now
+        if counted.sum() >= MIN_ROWS:
+            self._telemetry.score_psi.set(population_stability_index(self._expected, counted / counted.sum()))
+        if self._now.sum() >= WINDOW_ROWS // 2:
+            self._before, self._now = self._now, np.zeros_like(self._now)
+
+
+def population_stability_index(expected: Shares, found: Shares) -> float:
+    """Return Σ (found − expected) · ln(found ÷ expected) over the same buckets (Siddiqi 2006); empty ones count as 1e-4.
+
+    >>> round(population_stability_index(np.array([0.5, 0.5]), np.array([0.5, 0.5])), 3)
+    0.0
+    >>> round(population_stability_index(np.array([0.5, 0.5]), np.array([0.9, 0.1])), 3)  # 0.4 · ln 1.8 + 0.4 · ln 5
+    0.879
+    """
+    e, f = np.maximum(expected, SMALLEST_SHARE), np.maximum(found, SMALLEST_SHARE)
+    return float(((f - e) * np.log(f / e)).sum())

@@ -1,0 +1,13 @@
+"""What each server process starts with; uvicorn imports it, after the environment has been set."""
+
+from __future__ import annotations
+
+from app.hot_path import HotPath
+from app.logs import configure_logging
+from app.main import create_app
+
+
+def create_worker() -> HotPath:
+    """Return the app of one server process, which writes its own log lines."""
+    configure_logging()
+    return create_app()

@@ -1,0 +1,123 @@
+"""What the service tells of itself: log lines, traces, stages, scores."""
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.drift import MIN_ROWS, WINDOW_ROWS, ScoreMonitor
+from app.logs import LINES_PER_S, RequestLog
+from app.telemetry import STAGES, Telemetry
+from models.assessment import score_reference
+from tests.making import make_artifact
+from tests.server import serving
+
+ROW = {"user_id": 7, "ad_id": "ad3", "price": 1.5}
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+def test_lines_are_json_with_the_request_id_and_nothing_that_was_sent(tmp_path: Path) -> None:
+    make_artifact(tmp_path)
+    with serving(tmp_path) as server:
+        headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
+        bad = {"instances": [{"user_id": 's3cr3t\n{"event": "forged"}'}]}
+        answer = server.client.post("/predict", json=bad, headers=headers)
+        assert answer.json()["request_id"] == TRACE
+        server.client.get("/s3cr3t%0d%0aforged")
+        server.wait_for(lambda: server.log.read_text().count("not answered") == 2)
+        lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+        (about,) = [line for line in lines if line.get("request_id") == TRACE]
+        assert {"path": "/predict", "status": 422, "code": "invalid_input", "level": "info"}.items() <= about.items()
+        assert "s3cr3t" not in server.log.read_text()
+        assert {"serving v1"} <= {line["event"] for line in lines}
+
+
+def test_every_answer_carries_its_trace(tmp_path: Path) -> None:
+    make_artifact(tmp_path)
+    with serving(tmp_path) as server:
+        given = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
+        for answer in (
+            server.client.post("/predict", json={"instances": [ROW]}, headers=given),
+            server.client.get("/model", headers=given),
+            server.client.get("/nothing", headers=given),
+        ):
+            version, trace, span, flags = answer.headers["traceparent"].split("-")
+            assert (version, trace, flags) == ("00", TRACE, "01")
+            assert span != "b7ad6b7169203331"
+        for junk in ("junk", f"00-{'0' * 32}-b7ad6b7169203331-01", f"01-{TRACE}-b7ad6b7169203331"):
+            answer = server.client.get("/health/live", headers={"traceparent": junk})
+            assert answer.headers["traceparent"].split("-")[1] not in (TRACE, "0" * 32)
+
+
+def test_a_flood_of_refusals_is_ten_lines_a_second_and_a_count(caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    log = RequestLog(lambda: now)
+    with caplog.at_level(logging.INFO):
+        for _ in range(1_000):
+            log.note("/predict", 422, "invalid_input", TRACE, None, 0.001)
+        now = 1.0
+        log.note("/predict", 503, "overloaded", TRACE, "bidder", 0.001)
+    assert len(caplog.records) == LINES_PER_S + 1
+    last = caplog.records[-1]
+    assert (last.__dict__["left_out"], last.__dict__["key"], last.levelname) == (
+        1_000 - LINES_PER_S,
+        "bidder",
+        "WARNING",
+    )
+
+
+def test_every_sixteenth_request_is_timed_by_stage(tmp_path: Path) -> None:
+    make_artifact(tmp_path)
+    with serving(tmp_path) as server:
+        for _ in range(32):
+            assert server.client.post("/predict", json={"instances": [ROW]}).status_code == 200
+        for stage in STAGES:
+            assert server.metric("ctr_stage_seconds_count", stage=stage) == 2
+        server.wait_for(lambda: sum_of_scores(server.client.get("/metrics").text) == 32)
+
+
+def sum_of_scores(exposition: str) -> float:
+    return sum(
+        float(line.rsplit(" ", 1)[1]) for line in exposition.splitlines() if line.startswith("ctr_scores_total{")
+    )
+
+
+def test_the_same_population_has_no_drift_and_another_one_has() -> None:
+    rng = np.random.default_rng(3)
+    held_out = rng.beta(2, 20, 50_000)
+    telemetry = Telemetry()
+    monitor = ScoreMonitor(score_reference(held_out, 1.0), telemetry)
+
+    def psi() -> float:
+        found = telemetry.registry.get_sample_value("ctr_score_psi")
+        assert found is not None
+        return found
+
+    monitor.note(rng.beta(2, 20, MIN_ROWS - 1))
+    monitor.count()
+    assert psi() == 0
+    for _ in range(200):
+        monitor.note(rng.beta(2, 20, 100))
+    monitor.count()
+    assert 0 < psi() < 0.01
+    for _ in range(3):  # the window forgets
+        monitor.note(rng.beta(4, 20, WINDOW_ROWS // 2))
+        monitor.count()
+    found = np.quantile(held_out, np.linspace(0, 1, 11)[1:-1])
+    shares = np.bincount(found.searchsorted(rng.beta(4, 20, 200_000)), minlength=10) / 200_000
+    assert psi() == pytest.approx(((shares - 0.1) * np.log(shares / 0.1)).sum(), rel=0.1)
+
+
+def test_the_reference_is_of_what_is_served_where_negatives_were_dropped() -> None:
+    p = np.linspace(0.01, 0.99, 99)
+    reference = score_reference(p, 0.1)
+    served = p * 0.1 / (p * 0.1 + 1 - p)
+    assert reference.edges == pytest.approx(np.quantile(served, np.linspace(0.1, 0.9, 9)))
+    assert sum(reference.shares) == pytest.approx(1)
+
+
+def test_equal_probabilities_fall_into_one_bucket() -> None:
+    reference = score_reference(np.full(100, 0.2), 1.0)
+    assert (reference.edges, reference.shares) == ((0.2,), (0.0, 1.0))
