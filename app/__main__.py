@@ -67,8 +67,9 @@ def _fault_of(settings: Settings) -> str | None:
 
 
 def _serve(settings: Settings) -> None:
-    # uvicorn raises the signal again once it has stopped in good order; that is no failure.
-    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    # Before uvicorn listens to signals there is nothing to finish; once it has stopped in good order it raises the signal
+    # again. Neither is a failure.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     uvicorn.run(
         "app.worker:create_worker",
         factory=True,

@@ -22,6 +22,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, InvalidResponse, NoPermissionError
 
+from app.embeddings.bounded_parser import BoundedParser
 from app.embeddings.breaker import Breaker
 from app.embeddings.frames import Outcome, RowFrames
 from app.embeddings.state_log import StateLog, describe
@@ -89,6 +90,7 @@ class RedisRows:
             health_check_interval=0,
             max_connections=3,  # reading, writing behind, probing
             decode_responses=False,
+            parser_class=BoundedParser,
             # The plain protocol and no introduction: nothing that an access list would have to allow.
             protocol=2,
             driver_info=None,
