@@ -119,8 +119,11 @@ def test_half_sent_requests_are_closed_in_time_and_harm_nobody(artifacts: Path) 
     with serving(artifacts) as server:
         started = time.monotonic()
         connections = [open_with(server, half) for half in HALVES for _ in range(4)]
+        idle = open_with(server, b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert idle.recv(1_000).startswith(b"HTTP/1.1 200")
+        idle.sendall(b"\r\n")  # begins nothing, and must not keep the connection open either
         assert server.client.post("/predict", json={"instances": [ROW]}).status_code == 200
-        for connection in connections:
+        for connection in (*connections, idle):
             with connection:
                 assert not connection.recv(1_000).startswith(b"HTTP/1.1 2")
         assert REQUEST_S - 1 < time.monotonic() - started < REQUEST_S + 4
