@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from fastapi_swagger import patch_fastapi
+from starlette.responses import HTMLResponse, RedirectResponse
 
 from app.batcher import Batcher
 from app.catalog import CatalogFile
@@ -87,6 +89,7 @@ def create_app(settings: Settings | None = None) -> HotPath:
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
+        redirect_slashes=False,  # it would send clients to whatever their Host header names
         openapi_url="/openapi.json" if settings.docs else None,
         exception_handlers={
             Problem: answer_problem,
@@ -97,7 +100,7 @@ def create_app(settings: Settings | None = None) -> HotPath:
     )
     app.include_router(router)
     if settings.docs:
-        patch_fastapi(app)
+        _serve_docs(app)
         app.openapi = _openapi(app)  # type: ignore[method-assign]
 
     async def answer_predict(body: bytes) -> bytes:
@@ -142,6 +145,25 @@ def _source_factory(
         )
 
     return open_source
+
+
+def _serve_docs(app: FastAPI) -> None:
+    # The package's own two pages would build links, a script's too, from the Host header. These two come first.
+    @app.get("/", include_in_schema=False)
+    async def redirect_to_docs() -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title=app.title,
+            swagger_js_url="/swagger/swagger-ui-bundle.js",
+            swagger_css_url="/swagger/swagger-ui.css",
+            swagger_favicon_url="/swagger/favicon-32x32.png",
+        )
+
+    patch_fastapi(app, redirect_from_root_to_docs=False)
 
 
 def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
