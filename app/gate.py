@@ -19,18 +19,21 @@ class Gate:
     Args:
         max_requests: most of them.
         max_bytes: most bytes of their bodies; a single request is let in whatever its size.
+        max_body_bytes: longer bodies will be refused unread, and so count for nothing.
         telemetry: counts refusals.
     """
 
-    def __init__(self, max_requests: int, max_bytes: int, telemetry: Telemetry) -> None:
+    def __init__(self, max_requests: int, max_bytes: int, max_body_bytes: int, telemetry: Telemetry) -> None:
         self._max_requests = max_requests
         self._max_bytes = max_bytes
+        self._max_body_bytes = max_body_bytes
         self._shed = telemetry.shed.labels("overloaded").inc
         self.num_requests = 0
         self.num_bytes = 0
 
     def enter(self, num_bytes: int) -> bool:
         """Let a request in, or count its refusal; return which."""
+        num_bytes = self._counted(num_bytes)
         if self.num_requests and (
             self.num_requests >= self._max_requests or self.num_bytes + num_bytes > self._max_bytes
         ):
@@ -43,7 +46,10 @@ class Gate:
     def leave(self, num_bytes: int) -> None:
         """Note that a request that was let in has been answered, or given up."""
         self.num_requests -= 1
-        self.num_bytes -= num_bytes
+        self.num_bytes -= self._counted(num_bytes)
+
+    def _counted(self, num_bytes: int) -> int:
+        return num_bytes if num_bytes <= self._max_body_bytes else 0
 
 
 _STATUS, _TITLE = PROBLEMS["overloaded"]

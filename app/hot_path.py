@@ -191,6 +191,8 @@ def _check_deadline(deadline_ms: bytes, arrived: float) -> None:
     try:
         seconds = float(deadline_ms) / 1000
     except ValueError:
-        raise Problem("invalid_input", "X-Request-Timeout-Ms is no number of milliseconds") from None
+        seconds = math.nan
+    if math.isnan(seconds):
+        raise Problem("invalid_input", "X-Request-Timeout-Ms is no number of milliseconds")
     if not time.perf_counter() - arrived <= seconds:
         raise Problem("deadline_exceeded")

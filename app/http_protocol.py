@@ -24,6 +24,11 @@ SCORED = {"/predict", "/rank"}
 """Paths that pass the gate; probes and metrics are answered whatever the load."""
 ONCE = {b"content-length", b"host", b"content-type", b"transfer-encoding"}
 """Headers that two readers could understand differently when they come twice."""
+MAX_HEAD_BYTES = 65_536
+"""Of a request line and headers that came in more than one piece; what comes in one piece is no longer than a read."""
+MAX_HEADERS = 128
+MAX_LENGTH_DIGITS = 20
+"""Python refuses to read integers of thousands of digits, leading zeros included."""
 
 
 class HeadWithBody:
@@ -63,6 +68,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._is_receiving = True
+        self._head_bytes: int | None = 0
+        """Bytes of a head that is not whole yet."""
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -77,22 +84,40 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse; a request that came whole, as most do, never costs a timer."""
+        if self.cycle is None or self.cycle.response_complete:
+            self._is_receiving = True  # a line break between requests begins none, but takes uvicorn's own timer away
         super().data_received(data)
         if not self._is_receiving:
             self._cancel_timer()
-        elif self._timer is None:
+            return
+        if self._timer is None:
             self._timer = self.loop.call_later(REQUEST_S, self._give_up)
+        if self._head_bytes is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+                self.send_400_response("The head of the request is too long.")
 
     def on_message_begin(self) -> None:
         """Note that a request has begun."""
         self._is_receiving = True
+        self._head_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Refuse what a proxy in front could have read as another request."""
-        names = [name for name, _ in self.headers if name in ONCE]
-        if len(names) != len(set(names)) or {b"content-length", b"transfer-encoding"} <= set(names):
-            raise ValueError("doubled or contradictory headers")  # the parser reports it, and the answer is 400
+        self._head_bytes = None
+        once = [header for header in self.headers if header[0] in ONCE]
+        framing = dict(once)
+        length, coding = framing.get(b"content-length"), framing.get(b"transfer-encoding")
+        # The parser reports what is raised here, and the answer is 400.
+        if len(once) != len(framing) or len(self.headers) > MAX_HEADERS:
+            raise ValueError("doubled headers, or too many")
+        if coding is not None and (length is not None or coding.strip().lower() != b"chunked"):
+            raise ValueError("contradictory headers, or a body in another coding")
+        if length is not None and len(length) > MAX_LENGTH_DIGITS:
+            raise ValueError("a length of too many digits")
+        if (length or coding) and self.parser.should_upgrade():
+            raise ValueError("an upgrade with a body, which the parser would take for the next request")
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

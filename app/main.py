@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from fastapi_swagger import patch_fastapi
+from starlette.responses import HTMLResponse, RedirectResponse
 
 from app.admin import router as admin_router
 from app.batcher import Batcher
@@ -87,7 +89,9 @@ def create_app(settings: Settings | None = None) -> HotPath:
         follower = asyncio.create_task(follow())
         try:
             with draining_first(begin_drain, settings.drain_s):
-                yield {"gate": Gate(settings.max_waiting, settings.max_waiting_bytes, telemetry)}
+                yield {
+                    "gate": Gate(settings.max_waiting, settings.max_waiting_bytes, settings.max_body_bytes, telemetry)
+                }
         finally:
             follower.cancel()
             await asyncio.gather(follower, return_exceptions=True)
@@ -101,8 +105,8 @@ def create_app(settings: Settings | None = None) -> HotPath:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        redirect_slashes=False,
         swagger_ui_oauth2_redirect_url=None,
+        redirect_slashes=False,  # it would send clients to whatever their Host header names
         openapi_url="/openapi.json" if settings.docs else None,
         exception_handlers={
             Problem: answer_problem,
@@ -117,7 +121,7 @@ def create_app(settings: Settings | None = None) -> HotPath:
     if keys is not None:
         app.include_router(admin_router)
     if settings.docs:
-        patch_fastapi(app)
+        _serve_docs(app)
         app.openapi = _openapi(app, has_keys=keys is not None)  # type: ignore[method-assign]
 
     async def answer_predict(body: bytes) -> bytes:
@@ -163,6 +167,25 @@ def _source_factory(
         )
 
     return open_source
+
+
+def _serve_docs(app: FastAPI) -> None:
+    # The package's own two pages would build links, a script's too, from the Host header. These two come first.
+    @app.get("/", include_in_schema=False)
+    async def redirect_to_docs() -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title=app.title,
+            swagger_js_url="/swagger/swagger-ui-bundle.js",
+            swagger_css_url="/swagger/swagger-ui.css",
+            swagger_favicon_url="/swagger/favicon-32x32.png",
+        )
+
+    patch_fastapi(app, redirect_from_root_to_docs=False)
 
 
 def _openapi(app: FastAPI, *, has_keys: bool) -> Callable[[], dict[str, Any]]:

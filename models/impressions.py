@@ -61,10 +61,10 @@ def find_files(patterns: Sequence[str]) -> list[Path]:
     found: dict[Path, None] = {}
     for pattern in patterns:
         names = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207  # patterns may be absolute
-        names = names or ([pattern] if Path(pattern).is_file() else [])
-        if not names:
-            raise LogError(f"{pattern}: no such file")
-        found |= {Path(name): None for name in names if Path(name).is_file()}
+        files = [Path(name) for name in names or [pattern] if Path(name).is_file()]
+        if not files:
+            raise LogError(f"{pattern}: {'no regular file' if names else 'no such file'}")
+        found |= dict.fromkeys(files)
     return list(found)
 
 
@@ -133,11 +133,8 @@ def read_log(patterns: Sequence[str], schema: FeatureSchema) -> Log:
     if schema.split.column is not None:
         time = comparable(frame[schema.split.column])
         frame = frame.with_columns(time).sort(schema.split.column, maintain_order=True)
-    dtypes = {
-        f.name: decide_type(f, chunks[-1].stated.get(f.name), frame[f.name])
-        for f in schema.fields
-        if f.kind != "numeric"
-    }
+    fields = [f for f in schema.fields if f.kind != "numeric"]
+    dtypes = {f.name: decide_type(f, chunks[-1].stated.get(f.name), frame[f.name]) for f in fields}
     refuse_one_class(frame[schema.label])
     return Log(frame, dtypes, tuple(path.name for path in find_files(patterns)))
 
@@ -182,7 +179,8 @@ def _select(path: Path, schema: FeatureSchema) -> pl.LazyFrame:
     present = lazy.collect_schema().names()
     absent = [c for c in schema.columns if c not in present]
     if absent:
-        raise LogError(f"{path}: column {absent[0]!r} is missing, the file has {', '.join(map(repr, present[:50]))}")
+        names = ", ".join(repr(name[:64]) for name in present[:50])
+        raise LogError(f"{path}: column {absent[0]!r} is missing, the file has {names}")
     return lazy.select(schema.columns)
 
 
@@ -213,16 +211,20 @@ def _canonical(raw: pl.DataFrame, place: Place, schema: FeatureSchema) -> pl.Dat
 
 
 def _labels(series: pl.Series, place: Place) -> pl.Series:
-    labels = series.cast(pl.Float64, strict=False)
+    labels = _floats(series, place, "labels 0 and 1")
     bad = labels.is_null() | ~labels.is_in([0.0, 1.0])
     _refuse(bad, series, place, "expected a label 0 or 1")
     return labels.cast(pl.Int8)
 
 
-def _numbers(series: pl.Series, place: Place) -> pl.Series:
+def _floats(series: pl.Series, place: Place, expected: str) -> pl.Series:
     if not (series.dtype.is_numeric() or series.dtype in (pl.String, pl.Boolean, pl.Null)):
-        raise LogError(f"{place.path}: column {series.name!r}: is {series.dtype}, expected numbers")
-    numbers = series.cast(pl.Float64, strict=False)
+        raise LogError(f"{place.path}: column {series.name!r}: is {series.dtype}, expected {expected}")
+    return series.cast(pl.Float64, strict=False)
+
+
+def _numbers(series: pl.Series, place: Place) -> pl.Series:
+    numbers = _floats(series, place, "numbers")
     _refuse(numbers.is_null() & series.is_not_null(), series, place, "expected a number")
     return numbers.fill_nan(None)
 
@@ -230,12 +232,8 @@ def _numbers(series: pl.Series, place: Place) -> pl.Series:
 def _tokens(series: pl.Series, place: Place) -> pl.Series:
     if series.dtype.is_float():
         whole = series.fill_nan(None)
-        _refuse(
-            (whole != whole.round()) | (whole.abs() > 2**53),
-            series,
-            place,
-            "expected a whole number as token; is this field numeric?",
-        )
+        bad = (whole != whole.round()) | (whole.abs() > 2**53)
+        _refuse(bad, series, place, "expected a whole number as token; is this field numeric?")
         series = whole.cast(pl.Int64)
     elif series.dtype == pl.Boolean:
         series = series.cast(pl.Int8)
@@ -273,7 +271,8 @@ def _is_token(dtype: pl.DataType | DataTypeClass) -> bool:
 def _refuse(bad: pl.Series, series: pl.Series, place: Place, expected: str) -> None:
     at = bad.fill_null(value=False).arg_max() if bad.fill_null(value=False).any() else None
     if at is not None:
-        got = "a null" if series[at] is None else repr(series[at])[:64]
+        value = series[at].to_list() if isinstance(series[at], pl.Series) else series[at]
+        got = "a null" if value is None else repr(value)[:64]
         raise LogError(f"{place.path}: row {place.first_row + at + 1}, column {series.name!r}: {expected}, got {got}")
 
 

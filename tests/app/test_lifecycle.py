@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -13,9 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.http_protocol import REQUEST_S
+from tests.clients import children, open_with
 from tests.making import make_artifact
-from tests.server import Server, serving
+from tests.server import serving
 
 ROW = {"user_id": 7, "ad_id": "ad3", "price": 1.5}
 
@@ -79,58 +78,6 @@ def test_a_second_signal_skips_the_grace_and_the_exit_code_is_zero(artifacts: Pa
             for child in children(server):
                 os.kill(child, signal.SIGTERM)
         assert server.process.wait(10) == 0
-
-
-def children(server: Server) -> list[int]:
-    listing = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
-    names = {int(pid): Path(f"/proc/{pid}/cmdline").read_text() for pid in listing.split()}
-    return [pid for pid, line in names.items() if "spawn_main" in line]
-
-
-def test_a_killed_worker_is_replaced_while_the_other_serves(artifacts: Path) -> None:
-    with serving(artifacts, workers=2) as server:
-        until(lambda: len(children(server)) == 2)
-        first, second = children(server)
-        os.kill(first, signal.SIGKILL)
-        until(lambda: len(set(children(server)) - {first}) == 2)
-        assert second in children(server)
-        ask = lambda: httpx.post(f"{server.client.base_url}/predict", json={"instances": [ROW]}, timeout=10).status_code  # noqa: E731
-        until(lambda: [ask() for _ in range(6)] == [200] * 6)
-
-
-def open_with(server: Server, sent: bytes) -> socket.socket:
-    connection = socket.create_connection(
-        (server.client.base_url.host, server.client.base_url.port or 0), timeout=REQUEST_S + 5
-    )
-    connection.sendall(sent)
-    return connection
-
-
-HALVES = [
-    b"",
-    b"POST /pre",
-    b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-",
-    b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
-    b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
-]
-
-
-def test_half_sent_requests_are_closed_in_time_and_harm_nobody(artifacts: Path) -> None:
-    with serving(artifacts) as server:
-        started = time.monotonic()
-        connections = [open_with(server, half) for half in HALVES for _ in range(4)]
-        assert server.client.post("/predict", json={"instances": [ROW]}).status_code == 200
-        for connection in connections:
-            with connection:
-                assert not connection.recv(1_000).startswith(b"HTTP/1.1 2")
-        assert REQUEST_S - 1 < time.monotonic() - started < REQUEST_S + 4
-        assert server.client.post("/predict", json={"instances": [ROW]}).status_code == 200
-
-
-def test_a_half_sent_body_does_not_hold_up_the_end(artifacts: Path) -> None:
-    with serving(artifacts) as server, open_with(server, HALVES[3]):
-        server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(REQUEST_S + 5) == 0
 
 
 @pytest.mark.parametrize(

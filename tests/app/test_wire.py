@@ -8,7 +8,7 @@ from hypothesis import given
 
 from app.errors import Problem
 from app.wire import Wire
-from app.wire_types import MAX_ERRORS
+from app.wire_types import MAX_ERRORS, MAX_FAULTS
 from models.artifact import load_artifact
 from tests.making import make_artifact
 
@@ -158,3 +158,11 @@ def test_schemas_of_other_artifacts_do_not_mix(tmp_path: Path) -> None:
     assert two.parse(body(instances=[ROW, ROW])).num_rows == 2
     with pytest.raises(Problem):
         one.parse(body(instances=[ROW, ROW]))
+
+
+def test_a_flood_of_faults_is_refused_without_listing_them(wire: Wire) -> None:
+    tokens = problem(wire, body(instances=[{"clicked_ads": [1] * 1_000, "price": SECRET}] * 8))["errors"]
+    assert [fault["field"] for fault in tokens] == ["clicked_ads", "price"] * 8
+    keys = problem(wire, body(**{f"{SECRET}{i}": 1 for i in range(MAX_FAULTS + 1)}))
+    assert keys["detail"] == "more than 10000 faults"
+    assert "errors" not in keys

@@ -8,8 +8,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.faults.all_faults import FAULTS
 from tests.faults.load import Tally
-from tests.faults.matrix import FAULTS, Arena, Fault, make_arena
+from tests.faults.matrix import Arena, Fault, make_arena
 from tests.faults.soak import soak
 
 

@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 
 from models.artifact import set_current
-from tests.app.test_lifecycle import HALVES, open_with
+from tests.clients import HALVES, open_with
 from tests.faults.matrix import JSON, Arena
 from tests.redis_server import RedisServer
 from tests.server import Server

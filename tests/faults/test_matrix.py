@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import cache_faults, load_faults, model_faults, security_faults
+from tests.faults.all_faults import FAULTS
 from tests.faults.load import Tally
-from tests.faults.matrix import FAULTS, Arena, Fault, make_arena
+from tests.faults.matrix import Arena, Fault, make_arena
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
-assert all((cache_faults, load_faults, model_faults, security_faults))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,27 @@
+"""All faults, in the order of the matrix: importing a module enters its faults."""
+
+from __future__ import annotations
+
+from tests.faults import (
+    cache_faults,
+    damage_faults,
+    input_faults,
+    life_faults,
+    load_faults,
+    matrix,
+    model_faults,
+    reply_faults,
+    security_faults,
+)
+
+MODULES = (
+    model_faults,
+    damage_faults,
+    cache_faults,
+    reply_faults,
+    input_faults,
+    load_faults,
+    life_faults,
+    security_faults,
+)
+FAULTS = sorted(matrix.FAULTS, key=lambda one: (one.id[0], int(one.id[1:])))

@@ -1,0 +1,246 @@
+"""A2–A8, A14: artifacts that are not what they should be; each must be refused with its reason while the one before goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.artifact import set_current
+from models.manifest import describe_file
+from models.tensor_file import map_tensors, save_tensors
+from tests.faults.matrix import Arena, fault
+from tests.faults.watching import last_error, until
+
+Damage = Callable[[Path], None]
+
+
+def sign(directory: Path, *names: str, **changes: Any) -> None:
+    """Make the manifest fit the changed files, as an attacker would."""
+    manifest = json.loads((directory / "manifest.json").read_text())
+    manifest["files"] |= {name: describe_file(directory / name).model_dump() for name in names}
+    (directory / "manifest.json").write_text(json.dumps({**manifest, **changes}))
+
+
+def edit_tensor(directory: Path, name: str, key: str, edit: Callable[[np.ndarray], np.ndarray]) -> None:
+    tensors = map_tensors(name, (directory / name).read_bytes())
+    tensors[key] = edit(tensors[key].copy())
+    save_tensors(directory / name, tensors)
+    sign(directory, name)
+
+
+def refused_under_load(arena: Arena, damages: dict[str, tuple[Damage, str]]) -> None:
+    """Publish damaged copies of v2 one after the other; each must be refused with its reason while v1 goes on."""
+    set_current(arena.artifacts, "v1")
+    names = []
+    try:
+        with arena.serve() as server, arena.load(server) as load:
+            for n, (what, (damage, reason)) in enumerate(damages.items()):
+                name = f"bad{n}-{time.time_ns()}"
+                directory = Path(shutil.copytree(arena.artifacts / "v2", arena.artifacts / name))
+                names.append(name)
+                sign(directory, model_version=name)
+                before = server.metric("ctr_model_loads_total", result=reason)
+                damage(directory)
+                set_current(arena.artifacts, name)
+                until(lambda name=name: last_error(server).get("version") == name, what)  # type: ignore[misc]
+                assert last_error(server)["reason"] == reason, (what, last_error(server))
+                assert server.metric("ctr_model_loads_total", result=reason) == before + 1, what
+                assert server.client.get("/health/ready").json()["model_version"] == "v1"
+            assert set(load.versions) == {"v1"}
+        arena.tally.notes.append(f"{len(damages)} kinds")
+    finally:
+        set_current(arena.artifacts, "v1")
+        for name in names:
+            shutil.rmtree(arena.artifacts / name, ignore_errors=True)
+
+
+def flip(directory: Path, name: str, place: float) -> None:
+    data = bytearray((directory / name).read_bytes())
+    data[int(place * (len(data) - 1))] ^= 0x40
+    (directory / name).write_bytes(data)
+
+
+def cut(directory: Path, name: str, size: float) -> None:
+    os.truncate(directory / name, int(size * (directory / name).stat().st_size))
+
+
+@fault("A2", "a bit flipped in any file", "refused as `sha256`; the model before goes on, ready stays 200")
+def flipped_bits(arena: Arena) -> None:
+    rng = random.Random(7)
+    files = sorted(json.loads((arena.artifacts / "v2" / "manifest.json").read_text())["files"])
+
+    def at(name: str, place: float) -> Damage:
+        return lambda directory: flip(directory, name, place)
+
+    refused_under_load(arena, {f"{n} {i}": (at(n, rng.random()), "sha256") for n in files for i in range(arena.scale)})
+
+
+@fault("A3", "a file cut short, empty, grown or missing", "refused as `sha256` or `missing`")
+def cut_files(arena: Arena) -> None:
+    def grow(directory: Path) -> None:
+        with (directory / "head.safetensors").open("ab") as file:
+            file.write(b"\0")
+
+    def cut_to(size: float) -> Damage:
+        return lambda directory: cut(directory, "embeddings.safetensors", size)
+
+    def without(name: str) -> Damage:
+        return lambda directory: (directory / name).unlink()
+
+    damages = {f"cut to {size:.2f}": (cut_to(size), "sha256") for size in np.linspace(0, 0.99, 3 + 2 * arena.scale)}
+    damages |= {n: (without(n), "missing") for n in ("embeddings.safetensors", "schema.json", "golden.json")}
+    refused_under_load(arena, damages | {"grown": (grow, "sha256")})
+
+
+@fault(
+    "A4",
+    "a manifest that is no JSON, has one key too many, another format version or 100 MB",
+    "refused with its reason",
+)
+def manifests(arena: Arena) -> None:
+    def huge(directory: Path) -> None:
+        with (directory / "manifest.json").open("ab") as file:
+            file.truncate(100 << 20)
+
+    refused_under_load(
+        arena,
+        {
+            "no JSON": (lambda d: cut(d, "manifest.json", 0.5), "manifest"),
+            "one key too many": (lambda d: sign(d, extra=1), "manifest"),
+            "another format": (lambda d: sign(d, format_version=99), "format_version"),
+            "100 MB": (huge, "size"),
+            "another version's name": (lambda d: sign(d, model_version="v1"), "manifest"),
+        },
+    )
+
+
+@fault("A5", "weights whose name, shape or type does not follow from the schema, signed", "refused as `shape`")
+def shapes(arena: Arena) -> None:
+    def renamed(directory: Path) -> None:
+        tensors = map_tensors("head", (directory / "head.safetensors").read_bytes())
+        tensors["other"] = tensors.pop("bias")
+        save_tensors(directory / "head.safetensors", tensors)
+        sign(directory, "head.safetensors")
+
+    edit = edit_tensor
+    refused_under_load(
+        arena,
+        {
+            "a row less": (lambda d: edit(d, "embeddings.safetensors", "rows", lambda a: a[:-1]), "shape"),
+            "a column more": (
+                lambda d: edit(d, "embeddings.safetensors", "rows", lambda a: np.hstack([a, a])),
+                "shape",
+            ),
+            "integers": (lambda d: edit(d, "embeddings.safetensors", "rows", lambda a: a.astype(np.int64)), "shape"),
+            "another name": (renamed, "shape"),
+        },
+    )
+
+
+@fault("A6", "NaN or infinity among the weights, signed", "refused as `finite`")
+def not_finite(arena: Arena) -> None:
+    def put(value: float) -> Callable[[np.ndarray], np.ndarray]:
+        def edit(a: np.ndarray) -> np.ndarray:
+            a.reshape(-1)[-1] = value
+            return a
+
+        return edit
+
+    refused_under_load(
+        arena,
+        {
+            "NaN": (lambda d: edit_tensor(d, "embeddings.safetensors", "rows", put(np.nan)), "finite"),
+            "infinity": (lambda d: edit_tensor(d, "head.safetensors", "bias", put(np.inf)), "finite"),
+        },
+    )
+
+
+@fault(
+    "A7",
+    "right digests, other answers: edited preprocessing, edited weights, edited golden rows",
+    "refused as `golden`",
+)
+def golden(arena: Arena) -> None:
+    def boundaries(directory: Path) -> None:
+        document = json.loads((directory / "schema.json").read_text())
+        for field in document["fitted"]:
+            field["boundaries"] = [b + 0.7 for b in field["boundaries"]]
+        (directory / "schema.json").write_text(json.dumps(document))
+        sign(directory, "schema.json")
+
+    def logits(directory: Path) -> None:
+        document = json.loads((directory / "golden.json").read_text())
+        document["logits"][5] += 1e-3
+        (directory / "golden.json").write_text(json.dumps(document))
+        sign(directory, "golden.json")
+
+    refused_under_load(
+        arena,
+        {
+            "bin boundaries": (boundaries, "golden"),
+            "a logit": (logits, "golden"),
+            "weights": (lambda d: edit_tensor(d, "head.safetensors", "bias", lambda a: a + np.float32(0.01)), "golden"),
+        },
+    )
+
+
+@fault(
+    "A8",
+    "links, pipes, devices and `..` in an artifact or in `current`",
+    "refused as `path`; nothing outside is read, nothing hangs",
+)
+def paths(arena: Arena) -> None:
+    def replaced(make: Callable[[Path], None]) -> Damage:
+        def damage(directory: Path) -> None:
+            (directory / "schema.json").unlink()
+            make(directory / "schema.json")
+
+        return damage
+
+    outside = arena.artifacts / "v2" / "schema.json"
+    refused_under_load(
+        arena,
+        {
+            "a link": (replaced(lambda p: p.symlink_to(outside)), "path"),
+            "a pipe": (replaced(lambda p: os.mkfifo(p)), "path"),
+            "a device": (replaced(lambda p: p.symlink_to("/dev/zero")), "path"),
+            "a directory": (replaced(lambda p: p.mkdir()), "path"),
+            "`..` in the manifest": (
+                lambda d: sign(d, files={"../v2/schema.json": {"sha256": "0" * 64, "size_bytes": 1}}),
+                "manifest",
+            ),
+        },
+    )
+    with arena.serve() as server, arena.load(server):
+        for text in ("../v2", "/etc", "v1/../v2", "", "v1;v2", "x" * 1000):
+            (arena.artifacts / ".next").write_text(text)
+            (arena.artifacts / ".next").rename(arena.artifacts / "current")
+            until(lambda: last_error(server).get("reason") == "path", text)
+        set_current(arena.artifacts, "v1")
+
+
+@fault("A14", "a pickle planted as a weights file, signed", "refused as `shape`; nothing is unpickled")
+def planted_pickle(arena: Arena) -> None:
+    proof = arena.directory / "unpickled"
+    bomb = b"cos\nsystem\n(S'touch " + str(proof).encode() + b"'\ntR."
+
+    def plant(name: str) -> Damage:
+        def damage(directory: Path) -> None:
+            (directory / name).write_bytes(bomb)
+            sign(directory, name)
+
+        return damage
+
+    refused_under_load(
+        arena,
+        {n: (plant(n), "shape") for n in ("head.safetensors", "embeddings.safetensors", "vocabularies.safetensors")},
+    )
+    assert not proof.exists()

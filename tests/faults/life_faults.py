@@ -1,0 +1,218 @@
+"""D: processes that are stopped, killed, starved and started badly."""
+
+from __future__ import annotations
+
+import ast
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+
+from app.http_protocol import REQUEST_S
+from tests.clients import HALVES, children, open_with
+from tests.faults.matrix import JSON, Arena, fault
+from tests.faults.watching import until
+
+
+@fault("D5", "SIGTERM under load from clients with kept connections", "no error; they are told to close; exit status 0")
+def stop_under_load(arena: Arena) -> None:
+    for _ in range(arena.scale):
+        with arena.serve(drain_s=1) as server:
+            url = str(server.client.base_url)
+            failures: list[str] = []
+
+            def client(url: str = url, failures: list[str] = failures) -> None:
+                with httpx.Client(base_url=url, timeout=10) as http:
+                    for n in range(100_000):
+                        try:
+                            answer = http.post("/predict", content=arena.bodies[n % 24], headers=JSON)
+                        except httpx.TransportError as error:
+                            failures.append(repr(error))
+                            return
+                        right = arena.answers.is_right(n % 24, answer.content, to_the_bit=False)
+                        arena.tally.note(answer.status_code, 200, answer.elapsed.total_seconds(), right)
+                        if answer.headers.get("connection") == "close":
+                            return
+
+            clients = [threading.Thread(target=client) for _ in range(8)]
+            for thread in clients:
+                thread.start()
+            time.sleep(0.5)
+            server.process.send_signal(signal.SIGTERM)
+            for thread in clients:
+                thread.join(15)
+            assert server.process.wait(15) == 0
+            assert failures == []
+
+
+@fault("D6", "SIGTERM with half-sent requests, during start-up, and twice", "exits in time with status 0")
+def awkward_stops(arena: Arena) -> None:
+    with arena.serve() as server, ExitStack() as stack:
+        for half in HALVES:
+            stack.enter_context(open_with(server, half))
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(REQUEST_S + 10) == 0
+    with arena.serve(drain_s=60) as server:
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(15) == 0
+    environment = {**os.environ, "CTR_ARTIFACTS": str(arena.artifacts), "CTR_PORT": "0"}
+    for delay_s in (0.05, 0.3, 0.6):
+        process = subprocess.Popen([sys.executable, "-m", "app"], env=environment, stderr=subprocess.DEVNULL)
+        time.sleep(delay_s)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) in (0, -signal.SIGTERM)  # before Python has come to our first line it is the system's
+        arena.tally.note(200, 200, 0.0)
+
+
+@fault("D8", "a worker killed by SIGKILL", "the other serves, another takes its place, metrics go on")
+def killed_worker(arena: Arena) -> None:
+    with arena.serve(workers=2) as server:
+        until(lambda: len(children(server)) == 2, "two workers")
+        arena.ask(server)
+        before = server.metric("ctr_rows_total")
+        first = children(server)[0]
+        os.kill(first, signal.SIGKILL)
+        took = until(lambda: len(set(children(server)) - {first}) == 2, "a new worker")
+        url = f"{server.client.base_url}"
+
+        def answers() -> bool:
+            try:
+                return (
+                    httpx.post(f"{url}/predict", content=arena.bodies[0], headers=JSON, timeout=10).status_code == 200
+                )
+            except httpx.TransportError:
+                return False
+
+        until(lambda: all(answers() for _ in range(6)), "answers")
+        for i in range(12):
+            arena.ask(server, i)
+        metrics = httpx.get(f"{url}/metrics").text
+        total = sum(float(line.split()[1]) for line in metrics.splitlines() if line.startswith("ctr_rows_total "))
+        assert total >= before
+        arena.tally.notes.append(f"replaced after {took:.1f} s")
+
+
+@fault("D10", "the log's reader is gone, or reads no more", "serving goes on; lines are dropped")
+def blocked_log(arena: Arena) -> None:
+    for is_closed in (True, False):
+        reader, writer = os.pipe()
+        listener = socket.create_server(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        listener.close()
+        environment = {**os.environ, "CTR_ARTIFACTS": str(arena.artifacts), "CTR_PORT": str(port), "CTR_DRAIN_S": "0"}
+        process = subprocess.Popen([sys.executable, "-m", "app"], env=environment, stdout=writer, stderr=writer)
+        if not is_closed:  # it is as good as full: what is written from now on would wait for ever
+            os.set_blocking(writer, False)
+            try:
+                while os.write(writer, b"." * 4096):
+                    pass
+            except BlockingIOError:
+                os.set_blocking(writer, True)
+        os.close(writer)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            until(lambda url=url: is_up(url), "up")  # type: ignore[misc]
+            if is_closed:
+                os.close(reader)
+            with httpx.Client(base_url=url, headers=JSON, timeout=5) as client:
+                for n in range(200):
+                    bad = client.post("/predict", content=b"{", headers={"traceparent": f"00-{n + 1:032x}-{1:016x}-01"})
+                    arena.tally.note(bad.status_code, 422, bad.elapsed.total_seconds())
+                    good = client.post("/predict", content=arena.bodies[n % 24])
+                    right = arena.answers.is_right(n % 24, good.content)
+                    arena.tally.note(good.status_code, 200, good.elapsed.total_seconds(), right)
+        finally:
+            process.terminate()
+            assert process.wait(15) == 0
+            if not is_closed:
+                os.close(reader)
+
+
+@fault(
+    "D11", "no file descriptors left", "connections beyond wait or fail; the service recovers as soon as there are some"
+)
+def no_descriptors(arena: Arena) -> None:
+    with arena.serve() as server:
+        pid = server.process.pid
+        used = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+        limit = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 8, limit[1]))
+        address = (server.client.base_url.host, server.client.base_url.port or 0)
+        connections = [socket.create_connection(address, 5) for _ in range(40)]
+        time.sleep(0.5)
+        for connection in connections:
+            connection.close()
+
+        def answers() -> bool:
+            try:
+                return (
+                    httpx.post(
+                        f"{server.client.base_url}/predict", content=arena.bodies[0], headers=JSON, timeout=2
+                    ).status_code
+                    == 200
+                )
+            except httpx.TransportError:
+                return False
+
+        took = until(answers, "recovers")
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
+        for i in range(12):
+            arena.ask(server, i)
+        arena.tally.notes.append(f"recovered after {took:.1f} s")
+
+
+@fault("D12", "the clock jumps", "no time-out depends on it: the service reads no wall clock")
+def clock(arena: Arena) -> None:
+    for path in (Path(__file__).parents[2] / "app").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                assert (node.value.id, node.attr) not in {("time", "time"), ("datetime", "now")}, path
+    arena.tally.note(200, 200, 0.0)
+
+
+@fault(
+    "D13",
+    "a port that is taken, a bad or unknown setting, an unreadable key file",
+    "does not start; one clear line, status 2 or 3",
+)
+def bad_starts(arena: Arena) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for changes in (
+            {"CTR_PORT": str(taken.getsockname()[1])},
+            {"CTR_PORT": "many"},
+            {"CTR_PROT": "80"},
+            {"CTR_KEYS": "/nowhere/keys"},
+            {"CTR_HOST": "0.0.0.0"},
+        ):
+            environment = {
+                **os.environ,
+                "CTR_ARTIFACTS": str(arena.artifacts),
+                "CTR_PORT": "0",
+                "CTR_DRAIN_S": "0",
+                **changes,
+            }
+            started = time.monotonic()
+            ended = subprocess.run(
+                [sys.executable, "-m", "app"], env=environment, capture_output=True, text=True, timeout=30, check=False
+            )
+            assert ended.returncode in (2, 3), (changes, ended.returncode, ended.stderr)
+            assert ended.stderr.strip()
+            assert "Traceback" not in ended.stderr, ended.stderr
+            arena.tally.note(200, 200, time.monotonic() - started)
+
+
+def is_up(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health/ready").status_code == 200
+    except httpx.TransportError:
+        return False
