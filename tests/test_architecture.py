@@ -24,8 +24,9 @@ ORDER = {
     ],
     "app": [
         "settings", "telemetry", "tracing", "errors", "keys", "logs", "orders", "drift",
-        "wire_types", "wire", "rank_wire", "embeddings", "embeddings.source",
-        "embeddings.table_file", "embeddings.hot_rows", "embeddings.bounded_parser", "embeddings.breaker", "embeddings.frames",
+        "wire_types", "quick_rows", "wire", "rank_wire", "embeddings", "embeddings.source",
+        "embeddings.table_file", "embeddings.hot_rows", "embeddings.bounded_parser", "embeddings.exchange",
+        "embeddings.breaker", "embeddings.frames",
         "embeddings.state_log", "embeddings.write_behind", "embeddings.redis_rows", "embeddings.tiers", "catalog",
         "ranker", "registry", "batcher", "scorer", "rank_scorer", "gate", "hot_path", "openapi", "routes", "admin",
         "lifecycle", "main", "worker", "embedded_redis", "http_protocol",

@@ -15,15 +15,15 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
-from hiredis import pack_command
 from numpy.typing import NDArray
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, AuthorizationError, InvalidResponse, NoPermissionError
+from redis.exceptions import AuthenticationError, AuthorizationError, InvalidResponse, NoPermissionError, ResponseError
 
 from app.embeddings.bounded_parser import BoundedParser
 from app.embeddings.breaker import Breaker
+from app.embeddings.exchange import exchange
 from app.embeddings.frames import Outcome, RowFrames
 from app.embeddings.state_log import StateLog, describe
 from app.embeddings.write_behind import WriteBehind
@@ -197,24 +197,20 @@ class RedisRows:
                 lookup.deliver(position, value)
 
     async def _mget(self, keys: Sequence[bytes]) -> list[object]:
-        # On the connection itself and packed by hiredis: half the time of the client's own MGET.
         started = time.perf_counter()
         chunks = [keys[i : i + MAX_COMMAND_KEYS] for i in range(0, len(keys), MAX_COMMAND_KEYS)]
-        connection = await self._client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
         values: list[object] = []
-        try:
-            commands = [pack_command((b"MGET", *chunk)) for chunk in chunks]  # type: ignore[arg-type]  # takes any tuple
-            await connection.send_packed_command(commands)
-            for chunk in chunks:
-                reply = await connection.read_response()
-                if not isinstance(reply, list) or len(reply) != len(chunk):
-                    raise InvalidResponse("MGET answered with something else")
-                values += reply
-        except BaseException:  # there may be more to come that nobody will read
-            await connection.disconnect(nowait=True)
-            raise
-        finally:
-            await self._client.connection_pool.release(connection)
+        for chunk, reply in zip(
+            chunks, await exchange(self._client, [(b"MGET", *chunk) for chunk in chunks]), strict=True
+        ):
+            if isinstance(reply, ResponseError):
+                raise reply
+            if not isinstance(reply, list) or len(reply) != len(chunk):
+                await self._client.connection_pool.disconnect(
+                    inuse_connections=False
+                )  # nobody knows where replies begin
+                raise InvalidResponse("MGET answered with something else")
+            values += reply
         self._telemetry.redis_seconds.observe(time.perf_counter() - started)
         return values
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from redis.asyncio import Redis
 
+from app.embeddings.exchange import exchange
 from app.embeddings.frames import RowFrames
 from app.embeddings.state_log import StateLog, describe
 from app.telemetry import Telemetry
@@ -85,21 +86,19 @@ class WriteBehind:
                 await self._write([self._queue.popitem(last=False) for _ in range(min(MAX_BATCH, len(self._queue)))])
 
     async def _write(self, batch: Sequence[tuple[bytes, bytes]]) -> None:
-        pipeline = self._client.pipeline(transaction=False)
-        for key, frame in batch:
-            ttl_ms = max(1, int(self._ttl_ms * self._rng.uniform(1 - TTL_JITTER, 1 + TTL_JITTER)))
-            pipeline.execute_command("SET", key, frame, "PX", ttl_ms)
+        low, spread, random = self._ttl_ms * (1 - TTL_JITTER), self._ttl_ms * 2 * TTL_JITTER, self._rng.random
+        commands = [(b"SET", key, frame, b"PX", b"%d" % max(1, int(low + spread * random()))) for key, frame in batch]
         try:
-            replies = await pipeline.execute(raise_on_error=False)
+            replies = await exchange(self._client, commands)
         except Exception as error:  # noqa: BLE001  # a copy that is not written is no more than a miss
             self._num_failed.inc(len(batch))
             self._pause(error, PAUSE_WHEN_LOST_S)
             return
-        num_ok = sum(reply is True for reply in replies)
+        num_ok = sum(reply == b"OK" for reply in replies)
         self._num_ok.inc(num_ok)
         self._num_failed.inc(len(batch) - num_ok)
         if num_ok < len(batch):
-            self._pause(next(reply for reply in replies if reply is not True), PAUSE_WHEN_REFUSED_S)
+            self._pause(next(reply for reply in replies if reply != b"OK"), PAUSE_WHEN_REFUSED_S)
         elif self._paused_until is not None:
             self._paused_until = None
             self._log.say(logging.INFO, "Redis takes writes again")

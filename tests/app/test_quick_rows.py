@@ -1,0 +1,144 @@
+"""What the quick reading of rows takes, pydantic-core takes too, with the same values; the rest is left to it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.errors import Problem
+from app.quick_rows import MIN_BYTES, QuickRows
+from app.wire import Wire
+from models.artifact import load_artifact
+from models.schema import FittedSchema
+from tests.hostile.corpus import BODIES, INTEGERS, NUMBERS, SEQUENCES, TOKENS
+from tests.making import make_artifact
+
+MAX_ROWS = 50
+FIELDS = {"user_id": INTEGERS, "ad_id": TOKENS, "price": NUMBERS, "clicked_ads": SEQUENCES}
+
+
+@pytest.fixture(scope="module")
+def schema(tmp_path_factory: pytest.TempPathFactory) -> FittedSchema:
+    return load_artifact(make_artifact(tmp_path_factory.mktemp("artifacts"))).schema
+
+
+def by_pydantic(schema: FittedSchema, body: bytes) -> list[list[Any]] | None:
+    try:
+        return [list(column) for column in Wire(schema, MAX_ROWS).parse(body).values]
+    except Problem:
+        return None
+
+
+def compare(schema: FittedSchema, body: bytes) -> bool:
+    """Return whether the quick reading took a body; if so it must be right."""
+    assert len(body) < MIN_BYTES  # so that `Wire` takes the slow way
+    found = QuickRows(schema, MAX_ROWS).read(body)
+    if found is None:
+        return False
+    expected = by_pydantic(schema, body)
+    assert expected is not None, body
+    quick: Any
+    for quick, slow in zip(found[0], expected, strict=True):
+        if isinstance(quick, np.ndarray):
+            np.testing.assert_array_equal(quick, np.array(slow, np.float64))
+        else:
+            assert list(quick) == slow
+            assert list(map(type, quick)) == list(map(type, slow))
+    return True
+
+
+scalars = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=3)
+tokens = st.sampled_from(["ad1", "", "x" * 256, "x" * 257, "é", "\ud800"]) | scalars
+rows = st.dictionaries(
+    st.sampled_from(["user_id", "site", "ad_id", "price", "clicked_ads", "colour"]),
+    tokens | st.lists(tokens, max_size=4),
+)
+good_rows = st.fixed_dictionaries(
+    {
+        "user_id": st.integers(-(2**63), 2**63 - 1) | st.none(),
+        "site": st.text(max_size=5) | st.none(),
+        "ad_id": st.text(max_size=5),
+        "price": st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**6), 10**6) | st.none(),
+        "clicked_ads": st.lists(st.text(max_size=3), max_size=3) | st.none(),
+    },
+    optional={"colour": scalars.filter(lambda x: x == x and x not in (float("inf"), float("-inf")))},
+)
+
+
+@given(st.lists(rows, max_size=4))
+def test_any_rows_that_are_taken_are_right(schema: FittedSchema, instances: list[dict[str, Any]]) -> None:
+    compare(schema, json.dumps({"instances": instances}).encode())
+
+
+@given(st.lists(good_rows, min_size=1, max_size=4))
+def test_good_rows_are_taken(schema: FittedSchema, instances: list[dict[str, Any]]) -> None:
+    text = json.dumps({"instances": instances})
+    if "\\ud" not in text:  # lone surrogates are no text
+        assert compare(schema, text.encode())
+
+
+@pytest.mark.parametrize(
+    "place", [b'{"instances": [{"site": "a", %b}]}', b'{"instances": [{}, {%b}, {"ad_id": "ad1"}]}']
+)
+def test_what_is_no_value_is_left_to_pydantic(schema: FittedSchema, place: bytes) -> None:
+    for field, cases in FIELDS.items():
+        for case in cases:
+            body = place % (b'"%b": %b' % (field.encode(), case.text))
+            if len(body) < MIN_BYTES:
+                compare(schema, body)
+            elif case.status != 200:
+                assert QuickRows(schema, MAX_ROWS).read(body) is None, case.name
+
+
+def test_what_is_no_request_is_left_to_pydantic(schema: FittedSchema) -> None:
+    odd = [
+        b"",
+        b"[]",
+        b"1",
+        b'"instances"',
+        b"null",
+        b"{}",
+        b'{"instances": []}',
+        b'{"instances": {}}',
+        b'{"instances": "a"}',
+    ]
+    odd += [
+        b'{"instances": [{}], "inputs": {}}',
+        b'{"inputs": {}}',
+        b'{"instances": [{}, 1]}',
+        b'{"instances": [null]}',
+    ]
+    odd += [case.text for case in BODIES if case.status != 200]
+    odd += [json.dumps({"instances": [{}] * (MAX_ROWS + 1)}).encode()]
+    assert all(QuickRows(schema, MAX_ROWS).read(body) is None for body in odd)
+
+
+def plain(column: Any) -> list[Any]:
+    return [None if value is None or value != value else value for value in column]
+
+
+def test_a_large_body_is_answered_the_same_either_way(schema: FittedSchema) -> None:
+    wire = Wire(schema, 2_000)
+    row = {"user_id": 7, "site": "site-1.example", "clicked_ads": ["ad1"], "ad_id": "ad3", "price": 1.5, "colour": 1}
+    many = json.dumps({"instances": [row, {}, {"ad_id": None}] * 200}).encode()
+    assert len(many) >= MIN_BYTES
+    few = wire.parse(json.dumps({"instances": [row, {}, {"ad_id": None}]}).encode())
+    found = wire.parse(many)
+    assert (found.num_rows, dict(found.unknown_fields)) == (600, {"colour": 200})
+    assert [plain(quick)[:3] for quick in found.values] == [plain(slow) for slow in few.values]
+
+
+def test_a_schema_of_one_field(tmp_path: Path, schema: FittedSchema) -> None:
+    field = schema.features.fields[3]
+    one = schema.model_copy(
+        update={"features": schema.features.model_copy(update={"fields": (field,)}), "fitted": (schema.fitted[3],)}
+    )
+    found = QuickRows(one, MAX_ROWS).read(b'{"instances": [{"ad_id": "a"}, {}]}')
+    assert found is not None
+    assert [list(column) for column in found[0]] == [["a", None]]
