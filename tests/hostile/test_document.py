@@ -70,7 +70,7 @@ def test_an_operation_keeps_to_the_document(server: Server, document: Any, path:
     statuses: set[int] = set()
 
     @given(case=operation.as_strategy(generation_mode=mode))
-    @settings(max_examples=60 if path in WITH_BODY else 5, phases=[Phase.explicit, Phase.generate], database=None)
+    @settings(max_examples=25 if path in WITH_BODY else 5, phases=[Phase.explicit, Phase.generate], database=None)
     def check(case: Any) -> None:
         statuses.add(case.call_and_validate(checks=CHECKS).status_code)
 

@@ -186,7 +186,7 @@ def test_a_parquet_file_that_ends_anywhere_is_refused(tmp_path: Path) -> None:
         assert "log.parquet" in result
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=4))
 def test_a_parquet_file_with_changed_bytes_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, flips: list[tuple[float, int]]
@@ -199,7 +199,7 @@ def test_a_parquet_file_with_changed_bytes_is_read_or_refused(
     read(tmp_path / "changed.parquet")
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     tail=st.binary(max_size=200) | st.text(alphabet='0123456789.,|"\n\r\t\x00eEnN\u00e9', max_size=200).map(str.encode)
 )
