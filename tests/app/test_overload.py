@@ -89,8 +89,9 @@ def test_a_request_whose_own_deadline_has_passed_is_not_computed(artifacts: Path
     with serving(artifacts) as server:
         assert ask_within(server, "10000") == (200, None)
         rows = server.metric("ctr_rows_total")
-        for late in ("0", "-1", "0.000001", "nan"):
+        for late in ("0", "-1", "0.000001"):
             assert ask_within(server, late) == (504, "deadline_exceeded")
-        assert ask_within(server, "soon") == (422, "invalid_input")
+        for no_number in ("soon", "nan"):
+            assert ask_within(server, no_number) == (422, "invalid_input")
         assert server.metric("ctr_rows_total") == rows
-        assert server.metric("ctr_shed_total", reason="deadline") == 4
+        assert server.metric("ctr_shed_total", reason="deadline") == 3
