@@ -7,7 +7,10 @@ PIP_ARGS ?=
 # Where the peers of the benchmarks are installed
 PEERS ?= build/peers
 
-.PHONY: setup test lint types unit demo serve bench clean
+# What `make fuzz` spends
+FUZZ_SECONDS ?= 600
+
+.PHONY: setup test lint types unit demo serve bench fuzz sbom audit clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +19,9 @@ help:
 	@echo "make test    lint, types, tests, doctests"
 	@echo "make serve   serve artifacts/current"
 	@echo "make bench   measure this machine beside the peers (half an hour, nothing else running)"
+	@echo "make fuzz    look for bytes that break the wires or the encoder (FUZZ_SECONDS)"
+	@echo "make sbom    list what serving installs, CycloneDX, into build/sbom.json"
+	@echo "make audit   look the pinned versions up in the vulnerability database (needs the network)"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -51,6 +57,29 @@ bench: setup
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.redis_tier
 	$(BIN)/python -m benchmarks.page
+
+fuzz: setup
+	mkdir -p build/fuzz
+	$(BIN)/python -m tests.hostile.fuzz_encoder -max_total_time=$(FUZZ_SECONDS) -verbosity=1 -artifact_prefix=build/ build/fuzz
+
+# The serving environment alone, as the Dockerfile installs it; the tools stand beside it, in $(VENV).
+build/serving/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear build/serving
+	build/serving/bin/pip install --quiet --constraint constraints.txt .
+	touch $@
+
+$(VENV)/.security: $(VENV)/.installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[security]'
+	touch $@
+
+sbom: $(VENV)/.security build/serving/.installed
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json build/serving/bin/python
+
+# Strict, so that what could not be looked up is a failure and not a clean bill.
+audit: $(VENV)/.security build/serving/.installed
+	build/serving/bin/pip freeze --exclude ctrserve > build/serving.txt
+	@$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement build/serving.txt \
+		|| { echo "audit: a known fault above, or the vulnerability database could not be reached"; exit 1; }
 
 clean:
 	rm -rf $(VENV) artifacts demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -6,6 +6,7 @@ uvicorn keeps a half-sent header or body open for ever, and a half-sent body hol
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -22,6 +23,7 @@ REQUEST_S = 10.0
 CONTINUE = b"HTTP/1.1 100 "
 SCORED = {"/predict", "/rank"}
 """Paths that pass the gate; probes and metrics are answered whatever the load."""
+UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
 ONCE = {b"content-length", b"host", b"content-type", b"transfer-encoding"}
 """Headers that two readers could understand differently when they come twice."""
 MAX_HEAD_BYTES = 65_536
@@ -62,6 +64,12 @@ class HeadWithBody:
         return self._transport.is_closing()
 
 
+def _without_upgrade(data: bytes) -> bytes:
+    """Rename ``Upgrade`` in a request's head: Java's client asks for HTTP/2 in this way, with a body, and takes a no."""
+    head, end, body = data.partition(b"\r\n\r\n")
+    return UPGRADE.sub(b"\r\nX-Not-Upgraded:", head) + end + body
+
+
 class BoundedHttpProtocol(HttpToolsProtocol):
     """Closes connections whose request is not whole in time, and refuses requests with doubled or contradictory headers."""
 
@@ -86,6 +94,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Parse; a request that came whole, as most do, never costs a timer."""
         if self.cycle is None or self.cycle.response_complete:
             self._is_receiving = True  # a line break between requests begins none, but takes uvicorn's own timer away
+            if b"pgrade" in data[:2_048]:
+                data = _without_upgrade(data)
         super().data_received(data)
         if not self._is_receiving:
             self._cancel_timer()

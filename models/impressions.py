@@ -20,6 +20,7 @@ from models.schema import FeatureSchema, FieldSpec, LogFormat, TokenType
 
 # Rows read at once: enough to keep two cores busy, little enough that text never takes much memory.
 CHUNK_ROWS = 32_768
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)  # polars' panic is no Exception
 TEXT_SUFFIXES = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 
 
@@ -95,8 +96,8 @@ def scan_file(path: Path, log: LogFormat) -> pl.LazyFrame:
         else:
             raise LogError(f"{path}: unknown file type, expected .csv, .tsv, .txt or .parquet")
         lazy.collect_schema()
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise LogError(f"{path}: cannot be read: {_first_line(error)}") from error
+    except UNREADABLE as error:
+        raise LogError(f"{path}: cannot be read: {first_line(error)}") from error
     return lazy
 
 
@@ -187,8 +188,8 @@ def _select(path: Path, schema: FeatureSchema) -> pl.LazyFrame:
 def _batches(lazy: pl.LazyFrame, path: Path) -> Iterator[pl.DataFrame]:
     try:
         yield from lazy.collect_batches(chunk_size=CHUNK_ROWS, maintain_order=True)
-    except pl.exceptions.PolarsError as error:
-        raise LogError(f"{path}: cannot be read: {_first_line(error)}") from error
+    except UNREADABLE as error:
+        raise LogError(f"{path}: cannot be read: {first_line(error)}") from error
 
 
 def _canonical(raw: pl.DataFrame, place: Place, schema: FeatureSchema) -> pl.DataFrame:
@@ -237,7 +238,7 @@ def _tokens(series: pl.Series, place: Place) -> pl.Series:
         series = whole.cast(pl.Int64)
     elif series.dtype == pl.Boolean:
         series = series.cast(pl.Int8)
-    elif not _is_token(series.dtype):
+    elif not is_token(series.dtype):
         raise LogError(
             f"{place.path}: column {series.name!r}: is {series.dtype}, expected tokens (strings or whole numbers)"
         )
@@ -257,14 +258,15 @@ def _sequences(series: pl.Series, place: Place, separator: str, field: FieldSpec
         whole = tokens.list.eval((pl.element() == pl.element().round()) & (pl.element().abs() <= 2**53)).list.all()
         _refuse(~whole, series, place, "expected whole numbers as tokens")
         tokens = tokens.cast(pl.List(pl.Int64))
-    elif not _is_token(inner):
+    elif not is_token(inner):
         raise LogError(f"{place.path}: column {series.name!r}: is {series.dtype}, expected lists of tokens")
     elif inner == pl.Boolean:
         tokens = tokens.cast(pl.List(pl.Int8))
     return tokens.cast(pl.List(pl.String)).alias(series.name)
 
 
-def _is_token(dtype: pl.DataType | DataTypeClass) -> bool:
+def is_token(dtype: pl.DataType | DataTypeClass) -> bool:
+    """Whether values of a type can be tokens as they are."""
     return dtype.is_integer() or dtype in (pl.String, pl.Boolean, pl.Categorical, pl.Enum, pl.Date, pl.Null)
 
 
@@ -293,5 +295,6 @@ def are_integers(tokens: pl.Series) -> bool:
     return bool((distinct.cast(pl.Int64, strict=False).cast(pl.String) == distinct).fill_null(value=False).all())
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
+    """Return what fits into a message of one line."""
     return str(error).strip().split("\n", 1)[0][:300]

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from models.errors import LogError
-from models.impressions import are_integers, find_files, is_text, scan_file
+from models.impressions import UNREADABLE, are_integers, find_files, first_line, is_text, is_token, scan_file
 from models.schema import FeatureSchema, FieldSpec, LogFormat, Split
 
 SAMPLE_ROWS = 200_000
@@ -51,7 +51,8 @@ def infer_schema(patterns: Sequence[str], label: str) -> InferredSchema:
     path = find_files(patterns)[0]
     frame = _sample(path)
     if label not in frame.columns:
-        raise LogError(f"{path}: column {label!r} is missing, the file has {', '.join(map(repr, frame.columns[:50]))}")
+        names = ", ".join(repr(name[:64]) for name in frame.columns[:50])
+        raise LogError(f"{path}: column {label!r} is missing, the file has {names}")
     time_column = next((c for c in frame.columns if c != label and _is_time(frame[c])), None)
     fields: list[FieldSpec] = []
     reasons: dict[str, str] = {}
@@ -77,7 +78,10 @@ def infer_schema(patterns: Sequence[str], label: str) -> InferredSchema:
 
 
 def _sample(path: Path) -> pl.DataFrame:
-    frame = scan_file(path, LogFormat()).head(SAMPLE_ROWS).collect()
+    try:
+        frame = scan_file(path, LogFormat()).head(SAMPLE_ROWS).collect()
+    except UNREADABLE as error:
+        raise LogError(f"{path}: cannot be read: {first_line(error)}") from error
     return frame.with_columns(_by_content(frame[c]) for c in frame.columns) if is_text(path) else frame
 
 
@@ -103,6 +107,8 @@ def _infer_field(series: pl.Series) -> tuple[FieldSpec | None, str]:
     distinct = series.drop_nulls().n_unique()
     if distinct == 0 or (distinct == 1 and not series.null_count()):
         return None, "left out: one value only"
+    if isinstance(dtype, pl.List) and not (dtype.inner.is_numeric() or is_token(dtype.inner)):
+        return None, f"left out: {dtype} holds no tokens"
     if isinstance(dtype, pl.List):
         return FieldSpec(name=name, kind="sequence", side=side), "sequence: holds lists"
     if dtype == pl.String or dtype == pl.Categorical:
