@@ -18,9 +18,10 @@ from models.schema import FeatureSchema
 
 @dataclass(frozen=True)
 class Rival:
-    """What a previous artifact says: probabilities of the log as it is, float64 [B], by part."""
+    """What a previous artifact says: probabilities of the log as it is, float64 [B], by part; and what it was made from."""
 
     model_version: str
+    window: str
     probabilities: Mapping[str, Floats]
 
 
@@ -48,7 +49,7 @@ def score_log(artifact: Artifact, log: CodedLog, parts: Mapping[str, NDArray[np.
         for at, frame in log.frames(rows):
             if len(at):
                 found[name][at] = score_frame(artifact, frame)
-    return Rival(artifact.model_version, found)
+    return Rival(artifact.model_version, _window(artifact), found)
 
 
 def score_frame(artifact: Artifact, frame: pl.DataFrame) -> Floats:
@@ -59,3 +60,9 @@ def score_frame(artifact: Artifact, frame: pl.DataFrame) -> Floats:
     columns = [frame[f.name].to_list() for f in artifact.schema.features.fields]
     logits = artifact.predictor.score_table(artifact.encoder.encode(columns), artifact.table)
     return artifact.predictor.calibration.of_log(logits)
+
+
+def _window(artifact: Artifact) -> str:
+    data = artifact.manifest.data
+    spans = {part: f" from {first} to {last}" for part, (first, last) in data.window.items()}
+    return ", ".join(f"{n:,} {part} rows{spans.get(part, '')}" for part, n in data.rows.items() if n)

@@ -25,13 +25,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return 0, or 2 after one line that says what was wrong, or 3 when a requirement is not met."""
     arguments = vars(_parser().parse_args(argv))
     data, out, schema_path, label = (arguments.pop(k) for k in ("data", "out", "schema", "label"))
-    required, init_from = arguments.pop("require"), arguments.pop("init_from")
+    required, init_from, compare = (arguments.pop(k) for k in ("require", "init_from", "compare"))
     patterns = [p for group in data for p in group]
     try:
         config, requirements = _config(arguments), parse_requirements(required)
         schema = load_schema(schema_path) if schema_path else _infer(patterns, label, out)
         progress = ProgressBar(config.epochs)
-        result = train(patterns, schema, config, out, progress, progress.say, requirements, init_from)
+        result = train(patterns, schema, config, out, progress, progress.say, requirements, init_from, compare)
     except ModelsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def summary(result: TrainResult) -> str:
     """Return the lines printed at the end of a run."""
     lines = [f"{'':16}{'rows':>9}{'log loss':>10}{'NE':>8}{'AUC':>8}{'GAUC':>8}{'Σp/Σy':>8}{'ECE':>8}"]
-    for kind, table in (("", result.metrics), (" (LR)", result.baseline)):
+    for kind, table in (("", result.metrics), (" (LR)", result.baseline), (" (old)", result.rival)):
         for part, m in table.items():
             auc, gauc = (f"{x:8.4f}" if x is not None else f"{'–':>8}" for x in (m.auc, m.gauc))
             losses = f"{m.log_loss:>10.4f}{m.normalized_entropy:>8.4f}"
@@ -154,6 +154,12 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="ARTIFACT",
         help="go on from this artifact: its tokens, bins and weights, and the tokens that the new log adds",
+    )
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        metavar="ARTIFACT",
+        help="score the same held-out rows with this artifact too; the report says how the two differ, and how surely",
     )
     _add_options(parser, LearnerConfig)
     return parser
