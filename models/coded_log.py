@@ -190,16 +190,14 @@ class CodedLog:
 
     def frame(self, rows: NDArray[np.int64]) -> pl.DataFrame:
         """Return some rows' fields as a canonical frame, in the order of ``rows`` int64 [k]; an empty sequence is null."""
-        parts = [frame.with_columns(pl.Series("\0at", at)) for at, frame in self.frames(rows)]
-        return pl.concat(parts).sort("\0at").drop("\0at")
-
-    def frames(self, rows: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], pl.DataFrame]]:
-        """Yield the same a chunk at a time, some of ``rows`` each: their places in ``rows``, int64 [c], and their frame."""
+        parts: list[pl.DataFrame] = []
         wanted = np.full(self.num_rows, -1)
         wanted[rows] = np.arange(len(rows))
         for chunk, at in self.chunks_with(wanted):
             here = np.flatnonzero(at >= 0)
-            yield at[here], pl.DataFrame({f.name: self._decode(chunk, f, here) for f in self.schema.fields})
+            columns = {f.name: self._decode(chunk, f, here) for f in self.schema.fields}
+            parts.append(pl.DataFrame({**columns, "\0at": at[here]}))
+        return pl.concat(parts).sort("\0at").drop("\0at")
 
     def _decode(self, chunk: CodedChunk, spec: FieldSpec, rows: NDArray[np.int64]) -> pl.Series:
         values = chunk.values[spec.name]

@@ -57,6 +57,7 @@ IMPORTANCE = Template("""
 $rows impressions and all else stays: permutation importance. ± is the 95&nbsp;% interval, impressions taken as
 independent. Near zero: the model does as well without this field's values, because they say little or because others say the same.</p>
 $table
+<p class="soft">$rest</p>
 </section>
 """)
 
@@ -135,14 +136,20 @@ def importance(data: ReportData) -> str:
     if not data.importance:
         return ""
     most = max(*(i.rise for i in data.importance), 1e-12)
+    clear = [i for i in data.importance if i.rise > i.error]
     rows = [
         [
             Html(f'<span class="name" title="{html(i.field)}">{html(i.field)}</span>'),
             html(f"{i.rise:.5f}"),
             html(f"± {i.error:.5f}"),
-            Html(f'<span class="bar"><i style="width:{100 * max(i.rise, 0) / most:.1f}%"></i></span>'),
+            Html(f'<span class="bar"><i style="width:{100 * i.rise / most:.1f}%"></i></span>'),
         ]
-        for i in data.importance
+        for i in clear
     ]
-    lines = table(("field", "log loss rises by", "", ""), rows, "segments")
-    return IMPORTANCE.substitute(part=html(data.parts[-1].name), rows=f"{data.importance_rows:,}", table=lines)
+    rest = ", ".join(i.field for i in data.importance if i.rise <= i.error)
+    return IMPORTANCE.substitute(
+        part=html(data.parts[-1].name),
+        rows=f"{data.importance_rows:,}",
+        table=table(("field", "log loss rises by", "", ""), rows, "importance"),
+        rest=html(f"Not told from zero: {rest}." if rest else ""),
+    )

@@ -96,6 +96,7 @@ td .name { display: inline-block; max-width: 24ch; overflow: hidden; text-overfl
 .segments { max-width: 580px; } .segments th { white-space: nowrap; }
 .segments td + td, .segments th + th { padding-left: 12px; }
 .segments td:last-child, .segments th:last-child { width: 38%; padding-left: 18px; }
+.importance { max-width: 640px; } .importance td:last-child { width: 45%; } .importance .bar { width: 100%; }
 .none { color: var(--soft); } .dot { display: block; width: 100%; height: 18px; }
 .axis { display: flex; font-weight: 400; } .axis span { flex: 1; text-align: center; }
 .axis span:first-child { text-align: left; } .axis span:last-child { text-align: right; }

@@ -27,9 +27,9 @@ from benchmarks.accuracy.inputs import save_inputs
 from benchmarks.conditions import RESULTS, conditions, save, versions
 from models.artifact import load_artifact
 from models.baseline import fit_logistic_regression
+from models.fitting import encode_frame
 from models.learner import LearnerConfig
 from models.metrics import Floats
-from models.rival import score_frame
 from models.schema import FeatureSchema, load_schema
 from models.training import train
 
@@ -106,7 +106,9 @@ def _ours(
         result = train(data, schema, LearnerConfig(seed=seed), folder / "artifacts", lambda *_: None, lambda _: None)
         seconds.append(time.perf_counter() - started)
         validation.append(result.metrics["validation"].log_loss)
-        predictions.append(score_frame(load_artifact(result.directory), exported.test))
+        artifact = load_artifact(result.directory)
+        logits = artifact.predictor.score_table(encode_frame(artifact.encoder, exported.test), artifact.table)
+        predictions.append(artifact.predictor.calibration.of_log(logits))
         print(f"ctrserve seed {seed}: validation {validation[-1]:.4f}, {seconds[-1]:.1f} s", file=sys.stderr)
     setting = LearnerConfig().model_dump(mode="json", exclude={"seed"})
     return predictions, {"setting": setting, "seconds": seconds, "validation_log_loss_calibrated": validation}

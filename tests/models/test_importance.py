@@ -9,9 +9,8 @@ import pytest
 from models.artifact import Artifact, load_artifact
 from models.fitting import encode_frame
 from models.importance import permutation_importance
-from models.metrics import log_losses
+from models.metrics import Floats, log_losses
 from models.packed import PackedRows
-from models.rival import score_frame
 from tests.making import SCHEMA, make_artifact, make_log
 
 NAMES = [f.name for f in SCHEMA.fields]
@@ -26,16 +25,22 @@ def packed(artifact: Artifact, frame: pl.DataFrame) -> PackedRows:
     return PackedRows.of(encode_frame(artifact.encoder, frame))
 
 
+def answers(artifact: Artifact, frame: pl.DataFrame) -> Floats:
+    return artifact.predictor.probabilities(
+        artifact.predictor.score_table(encode_frame(artifact.encoder, frame), artifact.table)
+    )
+
+
 def test_it_is_the_rise_of_the_loss_when_one_raw_column_is_shuffled(artifact: Artifact) -> None:
     frame = make_log(300, seed=3).frame
     labels = frame["click"].to_numpy().astype(np.float32)
     found = permutation_importance(artifact.predictor, artifact.table, packed(artifact, frame), labels, NAMES, seed=4)
-    before = log_losses(labels, score_frame(artifact, frame))
+    before = log_losses(labels, answers(artifact, frame))
     rng = np.random.default_rng(4)
     expected = {}
     for name in NAMES:
         shuffled = frame.with_columns(frame[name].gather(rng.permutation(frame.height)))
-        rises = log_losses(labels, score_frame(artifact, shuffled)) - before
+        rises = log_losses(labels, answers(artifact, shuffled)) - before
         expected[name] = (rises.mean(), 1.96 * rises.std() / np.sqrt(len(rises)))
     assert [i.field for i in found] == sorted(NAMES, key=lambda name: -expected[name][0])
     for field, rise, error in found:
