@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,7 +30,15 @@ from models.preparation import Prepared, Say, prepare
 from models.report import ReportData, render_model_card, render_report
 from models.schema import FeatureSchema
 from models.tensor_file import Tensors
+from models.tuning import TuneProgress, tune
 from models.warm_start import ROWS_BEFORE
+
+
+class Tuning(NamedTuple):
+    """For how many seconds to look for settings, and whom to tell meanwhile."""
+
+    seconds: float
+    progress: TuneProgress
 
 
 @dataclass(frozen=True)
@@ -59,10 +68,12 @@ def train(
     requirements: Sequence[Requirement] = (),
     init_from: Path | None = None,
     compare: Path | None = None,
+    tuning: Tuning | None = None,
 ) -> TrainResult:
     """Train on a log, write an artifact below ``out`` and, if it meets the requirements, make it the current one.
 
-    A killed run goes on from its last checkpoint when it is called again with the same data, schema and configuration.
+    A killed run goes on from its last checkpoint when it is called again with the same data, schema and configuration;
+    tuning begins anew.
 
     Args:
         data: paths or glob patterns.
@@ -74,6 +85,7 @@ def train(
         requirements: what the metrics of the last held-out part must reach.
         init_from: directory of an artifact to go on from.
         compare: directory of an artifact that scores the same held-out rows, for the report.
+        tuning: look for better settings than ``config`` first.
 
     Raises:
         LogError: the log cannot be read as the schema says.
@@ -89,7 +101,7 @@ def train(
     folder = out / f".shards-{key}"
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
     try:
-        return _train(data, schema, config, out, folder, progress, say, requirements, init_from, compare)
+        return _train(data, schema, config, out, folder, progress, say, requirements, init_from, compare, tuning)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -105,12 +117,18 @@ def _train(
     requirements: Sequence[Requirement],
     init_from: Path | None,
     compare: Path | None,
+    tuning: Tuning | None,
 ) -> TrainResult:
     started = time.monotonic()
     artifact, rival = (None if path is None else load_artifact(path.resolve()) for path in (init_from, compare))
     if artifact is not None and artifact.manifest.model != config.model:
         raise TrainingError(f"--init-from: the artifact has a model of other sizes: {artifact.manifest.model}")
     prepared = prepare(data, schema, config.seed, config.shard_rows, folder, say, artifact, rival)
+    if tuning is not None:
+        tuned = tune(prepared, config, tuning.seconds, tuning.progress)
+        config = tuned.config
+        for line in tuned.lines():
+            say(line)
     learnt = _learn(prepared, config, out, progress, say)
     validation = prepared.held_out["validation"].part.load()
     logits = score(Predictor(learnt.head.frozen(), Calibration()), validation.rows, learnt.table)
