@@ -1,7 +1,8 @@
 """What each field contributes: how much worse the model does when one field's values are dealt to other impressions.
 
-Permutation importance (Breiman 2001; Fisher, Rudin & Dominici 2019) on encoded rows: a field's bags are pooled once and
-their vectors shuffled, so nothing is encoded again. Fields that say the same share what they contribute between them.
+Permutation importance (Breiman 2001; Fisher, Rudin & Dominici 2019) on encoded rows: what a field's values bring to the
+head's first, linear step is computed once and shuffled, so nothing is encoded or pooled again. Fields that say the same
+share what they contribute between them.
 """
 
 from __future__ import annotations
@@ -50,15 +51,16 @@ def permutation_importance(
     drawn = np.linspace(0, len(rows) - 1, num_rows).astype(np.int64)
     labels = labels[drawn]
     fields = _pooled(rows.select(drawn, rows.row_starts()), table)
-    before = log_losses(labels, _probabilities(predictor, fields))
+    product, squares = predictor.head.whole(fields)
+    before = log_losses(labels, _probabilities(predictor, product, squares))
     rng = np.random.default_rng(seed)
     found = []
     for f, name in enumerate(names):
-        own = fields[:, f * D : (f + 1) * D]
-        kept = own.copy()
-        own[:] = kept[rng.permutation(num_rows)]
-        rises = log_losses(labels, _probabilities(predictor, fields)) - before
-        own[:] = kept
+        own_product, own_squares = predictor.head.part([f])(fields[:, f * D : (f + 1) * D])
+        dealt = rng.permutation(num_rows)
+        without, squares_without = product - own_product, squares - own_squares
+        p = _probabilities(predictor, without + own_product[dealt], squares_without + own_squares[dealt])
+        rises = log_losses(labels, p) - before
         found.append(Importance(name, float(rises.mean()), Z_95 * float(rises.std()) / float(np.sqrt(num_rows))))
     return sorted(found, key=lambda importance: -importance.rise)
 
@@ -79,6 +81,6 @@ def _pooled(rows: PackedRows, table: NDArray[np.float32]) -> NDArray[np.float32]
     return pooled
 
 
-def _probabilities(predictor: Predictor, fields: NDArray[np.float32]) -> Floats:
-    chunks = [predictor.head.logits(fields[at : at + CHUNK]) for at in range(0, len(fields), CHUNK)]
-    return predictor.calibration.of_log(np.concatenate(chunks))
+def _probabilities(predictor: Predictor, product: NDArray[np.float32], squares: NDArray[np.float32]) -> Floats:
+    chunks = [slice(at, at + CHUNK) for at in range(0, len(product), CHUNK)]
+    return predictor.calibration.of_log(np.concatenate([predictor.head.finish(product[c], squares[c]) for c in chunks]))

@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config, requirements = _config(arguments), parse_requirements(required)
         schema = load_schema(schema_path) if schema_path else _infer(patterns, label, out)
-        progress = ProgressBar(config.epochs)
+        progress = ProgressBar(config.epochs if seconds is None else None)  # tuning decides how many
         tuning = None if seconds is None else Tuning(seconds, TuningBar(seconds))
         result = train(patterns, schema, config, out, progress, progress.say, requirements, init_from, compare, tuning)
     except ModelsError as error:
@@ -66,8 +66,8 @@ def summary(result: TrainResult) -> str:
 class ProgressBar:
     """Shows rows/s and time left on a terminal; elsewhere a plain line now and then."""
 
-    def __init__(self, epochs: int) -> None:
-        self._epochs = epochs
+    def __init__(self, epochs: int | None) -> None:
+        self._of_all = "" if epochs is None else f"/{epochs}"
         self._bar: tqdm[object] | None = None
         self._epoch = 0
 
@@ -78,7 +78,7 @@ class ProgressBar:
             terminal = sys.stderr.isatty()
             self._bar = tqdm(
                 total=total,
-                desc=f"epoch {epoch}/{self._epochs}",
+                desc=f"epoch {epoch}{self._of_all}",
                 unit="row",
                 unit_scale=True,
                 mininterval=0.2 if terminal else PLAIN_EVERY_S,

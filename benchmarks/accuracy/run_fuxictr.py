@@ -28,6 +28,7 @@ SETTINGS: list[Setting] = [
     {**BASE, "batch_size": 256},
     {**BASE, "embedding_regularizer": 1e-3},
     {**BASE, "embedding_regularizer": 3e-3},
+    {**BASE, "embedding_regularizer": 1e-2},
     {**BASE, "embedding_regularizer": 1e-3, "batch_size": 256},
     {**BASE, "embedding_regularizer": 1e-3, "hidden": [400, 400, 400], "net_dropout": 0.2},
 ]
