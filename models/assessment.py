@@ -13,13 +13,14 @@ import torch
 from models.baseline import fit_logistic_regression
 from models.calibration import Calibration, sigmoid
 from models.epochs import Learnt
+from models.importance import permutation_importance, rows_used
 from models.learner import LearnerConfig
 from models.manifest import ScoreReference
 from models.metrics import Floats, Metrics
 from models.packed import score
 from models.predictor import Predictor
 from models.preparation import HeldOut, Prepared
-from models.report import FieldFacts, ReportData, Scored
+from models.report import FieldFacts, ReportData, RivalScores, Scored
 from models.schema import FieldSpec
 from models.slices import cold_starts
 
@@ -38,7 +39,7 @@ def assess(
     """Return everything the report says; ``validation.metrics`` and ``test.metrics`` are the manifest's too."""
     sample = prepared.train[0].load()
     baseline = fit_logistic_regression(sample.rows, sample.labels, prepared.encoder.num_rows, seed=config.seed)
-    constant = float(prepared.labels.mean())
+    constant, rival = float(prepared.labels.mean()), prepared.rival
 
     def scored(name: str, held_out: HeldOut) -> Scored:
         examples = held_out.part.load()
@@ -54,9 +55,12 @@ def assess(
             groups=held_out.groups,
             segments={s: [values[c] for c in codes.tolist()] for s, (codes, values) in held_out.segments.items()},
             cold_starts=cold_starts(prepared.encoder, examples.rows, examples.labels, probabilities),
+            rival=None if rival is None else RivalScores(rival.model_version, rival.window, rival.probabilities[name]),
         )
 
     parts = {name: scored(name, held_out) for name, held_out in prepared.held_out.items()}
+    last = prepared.held_out[list(parts)[-1]].part.load()
+    names = [f.name for f in prepared.schema.fields]
     return ReportData(
         model_version=model_version,
         created=created,
@@ -70,15 +74,16 @@ def assess(
         calibration=_describe(predictor.calibration),
         config=config.model_dump(mode="json"),
         environment=environment,
+        importance=permutation_importance(predictor, learnt.table, last.rows, last.labels, names, config.seed),
+        importance_rows=rows_used(last.rows, learnt.table),
     )
 
 
-def metrics_of(report: ReportData) -> tuple[dict[str, Metrics], dict[str, Metrics]]:
-    """Return the metrics of the model and of the logistic regression, by part."""
-    baselines = {part.name: part.baseline_metrics for part in report.parts}
-    return {part.name: part.metrics for part in report.parts}, {
-        name: m for name, m in baselines.items() if m is not None
-    }
+def metrics_of(report: ReportData) -> tuple[dict[str, Metrics], dict[str, Metrics], dict[str, Metrics]]:
+    """Return the metrics of the model, of the logistic regression and of the previous artifact, by part."""
+    baselines = {part.name: m for part in report.parts if (m := part.baseline_metrics) is not None}
+    rivals = {part.name: m for part in report.parts if (m := part.rival_metrics) is not None}
+    return {part.name: part.metrics for part in report.parts}, baselines, rivals
 
 
 def score_reference(probabilities: Floats, negatives_kept: float) -> ScoreReference:

@@ -18,6 +18,7 @@ from models.fitting import ChunkEncoder, count_rows, fit_coded
 from models.golden import NUM_GOLDEN
 from models.impressions import find_files, read_chunks
 from models.manifest import DataFacts
+from models.rival import Rival, check_readable, score_log
 from models.schema import FeatureSchema
 from models.shards import Part, PartWriter
 from models.split import Parts, split_rows
@@ -57,6 +58,7 @@ class Prepared:
         held_out: ``validation`` and, where the split has one, ``test``.
         golden: canonical rows of the last part, to make golden rows of.
         inheritance: what an artifact leaves, where there is one to go on from.
+        rival: a previous artifact's answers for the held-out parts, where there is one to compare with.
     """
 
     schema: FeatureSchema
@@ -69,6 +71,7 @@ class Prepared:
     held_out: Mapping[str, HeldOut]
     golden: pl.DataFrame
     inheritance: Inheritance | None
+    rival: Rival | None
 
 
 def prepare(
@@ -79,6 +82,7 @@ def prepare(
     folder: Path,
     say: Say,
     artifact: Artifact | None = None,
+    compare: Artifact | None = None,
 ) -> Prepared:
     """Read, split and encode a log; errors as in `models.training.train`.
 
@@ -90,7 +94,10 @@ def prepare(
         folder: where those files go; made when needed, left for the caller to remove.
         say: called with one line for each stage.
         artifact: whose tokens, bins and weights the new model starts from.
+        compare: a previous artifact that scores the held-out parts too.
     """
+    if compare is not None:
+        check_readable(compare, schema)
     if artifact is not None:
         check_fits(artifact, schema)
     log = CodedLog(schema, folder, shard_rows)
@@ -107,6 +114,8 @@ def prepare(
     say(f"{len(encoder.fields)} fields, {encoder.num_rows:,} table rows")
     last = parts.test if len(parts.test) else parts.validation
     golden = log.frame(last[np.linspace(0, len(last) - 1, NUM_GOLDEN // 2).astype(np.int64)])
+    names = ["validation", *(["test"] if len(parts.test) else [])]
+    rival = None if compare is None else score_log(compare, log, {name: parts.by_name[name] for name in names})
     sorting = _Sorting(log, encoder, parts, labels, seed, shard_rows)
     sorting.run()
     facts = DataFacts(
@@ -115,7 +124,6 @@ def prepare(
         window=window,
         digest=sorting.digest(),
     )
-    names = ["validation", *(["test"] if len(parts.test) else [])]
     return Prepared(
         schema=schema,
         encoder=encoder,
@@ -127,6 +135,7 @@ def prepare(
         held_out={name: sorting.held_out(name) for name in names},
         golden=golden,
         inheritance=None if artifact is None else inherit(artifact, encoder),
+        rival=rival,
     )
 
 

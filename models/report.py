@@ -12,22 +12,11 @@ from typing import Any
 
 from models import report_plots as plots
 from models.metrics import Metrics
-from models.report_data import FieldFacts, ReportData, Scored, data_facts, segment_ratios, span_text, verdict
-from models.report_template import CARD, COLD_STARTS, PAGE, SEGMENTS, STYLE, Html, bar, code, facts, html, table
+from models.report_data import FieldFacts, ReportData, RivalScores, Scored, data_facts, span_text, verdict
+from models.report_sections import METRICS, cell, cold_starts, importance, rival, segments
+from models.report_template import CARD, PAGE, STYLE, Html, bar, code, facts, html, table
 
-__all__ = ["FieldFacts", "ReportData", "Scored", "render_model_card", "render_report"]
-
-METRICS = {
-    "log loss": "log_loss",
-    "NE": "normalized_entropy",
-    "AUC": "auc",
-    "GAUC": "gauc",
-    "Σp/Σy": "calibration",
-    "ECE": "ece",
-}
-# The dot plots' axis runs from 1/limit to limit: the first that holds the interval of every value with 1 % of the rows.
-AXIS_LIMITS = (1.1, 1.25, 1.5, 2.0, 4.0)
-AXIS = "axis of the dots"
+__all__ = ["FieldFacts", "ReportData", "RivalScores", "Scored", "render_model_card", "render_report"]
 
 
 def render_report(data: ReportData) -> str:
@@ -38,7 +27,7 @@ def render_report(data: ReportData) -> str:
     sources = [("DeepFM", scored.probabilities, scored.metrics)]
     if scored.baseline_probabilities is not None and scored.baseline_metrics is not None:
         sources.append(("logistic regression", scored.baseline_probabilities, scored.baseline_metrics))
-    curves = [(f"{name}, AUC {_cell(m.auc)}", p) for name, p, m in sources]
+    curves = [(f"{name}, AUC {cell(m.auc)}", p) for name, p, m in sources]
     return PAGE.substitute(
         style=STYLE,
         model_version=html(data.model_version),
@@ -55,8 +44,10 @@ def render_report(data: ReportData) -> str:
         calibration=html(data.calibration),
         reliability=plots.plot_reliability(scored.labels, scored.probabilities, scored.raw_probabilities),
         scores=plots.plot_scores(scored.labels, scored.probabilities),
-        segments=_segments(scored),
-        cold_starts=_cold_starts(scored),
+        rival=rival(scored),
+        importance=importance(data),
+        segments=segments(scored),
+        cold_starts=cold_starts(scored),
         fields=_fields_table(data),
         data=facts(data_facts(data)),
         epochs=_epochs_table(data),
@@ -114,12 +105,8 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, li
             yield prefix + key, [str(v) for v in value] if isinstance(value, list | tuple) else [str(value)]
 
 
-def _cell(value: float | None, digits: int = 4) -> str:
-    return "–" if value is None else "∞" if value == math.inf else f"{value:.{digits}f}"
-
-
 def _cells(metrics: Metrics) -> list[str]:
-    return [_cell(getattr(metrics, attribute)) for attribute in METRICS.values()]
+    return [cell(getattr(metrics, attribute)) for attribute in METRICS.values()]
 
 
 def _metrics_table(parts: Sequence[Scored]) -> Html:
@@ -151,49 +138,9 @@ def _tiles(scored: Scored) -> Iterator[str]:
         value, other = getattr(scored.metrics, attribute), getattr(scored.baseline_metrics, attribute, None)
         if value is not None:
             ends = scored.intervals.get(attribute)
-            note = "" if ends is None else f"<span>{_cell(ends[0])} to {_cell(ends[1])}</span>"
-            note += "" if other is None else f"<span>baseline {_cell(other)}</span>"
-            yield f'<div class="tile"><span>{name}</span><b>{_cell(value)}</b>{note}</div>'
-
-
-def _segments(scored: Scored) -> str:
-    found = {field: segment_ratios(scored, values) for field, values in (scored.segments or {}).items()}
-    if not found:
-        return ""
-    frequent = [r for ratios in found.values() for r in ratios if r.rows >= 0.01 * len(scored.labels)]
-    widest = max((max(r.high, 1 / max(r.low, 1e-9)) for r in frequent), default=1.0)
-    limit = next((x for x in AXIS_LIMITS if x >= widest), AXIS_LIMITS[-1])
-    axis = f'<span class="axis"><span>{1 / limit:.2g}</span><span>1</span><span>{limit:.3g}</span></span>'
-    tables = []
-    for field, ratios in found.items():
-        rows = [
-            [
-                Html(f'<span class="name" title="{html(r.value)}">{html(r.value)}</span>'),
-                *map(html, (f"{r.rows:,}", f"{100 * r.click_rate:.2f}", _cell(r.ratio, 3))),
-                Html(plots.interval_dot(r.low, r.ratio, r.high, limit)),
-            ]
-            for r in ratios
-        ]
-        lines = table(("value", "rows", "clicked, %", "Σp/Σy", AXIS), rows, "segments").replace(AXIS, axis)
-        tables.append(f"<div><h3>{html(field)}</h3>{lines}</div>")
-    return SEGMENTS.substitute(part=html(scored.name), tables="\n".join(tables))
-
-
-def _cold_starts(scored: Scored) -> str:
-    if not scored.cold_starts:
-        return ""
-    shown = {name: a for name, a in METRICS.items() if a != "gauc"}
-    rows = [
-        [
-            html(name),
-            html(f"{m.rows:,}"),
-            html(f"{100 * m.base_rate:.2f}"),
-            *(html(_cell(getattr(m, a))) for a in shown.values()),
-        ]
-        for name, m in scored.cold_starts.items()
-    ]
-    lines = table(("rows with a", "rows", "clicked, %", *shown), rows)
-    return COLD_STARTS.substitute(part=html(scored.name), table=lines)
+            note = "" if ends is None else f"<span>{cell(ends[0])} to {cell(ends[1])}</span>"
+            note += "" if other is None else f"<span>baseline {cell(other)}</span>"
+            yield f'<div class="tile"><span>{name}</span><b>{cell(value)}</b>{note}</div>'
 
 
 def _fields_table(data: ReportData) -> Html:

@@ -11,14 +11,24 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bootstrap import bootstrap
+from models.bootstrap import NAMES, bootstrap, resample
 from models.epochs import Epoch
+from models.importance import Importance
 from models.manifest import DataFacts
 from models.metrics import Z_95, Floats, Labels, Metrics, calibration_interval, calibration_ratio, evaluate, log_losses
 
 NUM_SEGMENT_VALUES = 12
 # A total this far from the clicks that came is no reason for a warning, however many rows prove it.
 TOLERATED = 0.05
+
+
+@dataclass(frozen=True)
+class RivalScores:
+    """A previous artifact's probabilities float64 [B] of the same rows, and what it was made from, in words."""
+
+    model_version: str
+    window: str
+    probabilities: Floats
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,7 @@ class Scored:
         groups: the group of each row for GAUC, [B].
         segments: by field, the value of each row, [B].
         cold_starts: metrics of the rows whose user or item training never saw, and of the others, by name.
+        rival: a previous artifact's answers, where there is one to compare with.
     """
 
     name: str
@@ -46,6 +57,7 @@ class Scored:
     groups: NDArray[Any] | None = None
     segments: Mapping[str, Sequence[str]] | None = None
     cold_starts: Mapping[str, Metrics] = field(default_factory=dict)
+    rival: RivalScores | None = None
 
     @cached_property
     def metrics(self) -> Metrics:
@@ -56,6 +68,19 @@ class Scored:
     def intervals(self) -> Mapping[str, tuple[float, float]]:
         """The 95 % interval of each metric of the calibrated model, by the metric's attribute."""
         return bootstrap(self.labels, self.probabilities, self.groups)
+
+    @cached_property
+    def rival_metrics(self) -> Metrics | None:
+        """Of the previous artifact."""
+        return None if self.rival is None else evaluate(self.labels, self.rival.probabilities, self.groups)
+
+    @cached_property
+    def rival_intervals(self) -> Mapping[str, tuple[float, float]]:
+        """The 95 % interval of each metric of this model minus that of the previous artifact, by the metric's attribute."""
+        if self.rival is None:
+            return {}
+        found = resample(self.labels, (self.probabilities, self.rival.probabilities), self.groups)
+        return {name: ends for name in NAMES if (ends := found.interval(name, (1.0, -1.0))) is not None}
 
     @cached_property
     def baseline_metrics(self) -> Metrics | None:
@@ -117,6 +142,7 @@ class ReportData:
         calibration: how it was fitted, one or two sentences.
         config: of the training, possibly nested.
         environment: versions, sizes, times: name → text.
+        importance: what each field contributes to the last part, the most first, on ``importance_rows`` of its rows.
     """
 
     model_version: str
@@ -131,6 +157,8 @@ class ReportData:
     calibration: str
     config: Mapping[str, Any]
     environment: Mapping[str, str]
+    importance: Sequence[Importance] = ()
+    importance_rows: int = 0
 
     @property
     def parts(self) -> tuple[Scored, ...]:

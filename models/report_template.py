@@ -96,6 +96,7 @@ td .name { display: inline-block; max-width: 24ch; overflow: hidden; text-overfl
 .segments { max-width: 580px; } .segments th { white-space: nowrap; }
 .segments td + td, .segments th + th { padding-left: 12px; }
 .segments td:last-child, .segments th:last-child { width: 38%; padding-left: 18px; }
+.importance { max-width: 640px; } .importance td:last-child { width: 45%; } .importance .bar { width: 100%; }
 .none { color: var(--soft); } .dot { display: block; width: 100%; height: 18px; }
 .axis { display: flex; font-weight: 400; } .axis span { flex: 1; text-align: center; }
 .axis span:first-child { text-align: left; } .axis span:last-child { text-align: right; }
@@ -148,6 +149,7 @@ Bold: best of
 its part, the constant apart. ± and intervals are 95&nbsp;%; those on the tiles by bootstrap, groups drawn whole.</p>
 </section>
 
+$rival
 <section>
 <h2>Learning and ranking</h2>
 <div class="grid">
@@ -171,6 +173,7 @@ stands on the lower edge.</figcaption></figure>
 </section>
 $segments
 $cold_starts
+$importance
 <section>
 <h2>Fields</h2>
 <p class="soft">Missing: share of training values that were null or empty. Unseen: share of the part's values that
@@ -191,25 +194,6 @@ $fields
 </main>
 </body>
 </html>
-""")
-
-SEGMENTS = Template("""
-<section>
-<h2>Calibration by segment, $part</h2>
-<p class="soft">Σp/Σy with its 95&nbsp;% interval, on a logarithmic axis. A blue disc: the interval covers 1. An orange
-diamond: it does not, so the model promises too much (right) or too little (left) there; an arrow: off the axis. Rows count as independent;
-clicks of one user are not quite, so the truth is a little wider.</p>
-<div class="grid">$tables</div>
-</section>
-""")
-
-COLD_STARTS = Template("""
-<section>
-<h2>Cold start, $part</h2>
-<p class="soft">Unseen: training kept no token for the row's user, or item, so it is scored by the out-of-vocabulary row and the
-other fields.</p>
-$table
-</section>
 """)
 
 CARD = Template("""# Model card: $model_version

@@ -16,7 +16,7 @@ from models.gate import parse_requirements
 from models.learner import LearnerConfig
 from models.schema import FeatureSchema, describe_validation_error, dump_schema, load_schema
 from models.schema_inference import infer_schema
-from models.training import TrainResult, train
+from models.training import TrainResult, Tuning, train
 
 PLAIN_EVERY_S = 10.0
 
@@ -25,13 +25,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return 0, or 2 after one line that says what was wrong, or 3 when a requirement is not met."""
     arguments = vars(_parser().parse_args(argv))
     data, out, schema_path, label = (arguments.pop(k) for k in ("data", "out", "schema", "label"))
-    required, init_from = arguments.pop("require"), arguments.pop("init_from")
+    required, init_from, compare, seconds = (arguments.pop(k) for k in ("require", "init_from", "compare", "tune"))
     patterns = [p for group in data for p in group]
     try:
         config, requirements = _config(arguments), parse_requirements(required)
         schema = load_schema(schema_path) if schema_path else _infer(patterns, label, out)
-        progress = ProgressBar(config.epochs)
-        result = train(patterns, schema, config, out, progress, progress.say, requirements, init_from)
+        progress = ProgressBar(config.epochs if seconds is None else None)  # tuning decides how many
+        tuning = None if seconds is None else Tuning(seconds, TuningBar(seconds))
+        result = train(patterns, schema, config, out, progress, progress.say, requirements, init_from, compare, tuning)
     except ModelsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def summary(result: TrainResult) -> str:
     """Return the lines printed at the end of a run."""
     lines = [f"{'':16}{'rows':>9}{'log loss':>10}{'NE':>8}{'AUC':>8}{'GAUC':>8}{'Σp/Σy':>8}{'ECE':>8}"]
-    for kind, table in (("", result.metrics), (" (LR)", result.baseline)):
+    for kind, table in (("", result.metrics), (" (LR)", result.baseline), (" (old)", result.rival)):
         for part, m in table.items():
             auc, gauc = (f"{x:8.4f}" if x is not None else f"{'–':>8}" for x in (m.auc, m.gauc))
             losses = f"{m.log_loss:>10.4f}{m.normalized_entropy:>8.4f}"
@@ -65,8 +66,8 @@ def summary(result: TrainResult) -> str:
 class ProgressBar:
     """Shows rows/s and time left on a terminal; elsewhere a plain line now and then."""
 
-    def __init__(self, epochs: int) -> None:
-        self._epochs = epochs
+    def __init__(self, epochs: int | None) -> None:
+        self._of_all = "" if epochs is None else f"/{epochs}"
         self._bar: tqdm[object] | None = None
         self._epoch = 0
 
@@ -77,7 +78,7 @@ class ProgressBar:
             terminal = sys.stderr.isatty()
             self._bar = tqdm(
                 total=total,
-                desc=f"epoch {epoch}/{self._epochs}",
+                desc=f"epoch {epoch}{self._of_all}",
                 unit="row",
                 unit_scale=True,
                 mininterval=0.2 if terminal else PLAIN_EVERY_S,
@@ -102,6 +103,30 @@ class ProgressBar:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+class TuningBar:
+    """Shows how much of the time for tuning is gone, and the best loss so far."""
+
+    def __init__(self, seconds: float) -> None:
+        self._bar: tqdm[object] | None = None
+        self._seconds = seconds
+        self._is_over = False
+
+    def __call__(self, gone: float, trials: int, best: float) -> None:
+        """Report progress, as `models.tuning.TuneProgress`."""
+        if self._is_over:
+            return
+        if self._bar is None:
+            terminal = sys.stderr.isatty()
+            layout = "{desc}: {percentage:.0f}% of {total:.0f} s{postfix}" + ("" if terminal else "\n")
+            every = 0.2 if terminal else PLAIN_EVERY_S
+            self._bar = tqdm(total=self._seconds, desc="tuning", bar_format=layout, mininterval=every, file=sys.stderr)
+        self._bar.set_postfix(trials=trials, best=f"{best:.4f}", refresh=False)
+        self._bar.update(gone - self._bar.n)
+        if gone >= self._seconds:
+            self._bar.close()
+            self._is_over = True
 
 
 def _infer(patterns: Sequence[str], label: str | None, out: Path) -> FeatureSchema:
@@ -154,6 +179,19 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="ARTIFACT",
         help="go on from this artifact: its tokens, bins and weights, and the tokens that the new log adds",
+    )
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        metavar="ARTIFACT",
+        help="score the same held-out rows with this artifact too; the report says how the two differ, and how surely",
+    )
+    parser.add_argument(
+        "--tune",
+        type=float,
+        metavar="SECONDS",
+        help="look for better settings on the validation part for so long, say what mattered, train with the best "
+        "(needs the extra 'tune')",
     )
     _add_options(parser, LearnerConfig)
     return parser

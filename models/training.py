@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,7 +30,15 @@ from models.preparation import Prepared, Say, prepare
 from models.report import ReportData, render_model_card, render_report
 from models.schema import FeatureSchema
 from models.tensor_file import Tensors
+from models.tuning import TuneProgress, tune
 from models.warm_start import ROWS_BEFORE
+
+
+class Tuning(NamedTuple):
+    """For how many seconds to look for settings, and whom to tell meanwhile."""
+
+    seconds: float
+    progress: TuneProgress
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,8 @@ class TrainResult:
     manifest: Manifest
     metrics: Mapping[str, Metrics]
     baseline: Mapping[str, Metrics]
+    rival: Mapping[str, Metrics]
+    """Of the artifact that was compared with, where there was one."""
     learnt: Learnt
     failures: tuple[str, ...]
     """Requirements that were not met: the artifact is there, but not the current one."""
@@ -56,10 +67,13 @@ def train(
     say: Say,
     requirements: Sequence[Requirement] = (),
     init_from: Path | None = None,
+    compare: Path | None = None,
+    tuning: Tuning | None = None,
 ) -> TrainResult:
     """Train on a log, write an artifact below ``out`` and, if it meets the requirements, make it the current one.
 
-    A killed run goes on from its last checkpoint when it is called again with the same data, schema and configuration.
+    A killed run goes on from its last checkpoint when it is called again with the same data, schema and configuration;
+    tuning begins anew.
 
     Args:
         data: paths or glob patterns.
@@ -70,11 +84,14 @@ def train(
         say: called with one line for each stage.
         requirements: what the metrics of the last held-out part must reach.
         init_from: directory of an artifact to go on from.
+        compare: directory of an artifact that scores the same held-out rows, for the report.
+        tuning: look for better settings than ``config`` first.
 
     Raises:
         LogError: the log cannot be read as the schema says.
-        SchemaError: the split leaves a part empty, or the fields are not those of the artifact to go on from.
-        ArtifactError: the artifact to go on from is not whole.
+        SchemaError: the split leaves a part empty, the fields are not those of the artifact to go on from, or lack one
+            that the artifact to compare with needs.
+        ArtifactError: one of the two artifacts is not whole.
         TrainingError: the loss is not finite.
     """
     torch.use_deterministic_algorithms(mode=True)
@@ -84,7 +101,7 @@ def train(
     folder = out / f".shards-{key}"
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
     try:
-        return _train(data, schema, config, out, folder, progress, say, requirements, init_from)
+        return _train(data, schema, config, out, folder, progress, say, requirements, init_from, compare, tuning)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -99,12 +116,19 @@ def _train(
     say: Say,
     requirements: Sequence[Requirement],
     init_from: Path | None,
+    compare: Path | None,
+    tuning: Tuning | None,
 ) -> TrainResult:
     started = time.monotonic()
-    artifact = None if init_from is None else load_artifact(init_from.resolve())
+    artifact, rival = (None if path is None else load_artifact(path.resolve()) for path in (init_from, compare))
     if artifact is not None and artifact.manifest.model != config.model:
         raise TrainingError(f"--init-from: the artifact has a model of other sizes: {artifact.manifest.model}")
-    prepared = prepare(data, schema, config.seed, config.shard_rows, folder, say, artifact)
+    prepared = prepare(data, schema, config.seed, config.shard_rows, folder, say, artifact, rival)
+    if tuning is not None:
+        tuned = tune(prepared, config, tuning.seconds, tuning.progress)
+        config = tuned.config
+        for line in tuned.lines():
+            say(line)
     learnt = _learn(prepared, config, out, progress, say)
     validation = prepared.held_out["validation"].part.load()
     logits = score(Predictor(learnt.head.frozen(), Calibration()), validation.rows, learnt.table)
@@ -114,7 +138,7 @@ def _train(
     model_version = f"{created:%Y%m%dT%H%M%S}-{hashlib.sha256(learnt.table.tobytes()).hexdigest()[:8]}"
     environment = environment_of(learnt, time.monotonic() - started)
     report = assess(prepared, learnt, predictor, config, model_version, created.isoformat(), environment)
-    metrics, baseline = metrics_of(report)
+    metrics, baseline, rival_metrics = metrics_of(report)
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         model_version=model_version,
@@ -133,7 +157,7 @@ def _train(
     missed = failures(requirements, report.parts[-1].metrics)
     if not missed:
         set_current(out, model_version)
-    return TrainResult(directory, manifest, metrics, baseline, learnt, missed, peak_memory_bytes(), size)
+    return TrainResult(directory, manifest, metrics, baseline, rival_metrics, learnt, missed, peak_memory_bytes(), size)
 
 
 def _ancestry(prepared: Prepared) -> dict[str, str | int]:

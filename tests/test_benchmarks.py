@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.accuracy.comparison import calibrated, compare, difference_table
+from benchmarks.accuracy.export import export
+from benchmarks.accuracy.inputs import load_inputs, save_inputs
 from benchmarks.conditions import conditions, read, save
 from benchmarks.markdown import table
 from benchmarks.model import Shape, make_counts, make_encoder, token
@@ -14,6 +17,8 @@ from benchmarks.page import render
 from benchmarks.page_serving import best_peer
 from benchmarks.redis_tier import parse_counter, shares
 from benchmarks.workload import Traffic, columns_of_rows, row_bodies
+from models.metrics import log_loss
+from models.schema import FeatureSchema
 
 SMALL = Shape(num_categorical=3, num_numeric=2, tokens_per_field=50, embedding_dim=4, hidden=(8,))
 
@@ -113,3 +118,68 @@ def test_a_page_without_results_is_only_its_introduction(tmp_path: Path) -> None
 def test_tables_and_the_best_peer() -> None:
     assert table(["a"], [["x"], ["y"]]) == "| a |\n|---|\n| x |\n| y |"
     assert best_peer({}, "x") is None
+
+
+def test_a_system_is_compared_by_the_mean_over_its_seeds_on_the_same_resamples() -> None:
+    rng = np.random.default_rng(1)
+    truth, groups = rng.random(2_000), rng.integers(0, 400, 2_000)
+    labels = (rng.random(2_000) < truth).astype(np.float32)
+    seeds = [np.clip(truth + rng.normal(0, 0.1, 2_000), 0.01, 0.99) for _ in range(2)]
+    found = compare(labels, {"ctrserve": seeds, "fuxictr": seeds[::-1], "logistic": [truth * 0.5]}, groups)
+    losses = [log_loss(labels, p) for p in seeds]
+    assert found["ctrserve"]["log_loss"]["seeds"] == pytest.approx(losses)
+    assert found["fuxictr"]["log_loss"]["mean"] == pytest.approx(np.mean(losses))
+    assert found["fuxictr"]["log_loss"]["minus_ctrserve_interval"] == pytest.approx((0, 0), abs=1e-12)
+    low, high = found["logistic"]["log_loss"]["minus_ctrserve_interval"]
+    assert 0 < low < found["logistic"]["log_loss"]["minus_ctrserve"] < high
+    shown = difference_table(found).splitlines()
+    assert "**" not in shown[2]
+    assert "| **+" in shown[3]
+
+
+def test_a_peers_probabilities_are_calibrated_on_its_validation_part() -> None:
+    rng = np.random.default_rng(2)
+    truth = rng.random(8_000)
+    labels = (rng.random(8_000) < truth).astype(np.float32)
+    promised = truth**2
+    fixed = calibrated(labels[:4_000], promised[:4_000], promised[4_000:])
+    assert abs(fixed.sum() / labels[4_000:].sum() - 1) < 0.05 < abs(promised[4_000:].sum() / labels[4_000:].sum() - 1)
+
+
+def test_every_peer_gets_ctrserves_rows_and_columns(tmp_path: Path) -> None:
+    n = 60
+    (tmp_path / "log.csv").write_text(
+        "click,day,user,item,seen,price\n"
+        + "".join(
+            f"{i % 2},{i // 20},u{i % 3},i{i % 4},{'|'.join(f'i{j}' for j in range(i % 4))},{i}\n" for i in range(n)
+        )
+    )
+    schema = FeatureSchema.model_validate(
+        {
+            "label": "click",
+            "group": "user",
+            "split": {"column": "day", "validation_from": 1, "test_from": 2},
+            "field": [
+                {"name": "user", "kind": "categorical"},
+                {"name": "price", "kind": "numeric", "bins": 2},
+                {"name": "seen", "kind": "sequence", "vocabulary": "item", "max_length": 2},
+                {"name": "item", "kind": "categorical", "side": "candidate"},
+            ],
+        }
+    )
+    exported = export([str(tmp_path / "log.csv")], schema, tmp_path / "shards")
+    save_inputs(tmp_path, exported.inputs)
+    inputs = load_inputs(tmp_path)
+    assert list(inputs.columns) == ["user", "item", "price"]
+    assert dict(inputs.shares) == {"seen": "item"}
+    test = inputs.parts["test"]
+    assert test.labels.tolist() == [float(i % 2) for i in range(40, n)]
+    assert test.numbers[:, 0].tolist() == list(range(40, n))
+    assert (test.tokens[:, 2] == 4).all()  # a later price than any of training: the last bin
+    own = {i % 4: test.tokens[i - 40, 1] for i in range(40, n)}  # id of each item
+    assert sorted(own.values()) == [3, 4, 5, 6]
+    expected = {0: [1, 0], 1: [own[0], 0], 2: [own[0], own[1]], 3: [own[1], own[2]]}
+    assert [row.tolist() for row in test.sequences["seen"]] == [expected[i % 4] for i in range(40, n)]
+    assert exported.groups is not None
+    assert len(exported.groups) == 20
+    assert inputs.scaled("train").mean() == pytest.approx(0, abs=1e-6)

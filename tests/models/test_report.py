@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from models.epochs import Epoch
+from models.importance import Importance
 from models.learner import LearnerConfig
 from models.manifest import DataFacts
 from models.metrics import calibration_ratio, log_loss
@@ -187,6 +188,18 @@ def test_the_verdict_beats_loses_or_is_on_a_par() -> None:
     dear = replace(good, probabilities=np.minimum(good.probabilities * 1.2, 1 - 1e-6))
     assert re.search(r"promises [12]\d\.\d % too many clicks", verdict(dear)[0])
     assert not verdict(dear)[1]
+
+
+def test_what_fields_contribute_is_shown_where_it_is_clear_and_the_others_are_named(
+    data: ReportData, page: str
+) -> None:
+    assert "What each field contributes" not in page
+    found = [Importance(EVIL, 0.02, 0.005), Importance("price", 0.01, 0.002), Importance("hour", 0.001, 0.002)]
+    shown = Page(render_report(replace(data, importance=found, importance_rows=2_345)))
+    assert not shown.open
+    for text in ("What each field contributes, test", "2,345 impressions", f"{EVIL}0.02000± 0.00500"):
+        assert text in shown.text
+    assert "Not told from zero: hour." in shown.text
 
 
 def test_segments_are_the_twelve_largest_and_the_others() -> None:

@@ -1,0 +1,162 @@
+"""What every peer is given, and how each is tried: settings are compared on validation, the test part is only predicted.
+
+Needs numpy alone: the peers' environments import it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+EMBEDDING_DIM = 16
+MAX_EPOCHS = 10
+PATIENCE = 2
+"""Epochs without a better validation log loss before a peer's training stops; the best epoch predicts."""
+PARTS = ("train", "validation", "test")
+Setting = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """One part, oldest first.
+
+    Args:
+        labels: float32 [n] of 0 and 1.
+        tokens: int32 [n, C], a column per categorical field and then one per numeric field, its bin. 1 is a missing
+            value, 2 a token that the training rows do not hold often enough, known ones follow; 0 is padding only.
+        numbers: float32 [n, K], the numeric fields as they are, NaN where missing.
+        sequences: by field, int32 [n, L], oldest first, zeros after the last token.
+    """
+
+    labels: NDArray[np.float32]
+    tokens: NDArray[np.int32]
+    numbers: NDArray[np.float32]
+    sequences: Mapping[str, NDArray[np.int32]]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Parts by name; and of each column of tokens its name and number of ids, of each sequence the field it shares ids with."""
+
+    parts: Mapping[str, Examples]
+    columns: Sequence[str]
+    sizes: Sequence[int]
+    numeric: Sequence[str]
+    shares: Mapping[str, str]
+
+    def scaled(self, part: str) -> NDArray[np.float32]:
+        """Return the numbers as sign(x)·ln(1 + |x|), standardised by the training rows, zero where missing; float32 [n, K]."""
+        train, values = (_squeezed(self.parts[name].numbers) for name in ("train", part))
+        scaled = (values - np.nanmean(train, axis=0)) / np.maximum(np.nanstd(train, axis=0), 1e-6)
+        finite: NDArray[np.float32] = np.nan_to_num(scaled).astype(np.float32)
+        return finite
+
+
+def _squeezed(numbers: NDArray[np.float32]) -> NDArray[np.float64]:
+    squeezed: NDArray[np.float64] = np.sign(numbers) * np.log1p(np.abs(numbers, dtype=np.float64))
+    return squeezed
+
+
+def save_inputs(folder: Path, inputs: Inputs) -> None:
+    """Write what `load_inputs` reads."""
+    for name, part in inputs.parts.items():
+        arrays: dict[str, Any] = {f"sequence.{field}": ids for field, ids in part.sequences.items()}
+        np.savez(folder / f"{name}.npz", labels=part.labels, tokens=part.tokens, numbers=part.numbers, **arrays)
+    about = {name: getattr(inputs, name) for name in ("columns", "sizes", "numeric", "shares")}
+    (folder / "inputs.json").write_text(json.dumps(about), encoding="utf-8")
+
+
+def load_inputs(folder: Path) -> Inputs:
+    """Read what `save_inputs` wrote."""
+    about = json.loads((folder / "inputs.json").read_text(encoding="utf-8"))
+    parts = {}
+    for name in PARTS:
+        with np.load(folder / f"{name}.npz") as arrays:
+            sequences = {f: arrays[f"sequence.{f}"] for f in about["shares"]}
+            parts[name] = Examples(arrays["labels"], arrays["tokens"], arrays["numbers"], sequences)
+    return Inputs(parts, **about)
+
+
+def log_loss(labels: NDArray[Any], probabilities: NDArray[Any]) -> float:
+    """Return the mean log loss, in nats per impression."""
+    p = np.clip(probabilities.astype(np.float64), 1e-15, 1 - 1e-15)
+    return float(-np.where(labels == 1, np.log(p), np.log1p(-p)).mean())
+
+
+class BestEpoch:
+    """Keeps the predictions of the epoch with the best validation log loss, and says when to stop."""
+
+    def __init__(self, labels: NDArray[Any]) -> None:
+        self._labels = labels
+        self.losses: list[float] = []
+        self.predictions: Predictions | None = None
+
+    def is_over(self, predict: Callable[[str], NDArray[Any]]) -> bool:
+        """Take note of an epoch; ``predict`` gives the probabilities of a part as the model stands."""
+        validation = predict("validation")
+        self.losses.append(log_loss(self._labels, validation))
+        if self.losses[-1] == min(self.losses):
+            self.predictions = Predictions(validation, predict("test"))
+        return len(self.losses) - 1 - int(np.argmin(self.losses)) >= PATIENCE
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Click probabilities of the two held-out parts, [n] each."""
+
+    validation: NDArray[Any]
+    test: NDArray[Any]
+
+
+Fit = Callable[[Inputs, Setting, int], Predictions]
+
+
+def run(library: str, packages: Sequence[str], settings: Sequence[Setting], fit: Fit) -> None:
+    """Try every setting with the first seed, fit the best one with all seeds, write ``.npy`` files and print one line of JSON.
+
+    Args:
+        library: name of the files.
+        packages: whose versions are told.
+        settings: to choose from, by validation log loss.
+        fit: trains with one setting and one seed.
+    """
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--inputs", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", required=True)
+    options = parser.parse_args()
+    inputs = load_inputs(options.inputs)
+    labels = inputs.parts["validation"].labels
+
+    def trained(setting: Setting, seed: int) -> tuple[Predictions, dict[str, Any]]:
+        started = time.perf_counter()
+        predictions = fit(inputs, setting, seed)
+        loss = log_loss(labels, predictions.validation)
+        took = time.perf_counter() - started
+        print(f"{library} seed {seed} {json.dumps(setting)}: validation {loss:.4f}, {took:.1f} s", file=sys.stderr)
+        return predictions, {"setting": setting, "validation_log_loss": loss, "seconds": took}
+
+    first = [trained(setting, options.seeds[0]) for setting in settings]
+    best = min(range(len(first)), key=lambda i: float(first[i][1]["validation_log_loss"]))
+    runs = [first[best], *(trained(settings[best], seed) for seed in options.seeds[1:])]
+    for seed, (predictions, _) in zip(options.seeds, runs, strict=True):
+        for part in ("validation", "test"):
+            np.save(options.out / f"{library}-{seed}-{part}.npy", getattr(predictions, part).astype(np.float64))
+    answer = {
+        "setting": settings[best],
+        "tried": [about for _, about in first],
+        "seconds": [about["seconds"] for _, about in runs],
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+    }
+    print(json.dumps(answer))
