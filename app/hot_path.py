@@ -135,13 +135,18 @@ class HotPath:
 class _Request:
     """What is known of a request apart from its body: the path's label in the metrics, ids, the key's name, its start."""
 
-    __slots__ = ("id", "key", "label", "started", "traceparent")
+    __slots__ = ("key", "label", "started", "traceparent")
 
     def __init__(self, label: str, headers: Mapping[bytes, bytes]) -> None:
         self.started = time.perf_counter()
         self.label = label
         self.key: str | None = None
-        self.id, self.traceparent = begin_trace(headers.get(b"traceparent"))
+        self.traceparent = begin_trace(headers.get(b"traceparent"))
+
+    @property
+    def id(self) -> str:
+        """The trace id."""
+        return self.traceparent[3:35].decode()
 
 
 async def read_json_body(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -70,6 +69,13 @@ def _without_upgrade(data: bytes) -> bytes:
     return UPGRADE.sub(b"\r\nX-Not-Upgraded:", head) + end + body
 
 
+async def _answer(cycle: RequestResponseCycle, app: ASGI3Application, gate: Gate, num_bytes: int) -> None:
+    try:
+        await cycle.run_asgi(app)
+    finally:
+        gate.leave(num_bytes)
+
+
 class BoundedHttpProtocol(HttpToolsProtocol):
     """Closes connections whose request is not whole in time, and refuses requests with doubled or contradictory headers."""
 
@@ -79,6 +85,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._head_bytes: int | None = 0
         """Bytes of a head that is not whole yet."""
         self._timer: asyncio.TimerHandle | None = None
+        self._gate: Gate | None = self.app_state.get("gate")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give a new connection its time to send something."""
@@ -126,6 +133,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             raise ValueError("contradictory headers, or a body in another coding")
         if length is not None and len(length) > MAX_LENGTH_DIGITS:
             raise ValueError("a length of too many digits")
+        self.scope["state"]["body_bytes"] = int(length or 0)
         if (length or coding) and self.parser.should_upgrade():
             raise ValueError("an upgrade with a body, which the parser would take for the next request")
         super().on_headers_complete()
@@ -137,25 +145,20 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """Begin to answer a request; a scored one only if the gate lets it in."""
-        gate: Gate | None = self.app_state.get("gate") if cycle.scope["path"] in SCORED else None
-        if gate is None:
+        gate, scope = self._gate, cycle.scope
+        if gate is None or scope["path"] not in SCORED:
             super()._start_asgi_task(cycle, app)
             return
-        length = next((value for name, value in cycle.scope["headers"] if name == b"content-length"), b"0")
-        size = int(length)
-        if not gate.enter(size):
+        num_bytes = scope["state"]["body_bytes"]
+        if not gate.enter(num_bytes):
             super()._start_asgi_task(cycle, cast("ASGI3Application", refuse))
             return
-        cycle.scope["state"]["arrived"] = time.perf_counter()
-        if cycle.scope["method"] == "POST":
+        scope["state"]["arrived"] = time.perf_counter()
+        if scope["method"] == "POST":
             cycle.transport = cast("asyncio.Transport", HeadWithBody(cycle.transport))
-        task = self.loop.create_task(cycle.run_asgi(app))
+        task = self.loop.create_task(_answer(cycle, app, gate, num_bytes))
         self.tasks.add(task)
-        task.add_done_callback(partial(self._finished, gate, size))
-
-    def _finished(self, gate: Gate, size: int, task: asyncio.Task[None]) -> None:
-        self.tasks.discard(task)
-        gate.leave(size)
+        task.add_done_callback(self.tasks.discard)
 
     def _give_up(self) -> None:
         self._timer = None

@@ -88,7 +88,7 @@ def ctrserve(artifacts: Path, port: int, **settings: object) -> System:
 
 @contextmanager
 def running(
-    system: System, port: int, example: Row, log: Path, model: Path | None = None
+    system: System, port: int, example: Row, log: Path, model: Path | None = None, key: str | None = None
 ) -> Iterator[tuple[subprocess.Popen[bytes], float]]:
     """Start a server, wait until it answers ``example``; yield it and the seconds that took; end it and all it started.
 
@@ -116,15 +116,17 @@ def running(
             start_new_session=True,
         )
         try:
-            _wait(system, process, port, example, log)
+            _wait(system, process, port, example, log, key)
             yield process, time.monotonic() - started
         finally:
             processes.stop(process)
 
 
-def _wait(system: System, process: subprocess.Popen[bytes], port: int, example: Row, log: Path) -> None:
+def _wait(
+    system: System, process: subprocess.Popen[bytes], port: int, example: Row, log: Path, key: str | None
+) -> None:
     deadline = time.monotonic() + START_DEADLINE_S
-    with httpx.Client(timeout=5.0) as client:
+    with httpx.Client(timeout=5.0, headers={} if key is None else {"X-API-Key": key}) as client:
         while process.poll() is None and time.monotonic() < deadline:
             try:
                 if ask(system, port, [example], client):

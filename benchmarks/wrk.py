@@ -6,7 +6,7 @@ import json
 import resource
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,11 @@ def version() -> str:
     return subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False).stdout.split("[")[0].strip()
 
 
-def write_lua(path: Path, bodies: Sequence[bytes]) -> None:
+def write_lua(path: Path, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None) -> None:
     """Write a script that cycles over request bodies, formatted once, and prints what it found as JSON."""
     lines = [f"bodies[{i + 1}] = [==[{body.decode()}]==]" for i, body in enumerate(bodies)]
-    path.write_text("\n".join(["bodies = {}", *lines, _SCRIPT]))
+    further = [f'wrk.headers["{name}"] = "{value}"' for name, value in (headers or {}).items()]
+    path.write_text("\n".join(["bodies = {}", *lines, *further, _SCRIPT]))
 
 
 def load(port: int, path: str, script: Path, connections: int, seconds: int) -> dict[str, Any]:

@@ -1,0 +1,101 @@
+"""The scoring path with nothing around it, to be compared with the service: no gate, time limits, keys, traces or counts of requests.
+
+``uvicorn`` imports ``create_app``; ``python -m benchmarks.unguarded PORT ARTIFACTS`` serves it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from app.batcher import Batcher
+from app.embeddings.tiers import TieredSource
+from app.http_protocol import HeadWithBody
+from app.orders import OrderFile
+from app.registry import Registry
+from app.scorer import predict
+from app.telemetry import Telemetry
+from models.artifact import Artifact
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
+
+MAX_ROWS = 2_048
+HOT_BYTES = 256 * 2**20
+
+
+class OnePacketProtocol(HttpToolsProtocol):
+    """uvicorn's own protocol, which sends an answer in one packet as the service's does: that is no guard."""
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        cycle.transport = cast("asyncio.Transport", HeadWithBody(cycle.transport))
+        super()._start_asgi_task(cycle, app)
+
+
+class Unguarded:
+    """Answers whatever comes as if it were a good ``/predict``.
+
+    Args:
+        root: directory of artifacts.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._telemetry = Telemetry()
+        self._batcher = Batcher()
+        self._registry = Registry(root, self._open, MAX_ROWS, lambda _: None, OrderFile(None), self._telemetry)
+
+    def _open(self, artifact: Artifact) -> TieredSource:
+        return TieredSource(
+            artifact.table,
+            block_starts=artifact.encoder.block_starts,
+            counts=artifact.counts,
+            hot_bytes=HOT_BYTES,
+            table_digest=artifact.manifest.table_digest,
+            redis=None,
+            telemetry=self._telemetry,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "lifespan":
+            await receive()
+            await self._registry.refresh()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        body = b""
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if not message.get("more_body", False):
+                break
+        assert self._registry.current is not None
+        answer = await predict(self._registry.current, body, self._batcher, self._telemetry)
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+
+def main() -> None:
+    """Serve on a port of 127.0.0.1."""
+    uvicorn.run(
+        Unguarded(Path(sys.argv[2])),
+        port=int(sys.argv[1]),
+        loop="uvloop",
+        http=OnePacketProtocol,
+        ws="none",
+        access_log=False,
+        server_header=False,
+        log_level="warning",
+    )
+
+
+if __name__ == "__main__":
+    main()
