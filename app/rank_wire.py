@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -11,6 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from app.errors import Problem
 from app.wire_types import (
     Text,
+    WireField,
     count_unknown,
     example_of,
     field_types,
@@ -18,6 +20,7 @@ from app.wire_types import (
     invalid_input,
     list_of,
     typed_dict,
+    wire_fields,
 )
 from models.encoding import Value
 from models.schema import FittedSchema
@@ -34,6 +37,27 @@ class RankRequest:
     unknown_fields: Mapping[str, int]
 
 
+@lru_cache(maxsize=4)
+def rank_types(
+    fields: tuple[WireField, ...], max_rows: int
+) -> tuple[TypeAdapter[dict[str, Any]], TypeAdapter[dict[str, Any]]]:
+    """Return the types of a ``/rank`` request and of a catalog; models with the same fields share them."""
+    context = impression_type("Context", field_types(f for f in fields if f.side == "context"))
+    candidate = impression_type("Candidate", field_types(f for f in fields if f.side == "candidate"))
+    limits = {"min_length": 1, "max_length": max_rows}
+    parts = {
+        "context": Annotated[context, Field(description="The user, the page, the moment")],
+        "candidates": list_of(candidate, **limits, description="Candidates by their fields"),
+        "candidate_ids": list_of(Text, **limits, description="Candidates by their ids in the catalog"),
+        "top_k": Annotated[int, Field(strict=True, ge=1, description="Return only so many, the best; default all")],
+    }
+    items = {"items": Annotated[dict[Text, candidate], Field(description="Candidates' fields by id")]}  # type: ignore[valid-type]
+    return (
+        TypeAdapter(typed_dict("RankRequest", parts, extra="forbid")),
+        TypeAdapter(typed_dict("Catalog", items, extra="forbid")),
+    )
+
+
 class RankWire:
     """Parses the bodies of ``/rank`` and ``/catalog`` for one artifact.
 
@@ -43,22 +67,11 @@ class RankWire:
     """
 
     def __init__(self, schema: FittedSchema, max_rows: int) -> None:
-        types, sides = field_types(schema), {f.name: f.side for f in schema.features.fields}
-        self._names = dict.fromkeys(types)
-        self._context = [name for name in types if sides[name] == "context"]
-        self._candidate = [name for name in types if sides[name] == "candidate"]
-        context = impression_type("Context", {name: types[name] for name in self._context})
-        candidate = impression_type("Candidate", {name: types[name] for name in self._candidate})
-        limits = {"min_length": 1, "max_length": max_rows}
-        parts = {
-            "context": Annotated[context, Field(description="The user, the page, the moment")],
-            "candidates": list_of(candidate, **limits, description="Candidates by their fields"),
-            "candidate_ids": list_of(Text, **limits, description="Candidates by their ids in the catalog"),
-            "top_k": Annotated[int, Field(strict=True, ge=1, description="Return only so many, the best; default all")],
-        }
-        self._request: TypeAdapter[dict[str, Any]] = TypeAdapter(typed_dict("RankRequest", parts, extra="forbid"))
-        items = {"items": Annotated[dict[Text, candidate], Field(description="Candidates' fields by id")]}  # type: ignore[valid-type]
-        self._catalog: TypeAdapter[dict[str, Any]] = TypeAdapter(typed_dict("Catalog", items, extra="forbid"))
+        fields = wire_fields(schema)
+        self._names = dict.fromkeys(field.name for field in fields)
+        self._context = [field.name for field in fields if field.side == "context"]
+        self._candidate = [field.name for field in fields if field.side == "candidate"]
+        self._request, self._catalog = rank_types(fields, max_rows)
         example = example_of(schema)
         candidates = [{name: example[name] for name in self._candidate}, {}]
         self.example = {"context": {n: example[n] for n in self._context}, "candidates": candidates, "top_k": 1}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -14,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from app.errors import Problem
 from app.quick_rows import MIN_BYTES, QuickRows
 from app.wire_types import (
+    WireField,
     count_unknown,
     example_of,
     field_types,
@@ -22,6 +24,7 @@ from app.wire_types import (
     list_of,
     printable,
     typed_dict,
+    wire_fields,
 )
 from models.encoding import Value
 from models.schema import FittedSchema
@@ -37,6 +40,17 @@ class Columns:
     """Rows that carry the field, by a printable form of its name."""
 
 
+@lru_cache(maxsize=4)
+def request_type(fields: tuple[WireField, ...], max_rows: int) -> TypeAdapter[dict[str, Any]]:
+    """Return the type of a ``/predict`` request; models with the same fields share it."""
+    types = field_types(fields)
+    limits = {"min_length": 1, "max_length": max_rows}
+    rows = list_of(impression_type("Impression", types), **limits, description="Impressions, one object each")
+    lists = {name: list_of(t, **limits, description=text) for name, (t, text) in types.items()}
+    columns = typed_dict("ImpressionColumns", lists, extra="allow")
+    return TypeAdapter(typed_dict("PredictRequest", {"instances": rows, "inputs": columns}, extra="forbid"))
+
+
 class Wire:
     """Parses the bodies of ``/predict`` for one artifact.
 
@@ -46,15 +60,8 @@ class Wire:
     """
 
     def __init__(self, schema: FittedSchema, max_rows: int) -> None:
-        types = field_types(schema)
-        self._names = dict.fromkeys(types)
-        limits = {"min_length": 1, "max_length": max_rows}
-        rows = list_of(impression_type("Impression", types), **limits, description="Impressions, one object each")
-        lists = {name: list_of(t, **limits, description=text) for name, (t, text) in types.items()}
-        columns = typed_dict("ImpressionColumns", lists, extra="allow")
-        self._request: TypeAdapter[dict[str, Any]] = TypeAdapter(
-            typed_dict("PredictRequest", {"instances": rows, "inputs": columns}, extra="forbid")
-        )
+        self._names = dict.fromkeys(field.name for field in schema.features.fields)
+        self._request = request_type(wire_fields(schema), max_rows)
         self._quick = QuickRows(schema, max_rows)
         self.example = {"instances": [example_of(schema)]}
 

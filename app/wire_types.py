@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AllowInfNan, ConfigDict, Field, Strict, ValidationError
 from typing_extensions import TypedDict
 
 from app.errors import Problem
-from models.schema import FieldSpec, FittedField, FittedSchema
+from models.schema import FittedSchema, Side, TokenType
 
 MAX_TOKEN_CHARS = 256
 MAX_SEQUENCE = 1_000
@@ -26,14 +26,29 @@ Text = Annotated[str, Strict(), Field(max_length=MAX_TOKEN_CHARS)]
 Number = Annotated[float, Strict(), AllowInfNan(allow_inf_nan=False)]
 
 
-def field_types(schema: FittedSchema) -> dict[str, tuple[Any, str]]:
-    """Return each field's type on the wire and its description, by name in the schema's order; a null is always allowed."""
+class WireField(NamedTuple):
+    """What the wire must know of a field. Models with equal ones share their types, which take long to make."""
+
+    name: str
+    kind: Literal["categorical", "numeric", "sequence"]
+    side: Side
+    dtype: TokenType | None
+    max_length: int
+
+
+def wire_fields(schema: FittedSchema) -> tuple[WireField, ...]:
+    """Return the fields of a schema, in its order."""
     pairs = zip(schema.features.fields, schema.fitted, strict=True)
-    return {field.name: _type(field, fitted) for field, fitted in pairs}
+    return tuple(WireField(f.name, f.kind, f.side, fitted.dtype, f.max_length) for f, fitted in pairs)
 
 
-def _type(field: FieldSpec, fitted: FittedField) -> tuple[Any, str]:
-    token = Integer if fitted.dtype == "integer" else Text
+def field_types(fields: Iterable[WireField]) -> dict[str, tuple[Any, str]]:
+    """Return each field's type on the wire and its description, by name; a null is always allowed."""
+    return {field.name: _type(field) for field in fields}
+
+
+def _type(field: WireField) -> tuple[Any, str]:
+    token = Integer if field.dtype == "integer" else Text
     if field.kind == "categorical":
         return token | None, f"{field.side}, categorical"
     if field.kind == "sequence":

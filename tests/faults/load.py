@@ -128,9 +128,10 @@ class Load:
         for thread in self._threads:
             thread.join(self._timeout_s + 5)
 
-    def quantile_ms(self, q: float, since: float = 0.0) -> float:
-        """Return a quantile of the times of answers due after ``since`` (monotonic), in milliseconds."""
-        return float(np.quantile([t for due, t, status in self.times_s if due >= since and status == 200], q)) * 1000
+    def quantile_ms(self, q: float, since: float = 0.0, until: float = np.inf) -> float:
+        """Return a quantile of the times of answers due from ``since`` to ``until`` (monotonic), in milliseconds."""
+        times = [t for due, t, status in self.times_s if since <= due < until and status == 200]
+        return float(np.quantile(times, q)) * 1000
 
     def _connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(

@@ -16,6 +16,8 @@ from models.artifact import load_artifact, read_current, set_current
 from tests.faults.damage_faults import sign
 from tests.faults.matrix import Arena, fault
 from tests.faults.watching import last_error, until, version_of
+from tests.hostile.probing import resident_mib
+from tests.server import Server
 
 
 @fault(
@@ -25,14 +27,27 @@ from tests.faults.watching import last_error, until, version_of
 )
 def swaps(arena: Arena) -> None:
     set_current(arena.artifacts, "v1")
-    with arena.serve(poll_s=0.02) as server, arena.load(server, 300):
+    with arena.serve(poll_s=0.05) as server, arena.load(server, 300) as load:
         until(lambda: version_of(server) == "v1", "v1")
-        for n in range(10 * arena.scale):
-            wanted = ("v2", "v1")[n % 2]
-            set_current(arena.artifacts, wanted)
-            until(lambda wanted=wanted: version_of(server) == wanted, wanted)  # type: ignore[misc]
-        arena.tally.notes.append(f"{10 * arena.scale} swaps")
+        swap_in_turn(arena, server, 4)  # what two models need is there from now on
+        memory, steady = resident_mib(server), time.monotonic()
+        time.sleep(0.5 * arena.scale)
+        swapping = time.monotonic()
+        swap_in_turn(arena, server, 10 * arena.scale)
+        end = time.monotonic()
+        before, during = load.quantile_ms(0.99, steady, swapping), load.quantile_ms(0.99, swapping, end)
+        arena.tally.notes.append(
+            f"{10 * arena.scale} swaps in {end - swapping:.1f} s, p99 {before:.1f} ms before and {during:.1f} ms during, "
+            f"memory {memory:.1f} → {resident_mib(server):.1f} MiB"
+        )
     set_current(arena.artifacts, "v1")
+
+
+def swap_in_turn(arena: Arena, server: Server, number: int) -> None:
+    for n in range(number):
+        wanted = ("v2", "v1")[n % 2]
+        set_current(arena.artifacts, wanted)
+        until(lambda wanted=wanted: version_of(server) == wanted, wanted)  # type: ignore[misc]
 
 
 @fault("A9", "a trainer killed by SIGKILL while it publishes", "`current` always names a whole artifact")
