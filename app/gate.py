@@ -33,7 +33,8 @@ class Gate:
 
     def enter(self, num_bytes: int) -> bool:
         """Let a request in, or count its refusal; return which."""
-        num_bytes = self._counted(num_bytes)
+        if num_bytes > self._max_body_bytes:
+            num_bytes = 0
         if self.num_requests and (
             self.num_requests >= self._max_requests or self.num_bytes + num_bytes > self._max_bytes
         ):
@@ -46,10 +47,8 @@ class Gate:
     def leave(self, num_bytes: int) -> None:
         """Note that a request that was let in has been answered, or given up."""
         self.num_requests -= 1
-        self.num_bytes -= self._counted(num_bytes)
-
-    def _counted(self, num_bytes: int) -> int:
-        return num_bytes if num_bytes <= self._max_body_bytes else 0
+        if num_bytes <= self._max_body_bytes:
+            self.num_bytes -= num_bytes
 
 
 _STATUS, _TITLE = PROBLEMS["overloaded"]

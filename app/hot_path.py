@@ -77,8 +77,10 @@ class HotPath:
             await self._pass_on(request, scope, receive, send)
             return
         try:
-            arrived = scope.get("state", {}).get("arrived", math.inf)
-            answer = await handler(await read_json_body(headers, receive, self._max_body_bytes, arrived))
+            deadline = headers.get(b"x-request-timeout-ms")
+            if deadline is not None:
+                _check_deadline(deadline, scope)
+            answer = await handler(await read_json_body(headers, receive, self._max_body_bytes))
         except Problem as problem:
             await self._refuse(problem, request, scope, receive, send)
             return
@@ -149,20 +151,16 @@ class _Request:
         return self.traceparent[3:35].decode()
 
 
-async def read_json_body(
-    headers: Mapping[bytes, bytes], receive: Receive, max_bytes: int, arrived: float = math.inf
-) -> bytes:
+async def read_json_body(headers: Mapping[bytes, bytes], receive: Receive, max_bytes: int) -> bytes:
     """Read a request's body up to ``max_bytes``.
 
     Args:
         headers: of the request.
         receive: of the ASGI request.
         max_bytes: longer bodies are refused.
-        arrived: when the request did, by `time.perf_counter`.
 
     Raises:
-        Problem: ``unsupported_media_type``, ``body_too_large``, ``incomplete_body``; ``deadline_exceeded`` when the time that
-            the client gives in ``X-Request-Timeout-Ms`` has passed since the request arrived.
+        Problem: ``unsupported_media_type``, ``body_too_large``, ``incomplete_body``.
     """
     media_type = headers.get(b"content-type", b"")
     if b"content-encoding" in headers:
@@ -171,9 +169,6 @@ async def read_json_body(
         raise Problem("unsupported_media_type")
     if int(headers.get(b"content-length", b"0")) > max_bytes:
         raise Problem("body_too_large", f"at most {max_bytes} bytes")
-    deadline = headers.get(b"x-request-timeout-ms")
-    if deadline is not None:
-        _check_deadline(deadline, arrived)
     message = await receive()
     body: bytes = message.get("body", b"")
     if message["type"] == "http.request" and not message.get("more_body", False):
@@ -192,12 +187,13 @@ async def read_json_body(
     return b"".join(parts)
 
 
-def _check_deadline(deadline_ms: bytes, arrived: float) -> None:
+def _check_deadline(deadline_ms: bytes, scope: Scope) -> None:
+    # Before the body is read: a request whose time has passed costs nothing more.
     try:
         seconds = float(deadline_ms) / 1000
     except ValueError:
         seconds = math.nan
     if math.isnan(seconds):
         raise Problem("invalid_input", "X-Request-Timeout-Ms is no number of milliseconds")
-    if not time.perf_counter() - arrived <= seconds:
+    if not time.perf_counter() - scope.get("state", {}).get("arrived", math.inf) <= seconds:
         raise Problem("deadline_exceeded")

@@ -1,6 +1,6 @@
 """``python -m benchmarks.guards``: what the guards of the hot path cost, with keys and quotas on, against the same path without any.
 
-Both servers are up at once and asked in turn, so that the machine's moods meet both.
+All servers are up at once and asked in turn, so that the machine's moods meet all of them.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -37,32 +38,41 @@ def main() -> None:
         keys = root / "keys"
         keys.write_text(f"bidder predict {hashlib.sha256(SECRET.encode()).hexdigest()} 1000000\n")
         wrk.write_lua(root / "load.lua", row_bodies(1, 500), {"X-API-Key": SECRET})
-        bare = free_port()
-        command = [sys.executable, "-m", "benchmarks.unguarded", str(bare), str(artifacts)]
-        unguarded = System("unguarded", command, "ours", directory=PRODUCT)
-        # The keys are for the load alone; the service is asked once without any to see that it is up.
         port = free_port()
-        guarded = ctrserve(artifacts, port, keys=keys)
-        with (
-            running(unguarded, bare, example[0], root / "bare.log"),
-            running(guarded, port, example[0], root / "log", key=SECRET),
-        ):
+        systems = {
+            "guarded": (port, ctrserve(artifacts, port, keys=keys)),
+            "unguarded": _without(artifacts, "unguarded"),
+            "bare": _without(artifacts, "bare"),
+        }
+        with ExitStack() as stack:
+            for name, (at, system) in systems.items():
+                stack.enter_context(running(system, at, example[0], root / name, key=SECRET))
             for connections in CONNECTIONS:
-                found: dict[str, list[float]] = {"guarded": [], "unguarded": []}
+                found: dict[str, list[float]] = {name: [] for name in systems}
                 for _ in range(options.rounds):
-                    for name, at in (("guarded", port), ("unguarded", bare)):
+                    for name, (at, _) in systems.items():
                         one = wrk.load(at, "/predict", root / "load.lua", connections, options.seconds)
                         if one["errors"]:
                             raise SystemExit(f"{name}: {one}")
                         found[name].append(one["requests_per_s"])
-                ratios = [g / u for g, u in zip(found["guarded"], found["unguarded"], strict=True)]
-                result[f"single@{connections}"] = {**found, "median_ratio": round(median(ratios), 4)}
+                ratios = {
+                    name: median(g / u for g, u in zip(found["guarded"], found[name], strict=True))
+                    for name in ("unguarded", "bare")
+                }
+                result[f"single@{connections}"] = {**found, "median_ratio_to": ratios}
+                rates = ", ".join(f"{median(rates):.0f} {name}" for name, rates in found.items())
                 print(
-                    f"{connections:3} connections: {median(found['guarded']):.0f} guarded, {median(found['unguarded']):.0f} "
-                    f"unguarded requests/s, ratio {median(ratios):.3f} ({min(ratios):.3f}–{max(ratios):.3f})",
+                    f"{connections:3} connections, requests/s: {rates}; guarded is {ratios['unguarded']:.3f} of unguarded "
+                    f"and {ratios['bare']:.3f} of bare",
                     flush=True,
                 )
     save("guards", result)
+
+
+def _without(artifacts: Path, what: str) -> tuple[int, System]:
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.unguarded", str(port), str(artifacts)]
+    return port, System(what, command if what == "unguarded" else [*command, what], "ours", directory=PRODUCT)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""The scoring path with nothing around it, to be compared with the service: no gate, time limits, keys, traces or counts of requests.
+"""The service without its guards, to be compared with it: no gate, no limits on heads and times, no keys.
 
-``uvicorn`` imports ``create_app``; ``python -m benchmarks.unguarded PORT ARTIFACTS`` serves it.
+``bare`` leaves out what it tells of itself too: traces, and counts and times of requests.
+``python -m benchmarks.unguarded PORT ARTIFACTS [bare]`` serves it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from app.batcher import Batcher
 from app.embeddings.tiers import TieredSource
+from app.hot_path import HotPath
 from app.http_protocol import HeadWithBody
 from app.orders import OrderFile
 from app.registry import Registry
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 2_048
 HOT_BYTES = 256 * 2**20
+MAX_BODY_BYTES = 4 * 2**20
 
 
 class OnePacketProtocol(HttpToolsProtocol):
@@ -38,7 +41,7 @@ class OnePacketProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
 
-class Unguarded:
+class Bare:
     """Answers whatever comes as if it were a good ``/predict``.
 
     Args:
@@ -46,9 +49,9 @@ class Unguarded:
     """
 
     def __init__(self, root: Path) -> None:
-        self._telemetry = Telemetry()
+        self.telemetry = Telemetry()
         self._batcher = Batcher()
-        self._registry = Registry(root, self._open, MAX_ROWS, lambda _: None, OrderFile(None), self._telemetry)
+        self._registry = Registry(root, self._open, MAX_ROWS, lambda _: None, OrderFile(None), self.telemetry)
 
     def _open(self, artifact: Artifact) -> TieredSource:
         return TieredSource(
@@ -58,8 +61,13 @@ class Unguarded:
             hot_bytes=HOT_BYTES,
             table_digest=artifact.manifest.table_digest,
             redis=None,
-            telemetry=self._telemetry,
+            telemetry=self.telemetry,
         )
+
+    async def answer(self, body: bytes) -> bytes:
+        """Answer a body."""
+        assert self._registry.current is not None
+        return await predict(self._registry.current, body, self._batcher, self.telemetry)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -76,8 +84,7 @@ class Unguarded:
             body += message.get("body", b"")
             if not message.get("more_body", False):
                 break
-        assert self._registry.current is not None
-        answer = await predict(self._registry.current, body, self._batcher, self._telemetry)
+        answer = await self.answer(body)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
@@ -85,10 +92,13 @@ class Unguarded:
 
 def main() -> None:
     """Serve on a port of 127.0.0.1."""
+    bare = Bare(Path(sys.argv[2]))
+    with_telling = HotPath(bare, {"/predict": bare.answer}, (), MAX_BODY_BYTES, bare.telemetry, None)
     uvicorn.run(
-        Unguarded(Path(sys.argv[2])),
+        bare if sys.argv[3:] else with_telling,
         port=int(sys.argv[1]),
         loop="uvloop",
+        proxy_headers=False,
         http=OnePacketProtocol,
         ws="none",
         access_log=False,

@@ -112,6 +112,8 @@ class Load:
         self.versions: Counter[str] = Counter()
         self.times_s: list[tuple[float, float, int]] = []
         """When a question was due, how long its answer took, its status."""
+        self.waits_s: list[tuple[float, int]] = []
+        """How long an answer took since its question was sent, its status: without this client's own lateness."""
 
     def __enter__(self) -> Self:
         start = time.monotonic() + 0.05
@@ -143,6 +145,7 @@ class Load:
         n = thread
         while not self._is_over.wait(max(0.0, due - time.monotonic())):
             i = n % len(self._bodies)
+            sent = time.monotonic()
             try:
                 connection.request("POST", "/predict", self._bodies[i], HEADERS)
                 answer = connection.getresponse()
@@ -153,6 +156,7 @@ class Load:
                 connection = self._connect()
             seconds = time.monotonic() - due
             self.statuses[status] += 1
+            self.waits_s.append((time.monotonic() - sent, status))
             self.times_s.append((due, seconds, status))
             is_right = status != 200 or self._answers.is_right(i, content, to_the_bit=self._num_threads == 1)
             if status == 200:
