@@ -19,7 +19,7 @@ from tests.faults.watching import until
 from tests.making import make_log
 from tests.server import Server
 
-ROWS = 2_000
+ROWS = 500
 
 
 def heavy(server: Server) -> tuple[bytes, Answers]:
