@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.steady import wait_for_full_speed
+
 PERCENTILES = (50, 90, 99, 99.9)
 GRACE_S = 45.0
 
@@ -59,6 +61,7 @@ def load(port: int, path: str, script: Path, connections: int, seconds: int) -> 
         RuntimeError: wrk failed or did not end.
     """
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", str(script)]
+    slowness = wait_for_full_speed()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     try:
         ran = subprocess.run(
@@ -77,7 +80,7 @@ def load(port: int, path: str, script: Path, connections: int, seconds: int) -> 
     line = next((line for line in ran.stdout.splitlines() if line.startswith("@")), None)
     if line is None:
         raise RuntimeError(f"wrk said: {ran.stdout[-500:]}{ran.stderr[-500:]}")
-    return summarise(json.loads(line[1:]), connections, used_s)
+    return {**summarise(json.loads(line[1:]), connections, used_s), "machine_slowness_before": slowness}
 
 
 def summarise(raw: dict[str, int], connections: int, wrk_cpu_s: float) -> dict[str, Any]:
