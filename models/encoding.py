@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -197,14 +197,10 @@ class FieldEncoder:
 
     def encode_tokens(self, tokens: Sequence[int | str | None]) -> NDArray[np.int64]:
         """Return the table rows of tokens, int64 [n]."""
-        remembered = self._remembered
-        try:
-            return np.fromiter(map(remembered.__getitem__, tokens), np.int64, len(tokens))
-        except KeyError:  # some are rare, or new
-            rows = map(remembered.get, tokens)
-            return np.array(
-                [self._find(t) if row is None else row for t, row in zip(tokens, rows, strict=True)], np.int64
-            )
+        rows = np.fromiter(map(self._remembered.get, tokens, repeat(-1)), np.int64, len(tokens))
+        for i in np.flatnonzero(rows < 0).tolist():  # rare or new
+            rows[i] = self._find(tokens[i])
+        return rows
 
     def encode_numbers(self, numbers: Sequence[float | None] | NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the table rows of numbers, int64 [n]; ``None`` and NaN are MISSING.
