@@ -56,6 +56,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.redis_tier
+	$(BIN)/python -m benchmarks.guards
 	$(BIN)/python -m benchmarks.page
 
 fuzz: setup

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median
 
 from benchmarks import plots
 from benchmarks.markdown import MIB, STAGES, Result, conditions_of, number, table
@@ -134,3 +135,20 @@ def redis_section(result: Result, figures: Path) -> str:
         "open loop at the same load with Redis and without."
     )
     return "\n\n".join(["## The Redis tier", conditions_of(result), text, table(head, rows)])
+
+
+def guards_section(result: Result, figures: Path) -> str:
+    """Return what the guards cost; it has no figure."""
+    rows = []
+    for connections in (1, 16):
+        found = result[f"single@{connections}"]
+        rates = [number(median(found[name])) for name in ("guarded", "unguarded", "bare")]
+        ratios = [f"{found['median_ratio_to'][name]:.3f}" for name in ("unguarded", "bare")]
+        rows.append([f"1 row @{connections}", *rates, *ratios])
+    text = (
+        "Requests per second, median of rounds in which the three servers are asked in turn. *Guarded* is the service with keys "
+        "and quotas on; *unguarded* has no keys, no gate and uvicorn's own protocol without limits on heads and times; *bare* "
+        "tells nothing of itself either: no traces, no counts and times of requests. The ratios are medians over rounds."
+    )
+    head = ["load", "guarded", "unguarded", "bare", "guarded ÷ unguarded", "guarded ÷ bare"]
+    return "\n\n".join(["## What the guards cost", conditions_of(result), text, table(head, rows)])
