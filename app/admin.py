@@ -9,6 +9,7 @@ from app.errors import Problem
 from app.keys import refuse_browsers
 from app.registry import Registry
 from app.routes import ServiceDep
+from models.errors import ArtifactError
 
 router = APIRouter(prefix="/admin", tags=["admin"])
 
@@ -37,7 +38,12 @@ async def reload(request: Request, service: ServiceDep) -> Served:
 async def rollback(request: Request, service: ServiceDep) -> Served:
     """Serve what was served before, at once, until ``artifacts/current`` names another version or on ``/admin/reload``."""
     refuse_browsers(dict(request.scope["headers"]))
-    await service.registry.roll_back()
+    try:
+        await service.registry.roll_back()
+    except ArtifactError as error:
+        raise Problem(
+            "artifact_refused", f"{error.reason}: 'current' cannot be read, so nothing can hold against it"
+        ) from None
     return _served(service.registry)
 
 

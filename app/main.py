@@ -79,7 +79,7 @@ def create_app(settings: Settings | None = None) -> HotPath:
                 except Exception:  # whatever it was, the next model must not be missed for it
                     log.exception("a defect while following the artifacts")
 
-        open_source = _source_factory(settings, telemetry, redis)
+        open_source = source_factory(settings, telemetry, redis)
         shared = os.environ.get(DIRECTORY)
         orders = OrderFile(None if shared is None else Path(shared))
         registry = Registry(settings.artifacts, open_source, settings.max_rows, prepare, orders, telemetry)
@@ -152,9 +152,11 @@ def _open_redis(settings: Settings, telemetry: Telemetry) -> RedisRows | None:
     return RedisRows(settings.redis_url.get_secret_value(), settings.redis_timeout_ms, settings.redis_ttl_s, telemetry)
 
 
-def _source_factory(
+def source_factory(
     settings: Settings, telemetry: Telemetry, redis: RedisRows | None
 ) -> Callable[[Artifact], EmbeddingSource]:
+    """Return what makes the embedding source of a verified artifact."""
+
     def open_source(artifact: Artifact) -> EmbeddingSource:
         return TieredSource(
             artifact.table,

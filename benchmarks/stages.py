@@ -21,7 +21,7 @@ import numpy as np
 import orjson
 
 from app.batcher import Batcher
-from app.embeddings.tiers import TieredSource
+from app.main import source_factory
 from app.orders import OrderFile
 from app.registry import Registry, Snapshot
 from app.scorer import predict
@@ -31,7 +31,6 @@ from benchmarks.conditions import conditions, save
 from benchmarks.markdown import STAGES
 from benchmarks.model import write_model
 from benchmarks.workload import SERVED, Traffic, column_bodies, row_bodies
-from models.artifact import Artifact
 from models.predictor import pool
 
 S = TypeVar("S")
@@ -58,17 +57,7 @@ def open_snapshot(artifacts: Path, telemetry: Telemetry, loop: asyncio.AbstractE
     """Load the artifact as a worker without Redis does."""
     settings = Settings(artifacts=artifacts)
 
-    def open_source(artifact: Artifact) -> TieredSource:
-        return TieredSource(
-            artifact.table,
-            block_starts=artifact.encoder.block_starts,
-            counts=artifact.counts,
-            hot_bytes=settings.hot_bytes,
-            table_digest=artifact.manifest.table_digest,
-            redis=None,
-            telemetry=telemetry,
-        )
-
+    open_source = source_factory(settings, telemetry, None)
     registry = Registry(artifacts, open_source, settings.max_rows, lambda _: None, OrderFile(None), telemetry)
     loop.run_until_complete(registry.refresh())
     assert registry.current is not None, registry.last_error

@@ -16,20 +16,18 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.batcher import Batcher
-from app.embeddings.tiers import TieredSource
 from app.hot_path import HotPath
 from app.http_protocol import HeadWithBody
+from app.main import source_factory
 from app.orders import OrderFile
 from app.registry import Registry
 from app.scorer import predict
+from app.settings import Settings
 from app.telemetry import Telemetry
-from models.artifact import Artifact
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
-MAX_ROWS = 2_048
-HOT_BYTES = 256 * 2**20
 MAX_BODY_BYTES = 4 * 2**20
 
 
@@ -51,18 +49,9 @@ class Bare:
     def __init__(self, root: Path) -> None:
         self.telemetry = Telemetry()
         self._batcher = Batcher()
-        self._registry = Registry(root, self._open, MAX_ROWS, lambda _: None, OrderFile(None), self.telemetry)
-
-    def _open(self, artifact: Artifact) -> TieredSource:
-        return TieredSource(
-            artifact.table,
-            block_starts=artifact.encoder.block_starts,
-            counts=artifact.counts,
-            hot_bytes=HOT_BYTES,
-            table_digest=artifact.manifest.table_digest,
-            redis=None,
-            telemetry=self.telemetry,
-        )
+        settings = Settings(artifacts=root)
+        open_source = source_factory(settings, self.telemetry, None)
+        self._registry = Registry(root, open_source, settings.max_rows, lambda _: None, OrderFile(None), self.telemetry)
 
     async def answer(self, body: bytes) -> bytes:
         """Answer a body."""

@@ -54,6 +54,16 @@ def test_a_rollback_holds_until_current_changes_and_a_reload_ends_it(server: Ser
     server.wait_for(lambda: serves(server, "v3"))
 
 
+def test_a_rollback_against_a_broken_current_is_refused_and_not_a_defect(server: Server, tmp_path: Path) -> None:
+    root = tmp_path / "artifacts"
+    set_current(root, "v2")
+    server.wait_for(lambda: serves(server, "v2"))
+    (root / "current").unlink()
+    answer = post(server, "/admin/rollback")
+    assert (answer.status_code, answer.json()["code"]) == (409, "artifact_refused")
+    assert serves(server, "v2")
+
+
 def test_what_was_refused_is_tried_again_on_reload(server: Server, tmp_path: Path) -> None:
     root = tmp_path / "artifacts"
     server.wait_for(lambda: serves(server, "v1"))
