@@ -23,6 +23,7 @@ CONTINUE = b"HTTP/1.1 100 "
 SCORED = {"/predict", "/rank"}
 """Paths that pass the gate; probes and metrics are answered whatever the load."""
 UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
+UPGRADE_BEGUN = re.compile(rb"(\r\n)?\r(\n(u(p(g(r(a(d(e[ \t]*)?)?)?)?)?)?)?)?\Z", re.IGNORECASE)
 ONCE = {b"content-length", b"host", b"content-type", b"transfer-encoding"}
 """Headers that two readers could understand differently when they come twice."""
 MAX_HEAD_BYTES = 65_536
@@ -63,10 +64,15 @@ class HeadWithBody:
         return self._transport.is_closing()
 
 
-def _without_upgrade(data: bytes) -> bytes:
-    """Rename ``Upgrade`` in a request's head: Java's client asks for HTTP/2 in this way, with a body, and takes a no."""
+def _without_upgrade(data: bytes) -> tuple[bytes, bytes]:
+    """Rename ``Upgrade`` in a request's head: Java's client asks for HTTP/2 in this way, with a body, and takes a no.
+
+    Returns what the parser may read, and the end of an unfinished head that could still become that header.
+    """
     head, end, body = data.partition(b"\r\n\r\n")
-    return UPGRADE.sub(b"\r\nX-Not-Upgraded:", head) + end + body
+    begun = None if end else UPGRADE_BEGUN.search(head, max(0, len(head) - 64))
+    held = head[begun.start() :] if begun else b""
+    return UPGRADE.sub(b"\r\nX-Not-Upgraded:", head.removesuffix(held)) + end + body, held
 
 
 async def _answer(cycle: RequestResponseCycle, app: ASGI3Application, gate: Gate, num_bytes: int) -> None:
@@ -83,7 +89,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._is_receiving = True
         self._head_bytes: int | None = 0
-        """Bytes of a head that is not whole yet."""
+        """Bytes of a head that is not whole yet; None while a body is read."""
+        self._held = b""
+        """The end of what came of a head, which the parser has not seen."""
         self._timer: asyncio.TimerHandle | None = None
         self._gate: Gate | None = self.app_state.get("gate")
 
@@ -101,8 +109,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Parse; a request that came whole, as most do, never costs a timer."""
         if self.cycle is None or self.cycle.response_complete:
             self._is_receiving = True  # a line break between requests begins none, but takes uvicorn's own timer away
-            if b"pgrade" in data[:2_048]:
-                data = _without_upgrade(data)
+            if self._head_bytes is not None and (b"pgrade" in data[:2_048] or b"\r\n\r\n" not in data or self._held):
+                data, self._held = _without_upgrade(self._held + data)
         super().data_received(data)
         if not self._is_receiving:
             self._cancel_timer()
@@ -141,6 +149,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Note that the request is whole."""
         self._is_receiving = False
+        self._head_bytes = 0
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:

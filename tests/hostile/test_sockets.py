@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 
@@ -30,6 +30,13 @@ NOT_THERE = (
 )  # fmt: skip
 
 
+def paused(pieces: Iterable[bytes], pause_s: float = 0.01) -> Iterator[bytes]:
+    """Yield the pieces, leaving the server time to read each by itself."""
+    for piece in pieces:
+        yield piece
+        time.sleep(pause_s)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _memory_stays_bounded(server: Server) -> Iterator[None]:
     check_good_requests(server)
@@ -55,9 +62,19 @@ def test_bytes_on_the_socket_get_what_they_should_and_no_more(server: Server, ra
 @pytest.mark.parametrize("raw", ALL[::7], ids=lambda raw: raw.name)
 def test_hostile_bytes_in_small_packets_get_the_same(server: Server, raw: Raw) -> None:
     pieces = [raw.data[i : i + 7] for i in range(0, min(len(raw.data), 700), 7)]
-    answer = send_raw(server, [*pieces, raw.data[700:]], 0.2 if raw.is_open else 5)
+    answer = send_raw(server, paused([*pieces, raw.data[700:]], 0.002), 0.2 if raw.is_open else 5)
     assert tuple(answer.statuses) == raw.statuses
     check_alive(server, raw.name)
+
+
+def test_an_upgrade_is_left_aside_wherever_its_head_is_cut(server: Server) -> None:
+    raw = next(raw for raw in ALL if raw.name == "upgrade of a chunked POST")
+    begin = raw.data.index(b"\r\nUpgrade:") - 1
+    for cut in range(begin, begin + 14):
+        answer = send_raw(server, paused([raw.data[:cut], raw.data[cut:]]), 0.1)
+        assert tuple(answer.statuses) == raw.statuses, raw.data[:cut]
+    byte_by_byte = paused([raw.data[i : i + 1] for i in range(len(raw.data))], 0.001)
+    assert tuple(send_raw(server, byte_by_byte, 0.2).statuses) == raw.statuses
 
 
 def test_a_head_without_end_is_cut_off(server: Server) -> None:
