@@ -8,6 +8,11 @@ from typing import Any
 MIB = 2**20
 STAGES = ("parse", "encode", "gather", "head", "calibrate", "dump")
 """Of the hot path, in order."""
+BESIDE: Mapping[str, tuple[str, ...]] = {
+    "100 rows @1": ("100 columns @1",),
+    "1000 rows @1": ("1000 columns @1", "rank 1000 @1"),
+}
+"""Scenario of other servers → those of ours that have no like elsewhere and stand beside it."""
 Result = Mapping[str, Any]
 
 

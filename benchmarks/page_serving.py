@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import plots
-from benchmarks.markdown import MIB, Result, conditions_of, number, table
+from benchmarks.markdown import BESIDE, MIB, Result, conditions_of, number, table
 
 
-def best_peer(systems: Mapping[str, Result], scenario: str) -> tuple[str, float] | None:
-    """Return the peer with most requests per second in a scenario, and how many.
+def closest(systems: Mapping[str, Result], scenario: str, ours: str) -> str | None:
+    """Return which peer comes closest to ours, or lies farthest ahead, by requests per second side by side.
 
-    >>> of = lambda kind, rate: {"kind": kind, "closed_loop": {"x": {"requests_per_s": rate}}}
-    >>> best_peer({"us": of("ours", 9.0), "a": of("peer", 1.0), "b": of("peer", 2.0)}, "x")
-    ('b', 2.0)
+    Args:
+        systems: of the result.
+        scenario: theirs.
+        ours: scenario of ours, most often the same.
+
+    >>> of = lambda rate, ours: {"kind": "peer", "closed_loop": {"x": {"requests_per_s": rate, "ours": {"x": ours}}}}
+    >>> closest({"a": of(1.0, {"requests_per_s": 5.0}), "b": of(2.0, {"requests_per_s": 8.0})}, "x", "x")
+    'b'
     """
-    rates = {
-        name: float(system["closed_loop"][scenario]["requests_per_s"])
+    ratios = {
+        name: _ratio(system, scenario, ours)
         for name, system in systems.items()
         if system["kind"] == "peer" and scenario in system["closed_loop"]
     }
-    return max(rates.items(), key=lambda item: item[1]) if rates else None
+    return min(ratios, key=lambda name: ratios[name]) if ratios else None
+
+
+def _ratio(system: Result, scenario: str, ours: str) -> float:
+    found = system["closed_loop"][scenario]
+    return float(found["ours"][ours]["requests_per_s"] / found["requests_per_s"])
+
+
+def _side_by_side(name: str, system: Result, ours: str, theirs: str) -> list[str]:
+    their = system["closed_loop"][theirs]
+    mine = their["ours"][ours]
+    figures = [f"{number(mine[key])} : {number(their[key])}" for key in ("requests_per_s", "p50_ms", "p99_ms")]
+    label = ours if ours == theirs else f"{ours} : {theirs}"
+    p50 = f"{mine['p50_ms'] / their['p50_ms']:.2f}"
+    return [label, f"**{_ratio(system, theirs, ours):.2f} ×**", p50, name, *figures]
 
 
 def serving_section(result: Result, figures: Path) -> str:
@@ -35,25 +54,29 @@ def serving_section(result: Result, figures: Path) -> str:
         "The same model, the same JSON in, one number a row out; each with one worker process and one mathematics thread, "
         "the load from the same machine. All gave the same probabilities to 1e-4 before anything was timed."
     )
-    if ours is not None and any(system["kind"] == "peer" for system in systems.values()):
-        rows = []
-        for scenario in common:
-            peer, mine = best_peer(systems, scenario), ours["closed_loop"][scenario]
-            assert peer is not None
-            their = systems[peer[0]]["closed_loop"][scenario]
-            rows.append(
-                [scenario, f"**{mine['requests_per_s'] / peer[1]:.2f} ×**", peer[0]]
-                + [f"{number(mine[key])} : {number(their[key])}" for key in ("requests_per_s", "p50_ms", "p99_ms")]
-            )
-        head = ["requests", "ours ÷ best peer", "best peer", "requests/s", "p50 ms", "p99 ms"]
-        parts.append(table(head, rows))
-    parts.append("Requests per second (p50 / p99 / p99.9 ms), closed loop:")
+    pairs = [(s, s) for s in common] + [(mine, s) for s, beside in BESIDE.items() if s in common for mine in beside]
+    head = ["requests", "ours ÷ theirs", "p50 ÷ p50", "theirs", "requests/s", "p50 ms", "p99 ms"]
+    rivals = [(closest(systems, theirs, mine), mine, theirs) for mine, theirs in pairs]
+    if rows := [_side_by_side(name, systems[name], mine, theirs) for name, mine, theirs in rivals if name]:
+        parts += [
+            "Beside the peer that comes closest in each, ours measured just before it (ours : theirs):",
+            table(head, rows),
+        ]
+    floors = [(name, system) for name, system in systems.items() if system["kind"] == "floor"]
+    if floors:
+        rows = [_side_by_side(name, system, s, s) for name, system in floors for s in common]
+        parts += ["Beside the floors, in the same way; they score nothing:", table(head, rows)]
+    parts.append(
+        "All figures, requests per second (p50 / p99 / p99.9 ms), closed loop; of ours, the first of its runs:"
+    )
     every = []
     for name, system in systems.items():
         cells = [_cell(system["closed_loop"][s]) for s in common]
         memory = system.get("memory", {}).get("pss_bytes", 0) / MIB
         every.append([name, *cells, f"{memory:,.0f}"])
     parts.append(table(["", *common, "PSS MiB"], every))
+    if spans := _spans(systems, common):
+        parts.append(f"Over the whole run ctrserve reached, in requests/s: {spans}. So much did the machine change.")
     parts.append("Processor time of all its processes, µs a request:")
     work = [
         [n, *(number(system["closed_loop"][s]["server_us_per_request"]) for s in common)]
@@ -89,6 +112,16 @@ def serving_section(result: Result, figures: Path) -> str:
     parts += ["### How each was set up", *[f"* **{n}**: {s['how']}" for n, s in systems.items()], f"Versions: {peers}."]
     parts += [f"* Not measured: **{name}**: `{reason[:200]}`" for name, reason in result["not_measured"].items()]
     return "\n\n".join(parts)
+
+
+def _spans(systems: Mapping[str, Result], scenarios: Sequence[str]) -> str:
+    spans = []
+    for scenario in scenarios:
+        beside = [system["closed_loop"][scenario].get("ours") for system in systems.values()]
+        rates = [one[scenario]["requests_per_s"] for one in beside if one]
+        if rates:
+            spans.append(f"{scenario} {number(min(rates))}–{number(max(rates))}")
+    return ", ".join(spans)
 
 
 def _cell(found: Result) -> str:

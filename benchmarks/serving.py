@@ -1,8 +1,10 @@
-"""``python -m benchmarks.serving --peers DIR``: every server with the same model, one after the other, on the same machine.
+"""``python -m benchmarks.serving --peers DIR``: every server with the same model, each beside ours, on the same machine.
 
 One worker process and one mathematics thread each; the load comes from one thread on the same machine. Before anything
 is timed each system must give the same probabilities on 64 rows, asked together and one by one at the same time.
 Then wrk in a closed loop, and an open loop at 70 % of each system's own best rate. What does not start is reported.
+ctrserve runs all the while and is loaded just before each figure of another system, so that both meet the same minute
+of a machine whose speed changes; while the other is loaded it has nothing to do.
 Needs ``wrk``, and the peers that ``python -m benchmarks.install_peers`` installs.
 """
 
@@ -11,8 +13,10 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +25,16 @@ import httpx
 from benchmarks import open_loop, processes, wrk
 from benchmarks.conditions import SEED, conditions, save
 from benchmarks.install_peers import PEERS
+from benchmarks.markdown import BESIDE
 from benchmarks.model import write_model
-from benchmarks.servers import PRODUCT, NotStarted, Row, System, ask, body_of, free_port, running
+from benchmarks.servers import PRODUCT, NotStarted, Row, System, ask, body_of, ctrserve, free_port, running
 from benchmarks.systems import peer_versions, systems
 from benchmarks.workload import SERVED, Traffic, column_bodies, rank_bodies, write_catalog
 
 TOLERANCE = 1e-4
 SHARE_OF_CAPACITY = 0.7
 WARM_UP_S = 1
-BUDGET_S = 14 * 60  # after which no further system is begun
+BUDGET_S = 30 * 60  # after which no further system is begun
 # Name → rows in a request, connections.
 SCENARIOS: Mapping[str, tuple[int, int]] = {
     "1 row @1": (1, 1),
@@ -57,8 +62,18 @@ def check(system: System, port: int, rows: Sequence[Row], expected: Sequence[flo
     return max(differences)
 
 
+@dataclass(frozen=True)
+class Subject:
+    """A running system and the requests for it: path, bodies and connections, by scenario."""
+
+    system: System
+    port: int
+    pid: int
+    loads: Mapping[str, tuple[str, Sequence[bytes], int]]
+
+
 class Comparison:
-    """Measures systems one after the other and collects what came out.
+    """Measures systems, each beside ours, and collects what came out.
 
     Args:
         root: holds the model and what systems write.
@@ -73,71 +88,77 @@ class Comparison:
         self._rows = Traffic(seed=3).rows(64)
         traffic = Traffic(seed=SEED)
         self._requests = {n: [traffic.rows(n) for _ in range(count)] for n, count in NUM_BODIES.items()}
-        self.expected: list[float] = []
-        self._pid = 0
+        self._expected: list[float] = []
+        self._ours: Subject | None = None
+
+    @contextmanager
+    def beside(self, ours: System, port: int) -> Iterator[dict[str, Any]]:
+        """Keep our server running; yield what it does alone."""
+        with self._started(ours, port) as (subject, found):
+            self._ours = subject
+            yield found
 
     def measure(self, system: System, port: int) -> dict[str, Any]:
-        """Start a system, check its answers, load it.
+        """Return what another system does, each of its figures with ours of the same minute in it.
 
         Raises:
-            NotStarted: it did not start, or answers otherwise than the others.
+            NotStarted: it did not start, or answers otherwise than ours.
         """
-        log = self._root / "server.log"
+        with self._started(system, port) as (_, found):
+            return found
+
+    @contextmanager
+    def _started(self, system: System, port: int) -> Iterator[tuple[Subject, dict[str, Any]]]:
+        log = self._root / f"{system.kind}.log"
         with running(system, port, self._rows[0], log, self._root) as (process, start_s):
-            self._pid = process.pid
             found: dict[str, Any] = {"kind": system.kind, "how": system.how, "start_s": round(start_s, 2)}
             if system.kind != "floor":
-                if not self.expected:
+                if not self._expected:
                     with httpx.Client(timeout=30.0) as client:
-                        self.expected = ask(system, port, self._rows, client)
-                found["largest_difference"] = check(system, port, self._rows, self.expected)
+                        self._expected = ask(system, port, self._rows, client)
+                found["largest_difference"] = check(system, port, self._rows, self._expected)
             bodies = {n: [body_of(system, rows) for rows in requests] for n, requests in self._requests.items()}
-            found["closed_loop"] = {}
-            for name, (n, connections) in SCENARIOS.items():
-                found["closed_loop"][name] = self._load(system, port, system.path, bodies[n], connections, name)
+            loads = {name: (system.path, bodies[n], connections) for name, (n, connections) in SCENARIOS.items()}
             if system.kind == "ours":
-                found["closed_loop"] |= self._ours_alone(system, port)
-            found["open_loop"] = self._open_loop(system, port, found["closed_loop"], bodies[1])
+                for n in (100, 1_000):
+                    loads[f"{n} columns @1"] = system.path, column_bodies(n, NUM_BODIES[n]), 1
+                loads["rank 1000 @1"] = "/rank", rank_bodies(1_000, 30), 1
+            subject = Subject(system, port, process.pid, loads)
+            found["closed_loop"] = {name: self._side_by_side(subject, name) for name in loads}
+            found["open_loop"] = self._open_loop(subject, found["closed_loop"], bodies[1])
             found["memory"] = processes.total_memory(processes.family(process.pid))
             found["processes"] = len(processes.family(process.pid))
-        return found
+            yield subject, found
 
-    def _ours_alone(self, system: System, port: int) -> dict[str, Any]:
-        found = {}
-        for n in (100, 1_000):
-            bodies, name = column_bodies(n, NUM_BODIES[n]), f"{n} columns @1"
-            found[name] = self._load(system, port, system.path, bodies, 1, name)
-        name = "rank 1000 @1"
-        try:
-            found[name] = self._load(system, port, "/rank", rank_bodies(1_000, 30), 1, name)
-        except NotStarted as error:
-            print(f"{system.name:28}{name:17}skipped: {error}", flush=True)
-        return found
+    def _side_by_side(self, subject: Subject, name: str) -> dict[str, Any]:
+        beside = {}
+        if self._ours is not None:
+            beside = {one: self._load(self._ours, one) for one in (name, *BESIDE.get(name, ()))}
+        found = self._load(subject, name)
+        return {**found, "ours": beside} if beside else found
 
-    def _load(
-        self, system: System, port: int, path: str, bodies: Sequence[bytes], connections: int, name: str
-    ) -> dict[str, Any]:
+    def _load(self, subject: Subject, name: str) -> dict[str, Any]:
+        path, bodies, connections = subject.loads[name]
         with httpx.Client(timeout=30.0) as client:
             headers = {"content-type": "application/json"}
-            probe = client.post(f"http://127.0.0.1:{port}{path}", content=bodies[0], headers=headers)
+            probe = client.post(f"http://127.0.0.1:{subject.port}{path}", content=bodies[0], headers=headers)
         if not probe.is_success:
             raise NotStarted(f"{name}: {path} answers {probe.status_code}: {probe.text[:300]}")
         script = self._root / "load.lua"
         wrk.write_lua(script, bodies)
-        wrk.load(port, path, script, connections, WARM_UP_S)
-        pids = processes.family(self._pid)
+        wrk.load(subject.port, path, script, connections, WARM_UP_S)
+        pids = processes.family(subject.pid)
         before = processes.cpu_s(pids)
-        found = wrk.load(port, path, script, connections, self._seconds)
+        found = wrk.load(subject.port, path, script, connections, self._seconds)
         served = found["requests_per_s"] * found["seconds"]
         # What the system itself worked for a request, in all its processes: hardly depends on what else runs.
         found["server_us_per_request"] = round((processes.cpu_s(pids) - before) / max(served, 1) * 1e6, 1)
         shown = " ".join(f"{key} {found[key]:g}" for key in SHOWN)
-        print(f"{system.name:28}{name:17}{shown}", flush=True)
+        print(f"{subject.system.name:28}{name:17}{shown}", flush=True)
         return found
 
-    def _open_loop(
-        self, system: System, port: int, closed: Mapping[str, Any], bodies: Sequence[bytes]
-    ) -> list[dict[str, Any]]:
+    def _open_loop(self, subject: Subject, closed: Mapping[str, Any], bodies: Sequence[bytes]) -> list[dict[str, Any]]:
+        system = subject.system
         best = max(closed[name]["requests_per_s"] for name, (n, _) in SCENARIOS.items() if n == 1)
         plan: list[tuple[open_loop.Arrivals, float]] = [("fixed", 5.0)]
         if system.kind == "ours":
@@ -146,7 +167,7 @@ class Comparison:
         for arrivals, seconds in plan:
             offered = SHARE_OF_CAPACITY * best
             found = open_loop.run(
-                port,
+                subject.port,
                 system.path,
                 bodies,
                 rate=offered,
@@ -188,25 +209,27 @@ def main() -> None:
         write_model(root, Traffic(seed=1).rows(64), SERVED, for_peers=True)
         write_catalog(root / "catalog.json")
         comparison = Comparison(root, options.seconds, 300 if options.long else 60)
-        port = free_port(following=4)
-        for system in systems(root, peers, port):
-            if options.only and not system.name.startswith(tuple(options.only)):
-                continue
-            try:
-                if time.monotonic() - began > BUDGET_S + (600 if options.long else 0):
-                    raise NotStarted("out of time")
-                if not system.python.exists():
-                    raise NotStarted("not installed: python -m benchmarks.install_peers")
-                result["systems"][system.name] = comparison.measure(system, port)
-            except (RuntimeError, OSError, KeyError, ValueError, httpx.HTTPError) as error:
-                # One rival that fails must not take the others' figures with it.
-                reason = f"{type(error).__name__}: {error}"[-800:]
-                for place in (root, peers, PRODUCT):
-                    reason = reason.replace(str(place), place.name)
-                result["not_measured"][system.name] = reason
-                print(f"{system.name:28}not measured: {reason}", flush=True)
-            if not options.only:
-                save("serving", {**result, "took_s": round(time.monotonic() - began, 1)})
+        own_port, port = free_port(), free_port(following=4)
+        ours = ctrserve(root / "artifacts", own_port, catalog=root / "catalog.json")
+        with comparison.beside(ours, own_port) as result["systems"][ours.name]:
+            for system in systems(root, peers, port):
+                if options.only and not system.name.startswith(tuple(options.only)):
+                    continue
+                try:
+                    if time.monotonic() - began > BUDGET_S + (600 if options.long else 0):
+                        raise NotStarted("out of time")
+                    if not system.python.exists():
+                        raise NotStarted("not installed: python -m benchmarks.install_peers")
+                    result["systems"][system.name] = comparison.measure(system, port)
+                except (RuntimeError, OSError, KeyError, ValueError, httpx.HTTPError) as error:
+                    # One rival that fails must not take the others' figures with it.
+                    reason = f"{type(error).__name__}: {error}"[-800:]
+                    for place in (root, peers, PRODUCT):
+                        reason = reason.replace(str(place), place.name)
+                    result["not_measured"][system.name] = reason
+                    print(f"{system.name:28}not measured: {reason}", flush=True)
+                if not options.only:
+                    save("serving", {**result, "took_s": round(time.monotonic() - began, 1)})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Everything that the serving comparison starts, and how each is set up: ours, the obvious app, floors, and the peers."""
+"""What the serving comparison starts beside ours, and how each is set up: the obvious app, floors, and the peers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import zipfile
 from pathlib import Path
 
 from benchmarks.conditions import versions_in
-from benchmarks.servers import PEER_CODE, System, ctrserve
+from benchmarks.servers import PEER_CODE, System
 
 BATCH = "64"
 
 
 def systems(root: Path, peers: Path, port: int) -> list[System]:
-    """Return the systems, ours first.
+    """Return the systems that ours is compared with.
 
     Args:
         root: what `benchmarks.workload.write_model` wrote; files for peers are added to it.
@@ -22,7 +22,6 @@ def systems(root: Path, peers: Path, port: int) -> list[System]:
         port: that each listens on.
     """
     return [
-        ctrserve(root / "artifacts", port, catalog=root / "catalog.json"),
         *_own_uvicorn(port),
         *_litserve(peers, port),
         *_bentoml(peers, port),

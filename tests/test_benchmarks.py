@@ -14,7 +14,7 @@ from benchmarks.markdown import table
 from benchmarks.model import Shape, make_counts, make_encoder, token
 from benchmarks.open_loop import due_times, request_bytes, status_of, summarise
 from benchmarks.page import render
-from benchmarks.page_serving import best_peer
+from benchmarks.page_serving import closest
 from benchmarks.redis_tier import parse_counter, shares
 from benchmarks.workload import Traffic, columns_of_rows, row_bodies
 from models.metrics import log_loss
@@ -117,7 +117,7 @@ def test_a_page_without_results_is_only_its_introduction(tmp_path: Path) -> None
 
 def test_tables_and_the_best_peer() -> None:
     assert table(["a"], [["x"], ["y"]]) == "| a |\n|---|\n| x |\n| y |"
-    assert best_peer({}, "x") is None
+    assert closest({}, "x", "x") is None
 
 
 def test_a_system_is_compared_by_the_mean_over_its_seeds_on_the_same_resamples() -> None:
