@@ -34,7 +34,7 @@ from models.schema import FittedSchema
 class Columns:
     """A checked request: values by field in the schema's order, each a list of B, and the names that are no fields."""
 
-    values: list[Sequence[Value]]
+    values: Sequence[Sequence[Value]]
     num_rows: int
     unknown_fields: Mapping[str, int]
     """Rows that carry the field, by a printable form of its name."""
@@ -72,8 +72,7 @@ class Wire:
             Problem: ``invalid_input``, naming rows and fields, the first few of them.
         """
         if len(body) >= MIN_BYTES and (quick := self._quick.read(body)) is not None:
-            checked, given = quick
-            return Columns(checked, len(given), count_unknown(given, self._names))
+            return Columns(*quick)
         try:
             request = self._request.validate_json(body)
         except ValidationError as error:
@@ -82,7 +81,7 @@ class Wire:
             raise Problem("invalid_input", "give either 'instances' or 'inputs'")
         if "instances" in request:
             rows = request["instances"]
-            values: list[Sequence[Value]] = [[row.get(name) for row in rows] for name in self._names]
+            values = list(zip(*[map(row.get, self._names) for row in rows], strict=True))
             return Columns(values, len(rows), count_unknown(rows, self._names))
         return self._from_columns(request["inputs"])
 
