@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from app.background import run_behind
 from app.drift import ScoreMonitor
 from app.embeddings.source import EmbeddingSource
 from app.errors import Problem
@@ -123,7 +124,9 @@ class Registry:
                 return
             if self.previous is not None and version == self.previous.artifact.model_version:
                 snapshot = self.previous
-                await asyncio.to_thread(self._prepare, snapshot)
+                await run_behind(self._prepare, snapshot)
+            elif self.current is not None:
+                snapshot = await run_behind(self._load, version)
             else:
                 snapshot = await asyncio.to_thread(self._load, version)
         except ArtifactError as error:

@@ -24,7 +24,7 @@ ORDER = {
         "training", "train",
     ],
     "app": [
-        "settings", "telemetry", "tracing", "errors", "keys", "logs", "orders", "drift",
+        "settings", "telemetry", "tracing", "errors", "keys", "logs", "orders", "drift", "background",
         "wire_types", "quick_rows", "wire", "rank_wire", "embeddings", "embeddings.source",
         "embeddings.table_file", "embeddings.hot_rows", "embeddings.bounded_parser", "embeddings.exchange",
         "embeddings.breaker", "embeddings.frames",

@@ -45,7 +45,7 @@ def swaps(arena: Arena) -> None:
 
 def swap_in_turn(arena: Arena, server: Server, number: int) -> None:
     for n in range(number):
-        wanted = ("v2", "v1")[n % 2]
+        wanted = ("v2", "v3", "v1")[n % 3]  # the version before would still be in memory, and not be loaded
         set_current(arena.artifacts, wanted)
         until(lambda wanted=wanted: version_of(server) == wanted, wanted)  # type: ignore[misc]
 
