@@ -78,7 +78,7 @@ def scan_file(path: Path, log: LogFormat) -> pl.LazyFrame:
     """Open one file lazily; text files give String columns only.
 
     Raises:
-        LogError: unknown file type, or an empty or unreadable file.
+        LogError: unknown file type, an empty or unreadable file, or a header that names a column twice.
     """
     try:
         if not is_text(path):
@@ -96,9 +96,28 @@ def scan_file(path: Path, log: LogFormat) -> pl.LazyFrame:
         else:
             raise LogError(f"{path}: unknown file type, expected .csv, .tsv, .txt or .parquet")
         lazy.collect_schema()
+        if is_text(path):
+            _refuse_doubled_columns(path, log)
     except UNREADABLE as error:
         raise LogError(f"{path}: cannot be read: {first_line(error)}") from error
     return lazy
+
+
+def _refuse_doubled_columns(path: Path, log: LogFormat) -> None:
+    # Polars renames the second of them, and the schema would be given the first without a word.
+    names: Sequence[str | None]
+    if log.columns is None:
+        separator = log.separator or TEXT_SUFFIXES[path.suffix]
+        header = pl.scan_csv(path, separator=separator, has_header=False, n_rows=1, infer_schema=False).collect()
+        names, place = header.row(0), "the header"
+    else:
+        names, place = log.columns, "the schema's log.columns"
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise LogError(f"{path}: column {name[:64]!r}: stands twice in {place}, so nobody knows which one is meant")
+        if name:
+            seen.add(name)
 
 
 def read_chunks(patterns: Sequence[str], schema: FeatureSchema) -> Iterator[Chunk]:

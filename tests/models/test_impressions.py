@@ -103,6 +103,22 @@ def test_a_missing_column_is_named_with_its_file(tmp_path: Path) -> None:
         read_log([str(path)], make_schema())
 
 
+@pytest.mark.parametrize(
+    ("text", "columns", "place"),
+    [
+        ("click,user,price,seen,user\n0,7,1,a,8\n1,8,2,b,9\n", None, "the header"),
+        ("0,7,1,a,8\n1,8,2,b,9\n", ["click", "user", "price", "seen", "user"], r"the schema's log\.columns"),
+    ],
+)
+def test_a_column_that_is_named_twice_is_refused(
+    tmp_path: Path, text: str, columns: list[str] | None, place: str
+) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(text)
+    with pytest.raises(LogError, match=rf"log\.csv: column 'user': stands twice in {place}"):
+        read_log([str(path)], make_schema(log={"columns": columns}))
+
+
 def test_a_type_that_changes_between_files_is_named_with_both(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", make_frame())
     write(tmp_path / "b.parquet", make_frame(user=["u1", "u2", "u3"]))
