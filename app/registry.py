@@ -25,6 +25,8 @@ from models.errors import ArtifactError
 log = logging.getLogger("ctrserve.registry")
 
 NUM_WARM_UP = 20
+NUM_WARM_UP_AGAIN = 2
+"""While another model is served the code is warm, and only the new model's pages are not."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class Registry:
                 return
             if self.previous is not None and version == self.previous.artifact.model_version:
                 snapshot = self.previous
-                await run_behind(self._prepare, snapshot)
+                await asyncio.to_thread(self._prepare, snapshot)  # somebody waits for it
             elif self.current is not None:
                 snapshot = await run_behind(self._load, version)
             else:
@@ -167,7 +169,7 @@ class Registry:
         )
         self._prepare(snapshot)
         columns = columns_of(artifact.schema, artifact.golden.rows)
-        for i in range(NUM_WARM_UP):
+        for i in range(NUM_WARM_UP if self.current is None else NUM_WARM_UP_AGAIN):
             rows = len(artifact.golden.rows) if i % 2 else 1
             batch = artifact.encoder.encode([values[:rows] for values in columns])
             artifact.predictor.logits(batch, np.ascontiguousarray(artifact.table[batch.ids]))
