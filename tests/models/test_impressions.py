@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from models.errors import LogError, SchemaError
-from models.impressions import find_files, read_log
+from models.impressions import read_log
+from models.log_files import find_files
 from models.schema import FeatureSchema
 from models.split import Parts, split_rows
 
