@@ -57,6 +57,8 @@ bench: setup
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.redis_tier
 	$(BIN)/python -m benchmarks.guards
+	$(BIN)/python -m benchmarks.swaps
+	$(BIN)/python -m benchmarks.overload
 	$(BIN)/python -m benchmarks.page
 
 fuzz: setup

@@ -1,7 +1,8 @@
 """How much work may wait: beyond it a request is refused at once, before anything is done for it.
 
 With an unbounded queue an overloaded service answers everybody too late. Work is counted in bytes of bodies, since a
-request of a thousand rows is a thousand times the work of one; they are known before the body is read.
+request of a thousand rows is a thousand times the work of one; they are known before the body is read, but of a chunked
+body, which is counted as it comes.
 """
 
 from __future__ import annotations
@@ -44,9 +45,18 @@ class Gate:
         self.num_bytes += num_bytes
         return True
 
-    def leave(self, num_bytes: int) -> None:
-        """Note that a request that was let in has been answered, or given up."""
+    def grow(self, num_bytes: int) -> bool:
+        """Count more bytes of a request that was let in, or its refusal; return which."""
+        if self.num_requests > 1 and self.num_bytes + num_bytes > self._max_bytes:
+            self._shed()
+            return False
+        self.num_bytes += num_bytes
+        return True
+
+    def leave(self, num_bytes: int, num_grown: int = 0) -> None:
+        """Note that a request that was let in, and has grown since, has been answered, or given up."""
         self.num_requests -= 1
+        self.num_bytes -= num_grown
         if num_bytes <= self._max_body_bytes:
             self.num_bytes -= num_bytes
 

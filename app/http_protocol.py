@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from app.errors import Problem
 from app.gate import Gate, refuse
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGI3Application
+    from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, Scope
 
 REQUEST_S = 10.0
 """Seconds from a request's first byte, or from connecting, to its last byte."""
@@ -82,6 +83,29 @@ async def _answer(cycle: RequestResponseCycle, app: ASGI3Application, gate: Gate
         gate.leave(num_bytes)
 
 
+async def _answer_chunked(cycle: RequestResponseCycle, app: ASGI3Application, gate: Gate) -> None:
+    """Answer a request whose length nobody knows: its bytes are counted when the app takes them from the connection."""
+    num_grown = 0
+
+    async def receive() -> ASGIReceiveEvent:
+        nonlocal num_grown
+        message = await cycle.receive()
+        if message["type"] == "http.request":
+            num_bytes = len(message["body"])
+            if not gate.grow(num_bytes):
+                raise Problem("overloaded", headers={"Retry-After": "1"})
+            num_grown += num_bytes
+        return message
+
+    async def counted(scope: Scope, _: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        await app(scope, receive, send)
+
+    try:
+        await cycle.run_asgi(counted)
+    finally:
+        gate.leave(0, num_grown)
+
+
 class BoundedHttpProtocol(HttpToolsProtocol):
     """Closes connections whose request is not whole in time, and refuses requests with doubled or contradictory headers."""
 
@@ -141,7 +165,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             raise ValueError("contradictory headers, or a body in another coding")
         if length is not None and len(length) > MAX_LENGTH_DIGITS:
             raise ValueError("a length of too many digits")
-        self.scope["state"]["body_bytes"] = int(length or 0)
+        self.scope["state"]["body_bytes"] = None if coding is not None else int(length or 0)
         if (length or coding) and self.parser.should_upgrade():
             raise ValueError("an upgrade with a body, which the parser would take for the next request")
         super().on_headers_complete()
@@ -158,14 +182,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if gate is None or scope["path"] not in SCORED:
             super()._start_asgi_task(cycle, app)
             return
-        num_bytes = scope["state"]["body_bytes"]
-        if not gate.enter(num_bytes):
+        num_bytes: int | None = scope["state"]["body_bytes"]
+        if not gate.enter(num_bytes or 0):
             super()._start_asgi_task(cycle, cast("ASGI3Application", refuse))
             return
         scope["state"]["arrived"] = time.perf_counter()
         if scope["method"] == "POST":
             cycle.transport = cast("asyncio.Transport", HeadWithBody(cycle.transport))
-        task = self.loop.create_task(_answer(cycle, app, gate, num_bytes))
+        task = self.loop.create_task(
+            _answer_chunked(cycle, app, gate) if num_bytes is None else _answer(cycle, app, gate, num_bytes)
+        )
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 

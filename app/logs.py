@@ -19,6 +19,8 @@ log = logging.getLogger("ctrserve.requests")
 
 LINES_PER_S = 10
 MAX_WAITING_LINES = 1_000
+FLOODABLE = ("uvicorn.error", "ctrserve")
+"""Loggers with lines that a client can bring about: a request that is none, a defect that it has found."""
 
 
 def configure_logging() -> None:
@@ -42,6 +44,10 @@ def configure_logging() -> None:
     root = logging.getLogger()
     root.handlers[:] = [BehindHandler(formatter)]
     root.setLevel(logging.INFO)
+    for name in FLOODABLE:
+        logger = logging.getLogger(name)
+        if not any(isinstance(found, FewLines) for found in logger.filters):
+            logger.addFilter(FewLines())
 
 
 class BehindHandler(logging.Handler):
@@ -82,6 +88,52 @@ def _without_colours(
     return event
 
 
+class LineBudget:
+    """At most ten lines a second; the rest are counted.
+
+    Args:
+        clock: seconds, never going back.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._second = -1
+        self._num_lines = 0
+        self._num_left_out = 0
+
+    def take(self) -> int | None:
+        """Return how many lines were left out since the last one that was not, ``None`` when this one must be too."""
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._num_lines = second, 0
+        if self._num_lines >= LINES_PER_S:
+            self._num_left_out += 1
+            return None
+        self._num_lines += 1
+        num_left_out, self._num_left_out = self._num_left_out, 0
+        return num_left_out
+
+
+class FewLines(logging.Filter):
+    """Lets a logger write at most ten lines a second of each level; the next line says in ``left_out`` how many it did not.
+
+    Args:
+        clock: seconds, never going back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._budgets: dict[int, LineBudget] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let a record pass, or count it."""
+        num_left_out = self._budgets.setdefault(record.levelno, LineBudget(self._clock)).take()
+        if num_left_out:
+            record.__dict__["left_out"] = num_left_out
+        return num_left_out is not None
+
+
 class RequestLog:
     """A line for each request that was not answered with success, at most ten a second; the rest are counted.
 
@@ -90,10 +142,7 @@ class RequestLog:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._second = -1
-        self._num_lines = 0
-        self._num_left_out = 0
+        self._budget = LineBudget(clock)
 
     def note(self, path: str, status: int, code: str | None, request_id: str, key: str | None, seconds: float) -> None:
         """Log one refusal or failure.
@@ -106,15 +155,10 @@ class RequestLog:
             key: name of the API key, where there is one.
             seconds: from the first byte to the answer.
         """
-        second = int(self._clock())
-        if second != self._second:
-            self._second, self._num_lines = second, 0
-        if self._num_lines >= LINES_PER_S:
-            self._num_left_out += 1
+        num_left_out = self._budget.take()
+        if num_left_out is None:
             return
-        self._num_lines += 1
         facts = {"path": path, "status": status, "code": code, "request_id": request_id, "key": key}
-        facts |= {"ms": round(seconds * 1000, 3), "left_out": self._num_left_out or None}
-        self._num_left_out = 0
+        facts |= {"ms": round(seconds * 1000, 3), "left_out": num_left_out or None}
         level = logging.INFO if status < 500 else logging.WARNING
         log.log(level, "not answered", extra={name: fact for name, fact in facts.items() if fact is not None})

@@ -17,6 +17,7 @@ from fastapi_swagger import patch_fastapi
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from app.admin import router as admin_router
+from app.background import run_behind
 from app.batcher import Batcher
 from app.catalog import CatalogFile
 from app.embeddings.redis_rows import RedisRows
@@ -70,7 +71,7 @@ def create_app(settings: Settings | None = None) -> HotPath:
                 await asyncio.sleep(settings.poll_s)
                 try:
                     if await asyncio.to_thread(catalog.refresh) and registry.current is not None:
-                        await asyncio.to_thread(prepare, registry.current)
+                        await run_behind(prepare, registry.current)
                     await registry.refresh()
                     if registry.current is not None:
                         registry.current.scores.count()

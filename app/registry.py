@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from app.background import run_behind
 from app.drift import ScoreMonitor
 from app.embeddings.source import EmbeddingSource
 from app.errors import Problem
@@ -24,6 +25,8 @@ from models.errors import ArtifactError
 log = logging.getLogger("ctrserve.registry")
 
 NUM_WARM_UP = 20
+NUM_WARM_UP_AGAIN = 2
+"""While another model is served the code is warm, and only the new model's pages are not."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,9 @@ class Registry:
                 return
             if self.previous is not None and version == self.previous.artifact.model_version:
                 snapshot = self.previous
-                await asyncio.to_thread(self._prepare, snapshot)
+                await asyncio.to_thread(self._prepare, snapshot)  # somebody waits for it
+            elif self.current is not None:
+                snapshot = await run_behind(self._load, version)
             else:
                 snapshot = await asyncio.to_thread(self._load, version)
         except ArtifactError as error:
@@ -164,7 +169,7 @@ class Registry:
         )
         self._prepare(snapshot)
         columns = columns_of(artifact.schema, artifact.golden.rows)
-        for i in range(NUM_WARM_UP):
+        for i in range(NUM_WARM_UP if self.current is None else NUM_WARM_UP_AGAIN):
             rows = len(artifact.golden.rows) if i % 2 else 1
             batch = artifact.encoder.encode([values[:rows] for values in columns])
             artifact.predictor.logits(batch, np.ascontiguousarray(artifact.table[batch.ids]))

@@ -47,11 +47,20 @@ def version() -> str:
     return subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False).stdout.split("[")[0].strip()
 
 
-def write_lua(path: Path, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None) -> None:
-    """Write a script that cycles over request bodies, formatted once, and prints what it found as JSON."""
+def write_lua(
+    path: Path, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None, *, further: str = ""
+) -> None:
+    """Write a script that cycles over request bodies, formatted once, and prints what it found as JSON.
+
+    Args:
+        path: of the script.
+        bodies: of requests.
+        headers: besides the content type.
+        further: Lua that looks at answers; a line of JSON that begins with ``#`` is returned as ``checks``.
+    """
     lines = [f"bodies[{i + 1}] = [==[{body.decode()}]==]" for i, body in enumerate(bodies)]
-    further = [f'wrk.headers["{name}"] = "{value}"' for name, value in (headers or {}).items()]
-    path.write_text("\n".join(["bodies = {}", *lines, *further, _SCRIPT]))
+    more = [f'wrk.headers["{name}"] = "{value}"' for name, value in (headers or {}).items()]
+    path.write_text("\n".join(["bodies = {}", *lines, *more, _SCRIPT, further]))
 
 
 def load(port: int, path: str, script: Path, connections: int, seconds: int) -> dict[str, Any]:
@@ -77,10 +86,11 @@ def load(port: int, path: str, script: Path, connections: int, seconds: int) -> 
         raise RuntimeError("wrk did not end") from error
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    line = next((line for line in ran.stdout.splitlines() if line.startswith("@")), None)
-    if line is None:
+    said = {line[0]: json.loads(line[1:]) for line in ran.stdout.splitlines() if line.startswith(("@", "#"))}
+    if "@" not in said:
         raise RuntimeError(f"wrk said: {ran.stdout[-500:]}{ran.stderr[-500:]}")
-    return {**summarise(json.loads(line[1:]), connections, used_s), "machine_slowness_before": slowness}
+    checks = {"checks": said["#"]} if "#" in said else {}
+    return {**summarise(said["@"], connections, used_s), **checks, "machine_slowness_before": slowness}
 
 
 def summarise(raw: dict[str, int], connections: int, wrk_cpu_s: float) -> dict[str, Any]:

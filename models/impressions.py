@@ -6,7 +6,6 @@ List(String); the columns to group and to split by, if they are no fields, as th
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,11 @@ import polars as pl
 from polars.datatypes import DataTypeClass
 
 from models.errors import LogError
-from models.schema import FeatureSchema, FieldSpec, LogFormat, TokenType
+from models.log_files import UNREADABLE, find_files, first_line, is_text, scan_file
+from models.schema import FeatureSchema, FieldSpec, TokenType
 
 # Rows read at once: enough to keep two cores busy, little enough that text never takes much memory.
 CHUNK_ROWS = 32_768
-UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)  # polars' panic is no Exception
-TEXT_SUFFIXES = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 
 
 class Place(NamedTuple):
@@ -51,54 +49,6 @@ class Log:
     frame: pl.DataFrame
     dtypes: dict[str, TokenType]
     files: tuple[str, ...]
-
-
-def find_files(patterns: Sequence[str]) -> list[Path]:
-    """Return the files that paths and glob patterns name, sorted, each once.
-
-    Raises:
-        LogError: a pattern names no file.
-    """
-    found: dict[Path, None] = {}
-    for pattern in patterns:
-        names = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207  # patterns may be absolute
-        files = [Path(name) for name in names or [pattern] if Path(name).is_file()]
-        if not files:
-            raise LogError(f"{pattern}: {'no regular file' if names else 'no such file'}")
-        found |= dict.fromkeys(files)
-    return list(found)
-
-
-def is_text(path: Path) -> bool:
-    """Whether a log file is delimited text, whose columns have no types of their own."""
-    return path.suffix not in {".parquet", ".pq"}
-
-
-def scan_file(path: Path, log: LogFormat) -> pl.LazyFrame:
-    """Open one file lazily; text files give String columns only.
-
-    Raises:
-        LogError: unknown file type, or an empty or unreadable file.
-    """
-    try:
-        if not is_text(path):
-            lazy = pl.scan_parquet(path)
-        elif path.suffix in TEXT_SUFFIXES or log.separator is not None:
-            lazy = pl.scan_csv(
-                path,
-                separator=log.separator or TEXT_SUFFIXES[path.suffix],
-                has_header=log.columns is None,
-                new_columns=log.columns,
-                null_values=list(log.null_values),
-                infer_schema=False,
-                quote_char='"' if log.columns is None else None,
-            )
-        else:
-            raise LogError(f"{path}: unknown file type, expected .csv, .tsv, .txt or .parquet")
-        lazy.collect_schema()
-    except UNREADABLE as error:
-        raise LogError(f"{path}: cannot be read: {first_line(error)}") from error
-    return lazy
 
 
 def read_chunks(patterns: Sequence[str], schema: FeatureSchema) -> Iterator[Chunk]:
@@ -293,8 +243,3 @@ def are_integers(tokens: pl.Series) -> bool:
     """Whether each token is the decimal spelling of an int64, so that ``str(int(token))`` gives it back unchanged."""
     distinct = tokens.drop_nulls().unique()
     return bool((distinct.cast(pl.Int64, strict=False).cast(pl.String) == distinct).fill_null(value=False).all())
-
-
-def first_line(error: BaseException) -> str:
-    """Return what fits into a message of one line."""
-    return str(error).strip().split("\n", 1)[0][:300]

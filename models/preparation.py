@@ -16,7 +16,8 @@ from models.coded_log import GROUP, NULL, CodedChunk, CodedLog
 from models.encoding import EncodedBatch, FeatureEncoder
 from models.fitting import ChunkEncoder, count_rows, fit_coded
 from models.golden import NUM_GOLDEN
-from models.impressions import find_files, read_chunks
+from models.impressions import read_chunks
+from models.log_files import find_files
 from models.manifest import DataFacts
 from models.rival import Rival, check_readable, score_log
 from models.schema import FeatureSchema

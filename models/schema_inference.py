@@ -10,7 +10,8 @@ from pathlib import Path
 import polars as pl
 
 from models.errors import LogError
-from models.impressions import UNREADABLE, are_integers, find_files, first_line, is_text, is_token, scan_file
+from models.impressions import are_integers, is_token
+from models.log_files import UNREADABLE, find_files, first_line, is_text, scan_file
 from models.schema import FeatureSchema, FieldSpec, LogFormat, Split
 
 SAMPLE_ROWS = 200_000

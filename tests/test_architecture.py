@@ -17,14 +17,14 @@ ORDER = {
     "models": [
         "errors", "schema", "vocabulary", "encoding", "head", "calibration", "tensor_file", "manifest", "predictor", "ranking",
         "artifact", "deepfm", "metrics", "gate", "bootstrap", "simulated_schema", "simulated_population", "simulated_market", "simulator",
-        "impressions", "schema_inference", "split", "coded_log", "packed", "warm_start", "slices", "fitting", "rival", "shards", "golden",
-        "baseline", "optimizers",
+        "log_files", "impressions", "schema_inference", "split", "coded_log", "packed", "warm_start", "slices", "fitting", "rival",
+        "shards", "golden", "baseline", "optimizers",
         "learner", "epochs", "preparation", "tuning", "importance", "report_plots", "report_data", "report_template",
         "report_sections", "report", "assessment",
         "training", "train",
     ],
     "app": [
-        "settings", "telemetry", "tracing", "errors", "keys", "logs", "orders", "drift",
+        "settings", "telemetry", "tracing", "errors", "keys", "logs", "orders", "drift", "background",
         "wire_types", "quick_rows", "wire", "rank_wire", "embeddings", "embeddings.source",
         "embeddings.table_file", "embeddings.hot_rows", "embeddings.bounded_parser", "embeddings.exchange",
         "embeddings.breaker", "embeddings.frames",

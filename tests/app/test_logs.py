@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from app.drift import MIN_ROWS, WINDOW_ROWS, ScoreMonitor
 from app.logs import LINES_PER_S, RequestLog
 from app.telemetry import STAGES, Telemetry
 from models.assessment import score_reference
+from tests.clients import open_with
 from tests.making import make_artifact
 from tests.server import serving
 
@@ -66,6 +68,27 @@ def test_a_flood_of_refusals_is_ten_lines_a_second_and_a_count(caplog: pytest.Lo
         "bidder",
         "WARNING",
     )
+
+
+def test_a_flood_of_requests_that_are_none_is_ten_lines_a_second_and_a_count(tmp_path: Path) -> None:
+    num_sent = 2_000
+
+    def said() -> list[dict[str, object]]:
+        lines = [json.loads(line) for line in server.log.read_text().splitlines() if "Invalid HTTP" in line]
+        return [line for line in lines if line["logger"] == "uvicorn.error"]
+
+    make_artifact(tmp_path)
+    with serving(tmp_path) as server:
+        started = time.monotonic()
+        for _ in range(num_sent - 1):
+            with open_with(server, b"\x00\x01 nothing\r\n\r\n") as connection:
+                assert connection.recv(64).startswith(b"HTTP/1.1 400")
+        seconds = time.monotonic() - started
+        time.sleep(1.0)  # the next second's first line counts what was left out of the last
+        with open_with(server, b"\x00\r\n\r\n") as connection:
+            connection.recv(64)
+        server.wait_for(lambda: sum(1 + int(str(line.get("left_out", 0))) for line in said()) == num_sent)
+        assert len(said()) <= LINES_PER_S * (seconds + 2) + 1
 
 
 def test_every_sixteenth_request_is_timed_by_stage(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 
 from app.gate import Gate
 from app.telemetry import Telemetry
+from tests.clients import open_with
 from tests.making import make_artifact
 from tests.server import Server, serving
 
@@ -32,6 +34,21 @@ def test_the_gate_bounds_requests_and_bytes_but_lets_one_in_whatever_its_size() 
         gate.leave(size)
     assert (gate.num_requests, gate.num_bytes) == (0, 0)
     assert telemetry.registry.get_sample_value("ctr_shed_total", {"reason": "overloaded"}) == 3
+
+
+def test_a_body_that_grows_is_bounded_by_the_same_bytes_unless_it_is_alone() -> None:
+    telemetry = Telemetry()
+    gate = Gate(3, 100, 1_000, telemetry)
+    assert gate.enter(0)
+    assert gate.grow(80)
+    assert gate.enter(0)
+    assert not gate.grow(30)
+    assert not gate.enter(30)
+    gate.leave(0, 80)
+    assert gate.grow(150)  # alone
+    gate.leave(0, 150)
+    assert (gate.num_requests, gate.num_bytes) == (0, 0)
+    assert telemetry.registry.get_sample_value("ctr_shed_total", {"reason": "overloaded"}) == 2
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +115,38 @@ def test_a_request_whose_own_deadline_has_passed_is_not_computed(artifacts: Path
             assert ask_within(server, odd) == (422, "invalid_input")
         assert server.metric("ctr_rows_total") == rows
         assert server.metric("ctr_shed_total", reason="deadline") == 3
+
+
+def test_chunked_bodies_in_flight_count_like_those_of_a_known_length(artifacts: Path) -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    piece = b"%x\r\n%s\r\n" % (40_000, b" " * 40_000)
+    good = json.dumps({"instances": [ROW]}).encode()
+    with serving(artifacts, max_waiting_bytes=100_000) as server, ExitStack() as stack:
+
+        def shed() -> float:
+            return server.metric("ctr_shed_total", reason="overloaded")
+
+        def ask(body: bytes) -> httpx.Response:
+            return server.client.post("/predict", content=body, headers={"content-type": "application/json"})
+
+        held = [stack.enter_context(open_with(server, head + piece)) for _ in range(2)]  # 80 kB, and more to come
+        server.wait_for(lambda: ask(b" " * 30_000 + good).status_code == 503)
+        assert ask(good).status_code == 200  # there is room for a small one
+        before = shed()
+        third = stack.enter_context(open_with(server, head + piece))
+        refused = third.recv(4_096)
+        assert refused.startswith(b"HTTP/1.1 503")
+        assert b"retry-after: 1" in refused
+        assert shed() == before + 1
+        ended = b"%x\r\n%s\r\n0\r\n\r\n" % (len(good), good)
+        held[0].sendall(ended)
+        assert held[0].recv(4_096).startswith(b"HTTP/1.1 200")
+        held[1].close()
+        server.wait_for(lambda: ask(b" " * 90_000 + good).status_code == 200)
+        # What was refused half-way reads on to its end, and the connection serves the next one.
+        third.sendall(ended + head + ended)
+        assert third.recv(4_096).startswith(b"HTTP/1.1 200")
+        again = [stack.enter_context(open_with(server, head + piece)) for _ in range(2)]  # nothing has been left behind
+        for connection in again:
+            connection.sendall(ended)
+            assert connection.recv(4_096).startswith(b"HTTP/1.1 200")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from typing import TypeVar
 
-from tests.faults.matrix import Arena, fault
+import httpx
+import numpy as np
+import orjson
+
+from tests.faults.matrix import JSON, NAMES, Arena, fault
 from tests.hostile.corpus import BODIES, GOOD, MARKER, MAX_BODY, PLAIN, WRAPPED, Case
 from tests.hostile.probing import METHODS, check_alive, send_raw
 from tests.hostile.raw_requests import ALL
 from tests.hostile.test_bodies import FIELDS, FLOODS, bodies_with
+from tests.making import make_log
 from tests.server import Server
 
 T = TypeVar("T")
@@ -87,3 +93,45 @@ def raw_requests(arena: Arena) -> None:
             assert MARKER.encode() not in answer.data, raw.name
             arena.tally.note(200, 200, time.monotonic() - started)
             check_alive(server, raw.name)
+
+
+@fault(
+    "C16",
+    "bodies of 10 MB, of four million levels and of 2,048 rows, one after the other, while others ask `/health/live`",
+    "answered within 100 ms on a machine of one's own; a body of millions of tiny values may hold it up for longer",
+)
+def live(arena: Arena) -> None:
+    frame = make_log(2_048).frame
+    columns = {n: [int(v) for v in frame[n]] if n == "user_id" else frame[n].to_list() for n in NAMES}
+    rows = orjson.dumps({"instances": [{n: columns[n][i] for n in NAMES} for i in range(frame.height)]})
+    with arena.serve() as server:
+        for name, status, body in (
+            ("10 MB", 413, b" " * 10_000_000),
+            ("levels", 422, b"[" * 4_000_000),
+            ("rows", 200, rows),
+        ):
+            over = threading.Event()
+
+            def flood(status: int = status, body: bytes = body, over: threading.Event = over) -> None:
+                while not over.is_set():
+                    answer = httpx.post(f"{server.client.base_url}/predict", content=body, headers=JSON, timeout=30)
+                    arena.tally.note(answer.status_code, status, answer.elapsed.total_seconds())
+
+            thread = threading.Thread(target=flood)
+            thread.start()
+            times_s = []
+            try:
+                until = time.monotonic() + min(3, arena.scale)
+                while time.monotonic() < until:
+                    answer = server.client.get("/health/live")
+                    arena.tally.note(answer.status_code, 200, answer.elapsed.total_seconds())
+                    times_s.append(answer.elapsed.total_seconds())
+                    time.sleep(0.003)
+            finally:
+                over.set()
+                thread.join(30)
+            p50, p99 = np.quantile(times_s, [0.5, 0.99]) * 1000
+            arena.tally.notes.append(
+                f"{name}: p50 {p50:.0f} ms, p99 {p99:.0f} ms, at most {max(times_s) * 1000:.0f} ms"
+            )
+            assert p50 < 100, name  # of the worst of them, a machine with other work on it says little

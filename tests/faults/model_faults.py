@@ -45,7 +45,7 @@ def swaps(arena: Arena) -> None:
 
 def swap_in_turn(arena: Arena, server: Server, number: int) -> None:
     for n in range(number):
-        wanted = ("v2", "v1")[n % 2]
+        wanted = ("v2", "v3", "v1")[n % 3]  # the version before would still be in memory, and not be loaded
         set_current(arena.artifacts, wanted)
         until(lambda wanted=wanted: version_of(server) == wanted, wanted)  # type: ignore[misc]
 
@@ -94,11 +94,20 @@ def no_model(arena: Arena) -> None:
 def newest_wins(arena: Arena) -> None:
     from tests.faults.security_faults import admin, keys_of
 
+    set_current(arena.artifacts, "v1")
     with arena.serve(keys=keys_of(arena)) as server:
         key = {"x-api-key": admin()}
+
+        def has_settled() -> bool:
+            for _ in range(10):
+                if server.client.get("/model", headers=key).json()["model_version"] != "v3":
+                    return False
+                time.sleep(0.05)
+            return True
+
         for version in ("v2", "v3", "v2", "v3"):
             set_current(arena.artifacts, version)
-        until(lambda: server.client.get("/model", headers=key).json()["model_version"] == "v3", "v3")
+        until(has_settled, "v3")
         started = time.monotonic()
         assert server.client.post("/admin/rollback", headers=key).status_code == 200
         took = time.monotonic() - started

@@ -39,13 +39,14 @@ def fill(arena: Arena, server: Server) -> None:
     until(hits, "rows come from Redis")
 
 
-def during(arena: Arena, server: Server, cause: Callable[[], object], seconds: float = 1.0) -> None:
-    """Load before, while and after something happens."""
+def during(arena: Arena, server: Server, cause: Callable[[], object], seconds: float = 1.0) -> float:
+    """Load before, while and after something happens; return the longest that an answer took once it was asked for."""
     with arena.load(server) as load:
         time.sleep(0.3)
         cause()
         time.sleep(seconds * min(3, arena.scale))
     assert max(t for _, t, _ in load.times_s) < LATE_S
+    return max(t for t, _ in load.waits_s)
 
 
 @contextmanager

@@ -13,9 +13,10 @@ from tests.faults.watching import until
 def late(arena: Arena) -> None:
     with proxied(arena) as (server, _, proxy):
         for delay_ms in (5, 20, 200):
-            during(arena, server, lambda d=delay_ms: setattr(proxy, "delay_s", d / 1000))  # type: ignore[misc]
-        proxy.pass_all()
-        fill(arena, server)
+            longest_s = during(arena, server, lambda d=delay_ms: setattr(proxy, "delay_s", d / 1000))  # type: ignore[misc]
+            arena.tally.notes.append(f"{delay_ms} ms late: {longest_s * 1000:.0f} ms at most")
+            proxy.pass_all()
+            fill(arena, server)  # a closed breaker, so that the next delay is met too
 
 
 @fault(

@@ -15,8 +15,8 @@ from tests.hostile.corpus import GOOD, MARKER
 from tests.server import Server
 
 MAX_ANSWER_BYTES = 8_192
-LIVE_S = 1.0
-"""The promise is 0.1 s on a machine of one's own; tests share theirs."""
+LIVE_S = 0.5
+"""The promise is 0.1 s on a machine of one's own, and C16 of the fault matrix measures it; tests share theirs."""
 SCORED_S = 3.0
 METHODS = {"/predict": "POST", "/rank": "POST", "/catalog": "PUT"}
 

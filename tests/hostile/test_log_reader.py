@@ -83,8 +83,17 @@ TEXTS: dict[str, tuple[bytes, str | None]] = {
     "1e999 as label": (HEAD + ROWS + b"1e999,7,1,a\n", "row 3, column 'click'"),
     "label 0.5": (HEAD + ROWS + b"0.5,7,1,a\n", "row 3, column 'click'"),
     "no label": (HEAD + ROWS + b",7,1,a\n", "row 3, column 'click'"),
-    "column given twice": (b"click,user,price,seen,user\n0,7,1.5,a|b,9\n1,8,2.5,c,9\n", None),
-    "label given twice": (b"click,user,price,seen,click\n0,7,1.5,a|b,1\n1,8,2.5,c,0\n", None),
+    "column given twice": (b"click,user,price,seen,user\n0,7,1.5,a|b,9\n1,8,2.5,c,9\n", "column 'user': stands twice"),
+    "label given twice": (b"click,user,price,seen,click\n0,7,1.5,a|b,1\n1,8,2.5,c,0\n", "column 'click': stands twice"),
+    "first column given twice after a byte order mark": (
+        b"\xef\xbb\xbfclick,user,price,seen,click\n0,7,1.5,a|b,1\n1,8,2.5,c,0\n",
+        "column 'click': stands twice",
+    ),
+    "column given twice, once in quotes": (
+        b'click,user,"price",seen,price\n0,7,1,a,1\n1,8,2,c,0\n',
+        "column 'price': stands",
+    ),
+    "columns without names": (b"click,user,price,seen,,\n0,7,1.5,a|b,9,9\n1,8,2.5,c,9,9\n", None),
     "column without name": (b"click,user,price,seen,\n0,7,1.5,a|b,9\n1,8,2.5,c,9\n", None),
     "formula": (HEAD + ROWS + b"0,=cmd|' /C calc'!A0,1,a\n", None),
     "a pickle": (

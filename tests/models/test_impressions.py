@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from models.errors import LogError, SchemaError
-from models.impressions import find_files, read_log
+from models.impressions import read_log
+from models.log_files import find_files
 from models.schema import FeatureSchema
 from models.split import Parts, split_rows
 
@@ -101,6 +102,22 @@ def test_a_missing_column_is_named_with_its_file(tmp_path: Path) -> None:
         LogError, match=r"log\.parquet: column 'price' is missing, the file has 'click', 'user', 'seen'"
     ):
         read_log([str(path)], make_schema())
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "place"),
+    [
+        ("click,user,price,seen,user\n0,7,1,a,8\n1,8,2,b,9\n", None, "the header"),
+        ("0,7,1,a,8\n1,8,2,b,9\n", ["click", "user", "price", "seen", "user"], r"the schema's log\.columns"),
+    ],
+)
+def test_a_column_that_is_named_twice_is_refused(
+    tmp_path: Path, text: str, columns: list[str] | None, place: str
+) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(text)
+    with pytest.raises(LogError, match=rf"log\.csv: column 'user': stands twice in {place}"):
+        read_log([str(path)], make_schema(log={"columns": columns}))
 
 
 def test_a_type_that_changes_between_files_is_named_with_both(tmp_path: Path) -> None:
