@@ -65,7 +65,7 @@ class QuickRows:
             return columns, count_unknown(rows, self._names)
         # All rows name the same fields in the same order, as whatever writes them in a loop does.
         values = list(chain.from_iterable(map(dict.values, rows)))
-        given = {name: values[i :: len(names)] for i, name in enumerate(names)}
+        given = {name: values[i :: len(names)] for i, name in enumerate(names) if name in self._names}
         absent = [None] * num_rows
         unknown = {name: num_rows * n for name, n in count_unknown(rows[:1], self._names).items()}
         return [given.get(name, absent) for name in self._names], unknown

@@ -17,6 +17,9 @@ MAX_SEQUENCE = 1_000
 MAX_ERRORS = 16
 MAX_FAULTS = 10_000
 """A body with more is refused without naming any: to list them takes pydantic many times as long as to find them."""
+MAX_UNKNOWN = 256
+"""Unknown fields that are told apart; a body may hold hundreds of thousands."""
+OTHERS = "(others)"
 PLAIN_NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
 # Parts of a request whose members are counted as rows.
 ROWS = {"instances", "inputs", "candidates", "candidate_ids"}
@@ -82,12 +85,12 @@ def example_of(schema: FittedSchema) -> dict[str, Any]:
 
 
 def count_unknown(rows: Iterable[Mapping[str, Any]], names: Mapping[str, Any]) -> dict[str, int]:
-    """Return how many rows carry each field that is none, by a printable form of its name."""
+    """Return how many rows carry each field that is none, by a printable form of its name; the first few by name."""
     known, unknown = names.keys(), dict[str, int]()
     for row in rows:
         if not row.keys() <= known:
             for name in row.keys() - known:
-                shown = printable(name)
+                shown = printable(name) if len(unknown) < MAX_UNKNOWN else OTHERS
                 unknown[shown] = unknown.get(shown, 0) + 1
     return unknown
 

@@ -8,7 +8,7 @@ from hypothesis import given
 
 from app.errors import Problem
 from app.wire import Columns, Wire
-from app.wire_types import MAX_ERRORS, MAX_FAULTS
+from app.wire_types import MAX_ERRORS, MAX_FAULTS, MAX_UNKNOWN, OTHERS
 from models.artifact import load_artifact
 from tests.making import make_artifact
 
@@ -81,6 +81,14 @@ def test_a_fault_names_row_and_field(wire: Wire, field: str, value: object, mess
     if not isinstance(value, list):
         (fault,) = problem(wire, body(inputs={field: [None, value]}))["errors"]
         assert (fault["row"], fault["field"]) == (1, field)
+
+
+def test_of_many_unknown_fields_the_first_are_told_apart(wire: Wire) -> None:
+    for row in ({f"n{i}": 1 for i in range(1_000)}, {f"n{i}": 1 for i in range(10_000)}):  # the second is a large body
+        unknown = wire.parse(body(instances=[row])).unknown_fields
+        assert len(unknown) == MAX_UNKNOWN + 1
+        assert sum(unknown.values()) == len(row)
+        assert unknown[OTHERS] == len(row) - MAX_UNKNOWN
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 5_000, "-" + "9" * 5_000])
