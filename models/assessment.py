@@ -6,9 +6,11 @@ import platform
 import resource
 from collections.abc import Mapping
 from importlib.metadata import version
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from models.baseline import fit_logistic_regression
 from models.calibration import Calibration, sigmoid
@@ -27,23 +29,44 @@ from models.slices import cold_starts
 LIBRARIES = ("torch", "numpy", "polars", "scikit-learn", "pydantic", "safetensors")
 
 
+class Scorer(NamedTuple):
+    """A model that can score: its dense part and its table float32 [R, E+1]."""
+
+    predictor: Predictor
+    table: NDArray[np.float32]
+
+
 def assess(
     prepared: Prepared,
     learnt: Learnt,
-    predictor: Predictor,
+    measured: Scorer,
+    served: Scorer,
     config: LearnerConfig,
     model_version: str,
     created: str,
     environment: Mapping[str, str],
 ) -> ReportData:
-    """Return everything the report says; ``validation.metrics`` and ``test.metrics`` are the manifest's too."""
+    """Return everything the report says; ``validation.metrics`` and ``test.metrics`` are the manifest's too.
+
+    Args:
+        prepared: the log.
+        learnt: what is told of learning.
+        measured: has not seen the validation part, which it scores.
+        served: scores the test part; the same as ``measured``, or refitted with the validation part.
+        config: how it was learnt.
+        model_version: of the artifact.
+        created: when, ISO 8601.
+        environment: as `environment_of` gives it.
+    """
     sample = prepared.train[0].load()
     baseline = fit_logistic_regression(sample.rows, sample.labels, prepared.encoder.num_rows, seed=config.seed)
+    scorers = {"validation": measured, "test": served}
     constant, rival = float(prepared.labels.mean()), prepared.rival
 
     def scored(name: str, held_out: HeldOut) -> Scored:
         examples = held_out.part.load()
-        logits = score(predictor, examples.rows, learnt.table)
+        predictor, table = scorers[name]
+        logits = score(predictor, examples.rows, table)
         probabilities = predictor.calibration.of_log(logits)
         return Scored(
             name=name,
@@ -59,7 +82,8 @@ def assess(
         )
 
     parts = {name: scored(name, held_out) for name, held_out in prepared.held_out.items()}
-    last = prepared.held_out[list(parts)[-1]].part.load()
+    last_name = list(parts)[-1]
+    last, (predictor, table) = prepared.held_out[last_name].part.load(), scorers[last_name]
     names = [f.name for f in prepared.schema.fields]
     return ReportData(
         model_version=model_version,
@@ -71,11 +95,11 @@ def assess(
         history=learnt.history,
         best_epoch=learnt.best_epoch,
         fields=_field_facts(prepared),
-        calibration=_describe(predictor.calibration),
+        calibration=_describe(served.predictor.calibration, refit=config.refit),
         config=config.model_dump(mode="json"),
         environment=environment,
-        importance=permutation_importance(predictor, learnt.table, last.rows, last.labels, names, config.seed),
-        importance_rows=rows_used(last.rows, learnt.table),
+        importance=permutation_importance(predictor, table, last.rows, last.labels, names, config.seed),
+        importance_rows=rows_used(last.rows, table),
     )
 
 
@@ -151,12 +175,16 @@ def _encoding(field: FieldSpec) -> str:
     return "every token seen" if field.min_count == 1 else f"tokens seen {field.min_count} times or more"
 
 
-def _describe(calibration: Calibration) -> str:
+def _describe(calibration: Calibration, *, refit: bool) -> str:
     how = {
         "identity": "None: σ(logit).",
         "platt": f"Platt scaling, fitted on the validation part: p = σ({calibration.slope:.4f}·logit {calibration.intercept:+.4f}).",
         "isotonic": f"Isotonic regression, fitted on the validation part, {len(calibration.logits)} points.",
     }[calibration.method]
+    if refit:
+        how += (
+            " The model was then learnt again with that part's rows; what is said of that part is of the model before."
+        )
     if calibration.negatives_kept == 1.0:
         return how
     kept = f"{calibration.negatives_kept:g}"

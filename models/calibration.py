@@ -106,6 +106,28 @@ def fit_platt(logits: Floats, labels: Floats) -> Calibration:
     return Calibration(method="platt", slope=float(slope), intercept=float(intercept))
 
 
+def level_shift(calibration: Calibration, logits: NDArray[np.floating], labels: NDArray[np.floating]) -> float:
+    """Return δ with Σp = Σy, where p are the calibrated probabilities of z + δ; by bisection, so for any monotone map.
+
+    Args:
+        calibration: the map, of which the correction for dropped non-clicks is left aside.
+        logits: z, [B].
+        labels: 0 or 1, [B], both present.
+
+    >>> round(level_shift(Calibration(), np.zeros(4), np.array([1.0, 0.0, 0.0, 0.0])), 9) == round(-np.log(3), 9)
+    True
+    """
+    z, clicks = logits.astype(np.float64), float(labels.sum(dtype=np.float64))
+    low, high = -MAX_LOGIT, MAX_LOGIT
+    for _ in range(50):
+        middle = (low + high) / 2
+        if calibration.of_log(z + middle).sum() < clicks:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
 def fit_isotonic(logits: Floats, labels: Floats) -> Calibration:
     """Fit by pooling adjacent violators; each pool becomes one point at its mean logit.
 

@@ -68,38 +68,23 @@ def learn(
     """Run epochs until the validation log loss stops falling; keep the best epoch.
 
     With the same configuration and data the result is the same to the byte, also when the run was killed and goes on
-    from its ``checkpoint``, which is removed at the end.
+    from its ``checkpoint``. That stays until the caller removes it: what comes after learning may be killed too.
 
     Raises:
         TrainingError: the loss is not finite, or the checkpoint belongs to another run.
     """
-    config, size = learner.config, learner.batch_size
-    n = rows_in_epoch(train, size)
-    run, best = Run(), dict[str, Tensor]()
-    if checkpoint is not None and checkpoint.exists():
-        run, best = _restore(checkpoint, learner)
-    saved_at = started = time.monotonic()
+    config = learner.config
+    run, best = _begin(learner, checkpoint)
     while run.epoch <= config.epochs and not _stalled(run.history, config.patience):
-        for batch, labels in batches(train, size, config.seed, run.epoch, run.done):
-            loss = learner.learn(batch, torch.from_numpy(labels))
-            if not np.isfinite(loss):
-                raise TrainingError(f"the loss is not finite in epoch {run.epoch}: lower the learning rate")
-            run.done += len(labels)
-            run.loss_sum += loss * len(labels)
-            progress(run.epoch, run.done, n, run.loss_sum / run.done)
-            now = time.monotonic()
-            if checkpoint is not None and now - saved_at > CHECKPOINT_EVERY_S:
-                run.seconds, started, saved_at = run.seconds + now - started, now, now
-                _save(checkpoint, learner, run, best)
-        seconds = run.seconds + time.monotonic() - started
+        n = _learn_epoch(learner, train, run, best, progress, checkpoint)
         held_out = validation.load()
         probabilities = Calibration().of_log(learner.logits(held_out.rows))
         epoch = Epoch(
             epoch=run.epoch,
             train_log_loss=run.loss_sum / n,
             validation_log_loss=log_loss(held_out.labels, probabilities),
-            rows_per_s=n / max(seconds, 1e-9),
-            seconds=seconds,
+            rows_per_s=n / max(run.seconds, 1e-9),
+            seconds=run.seconds,
         )
         if all(epoch.validation_log_loss < e.validation_log_loss for e in run.history):
             best = {
@@ -110,14 +95,57 @@ def learn(
         run = Run(epoch=run.epoch + 1, step=learner.step, history=[*run.history, epoch])
         if checkpoint is not None:
             _save(checkpoint, learner, run, best)
-        saved_at = started = time.monotonic()
     learner.head.load_state_dict(
         {key.removeprefix("head."): value for key, value in best.items() if key.startswith("head.")}
     )
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
     best_epoch = min(run.history, key=lambda e: e.validation_log_loss).epoch
     return Learnt(best["table"].numpy(), learner.head.eval(), tuple(run.history), best_epoch)
+
+
+def relearn(
+    learner: Learner, train: Sequence[Part], num_epochs: int, progress: Progress, checkpoint: Path | None = None
+) -> None:
+    """Run as many epochs as `learn` found best, on rows of which none is left to stop by; else as `learn`."""
+    run, nothing = _begin(learner, checkpoint)
+    while run.epoch <= num_epochs:
+        _learn_epoch(learner, train, run, nothing, progress, checkpoint)
+        run = Run(epoch=run.epoch + 1, step=learner.step)
+        if checkpoint is not None:
+            _save(checkpoint, learner, run, nothing)
+    learner.head.eval()
+
+
+def _begin(learner: Learner, checkpoint: Path | None) -> tuple[Run, dict[str, Tensor]]:
+    if checkpoint is not None and checkpoint.exists():
+        return _restore(checkpoint, learner)
+    return Run(), {}
+
+
+def _learn_epoch(
+    learner: Learner,
+    train: Sequence[Part],
+    run: Run,
+    best: dict[str, Tensor],
+    progress: Progress,
+    checkpoint: Path | None,
+) -> int:
+    """Learn what is left of the epoch that ``run`` stands in; note there what it costs, return the rows of the whole."""
+    size = learner.batch_size
+    n = rows_in_epoch(train, size)
+    saved_at = started = time.monotonic()
+    for batch, labels in batches(train, size, learner.config.seed, run.epoch, run.done):
+        loss = learner.learn(batch, torch.from_numpy(labels))
+        if not np.isfinite(loss):
+            raise TrainingError(f"the loss is not finite in epoch {run.epoch}: lower the learning rate")
+        run.done += len(labels)
+        run.loss_sum += loss * len(labels)
+        progress(run.epoch, run.done, n, run.loss_sum / run.done)
+        now = time.monotonic()
+        if checkpoint is not None and now - saved_at > CHECKPOINT_EVERY_S:
+            run.seconds, started, saved_at = run.seconds + now - started, now, now
+            _save(checkpoint, learner, run, best)
+    run.seconds += time.monotonic() - started
+    return n
 
 
 def _stalled(history: list[Epoch], patience: int) -> bool:

@@ -54,6 +54,9 @@ class LearnerConfig(Strict):
     """L2 penalty of the head's weights, in units of mean log loss."""
     field_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of fields whose embedding an impression does without while learning."""
+    refit: bool = True
+    """Learn again, as many epochs as were best, from training and validation rows together, and serve that model. Validation
+    figures and calibration are of the model that had not seen those rows. Not with ``--init-from``."""
     id_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of training values replaced by the out-of-vocabulary row."""
     init_std: Annotated[float, Field(gt=0)] = 0.045
@@ -87,7 +90,7 @@ class Learner:
     ) -> None:
         torch.manual_seed(config.seed)
         self.config = config
-        self.batch_size = config.batch_size or _batch_size_for(len(labels))
+        self.batch_size = batch_size_of(config, len(labels))
         self.num_steps = max(1, len(labels) // self.batch_size) * config.epochs
         width = config.model.embedding_dim + 1
         self.table = torch.randn(len(counts), width) * config.init_std
@@ -232,5 +235,6 @@ def settle_untouched_rows(
     return settled
 
 
-def _batch_size_for(num_rows: int) -> int:
-    return int(np.clip(2 ** round(np.log2(max(num_rows / 128, 1))), 64, 4_096))
+def batch_size_of(config: LearnerConfig, num_rows: int) -> int:
+    """Return the impressions in a step of a run on so many rows."""
+    return config.batch_size or int(np.clip(2 ** round(np.log2(max(num_rows / 128, 1))), 64, 4_096))

@@ -38,6 +38,7 @@ class HeldOut:
         segments: by segment field, code of each row's value, and the spelling of each code.
         special: values of each field that were MISSING and that were OOV, int64 [2, F].
         num_values: values of each field, int64 [F].
+        counts: how often the rows hold each table row, int64 [R].
     """
 
     part: Part
@@ -45,6 +46,7 @@ class HeldOut:
     segments: Mapping[str, tuple[NDArray[np.int64], list[str]]]
     special: NDArray[np.int64]
     num_values: NDArray[np.int64]
+    counts: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def prepare(
         facts=facts,
         train=tuple(w.finish() for w in sorting.shards),
         labels=labels[parts.train].astype(np.float32),
-        counts=sorting.counts,
+        counts=sorting.counts["train"],
         missing=sorting.special["train"][0],
         held_out={name: sorting.held_out(name) for name in names},
         golden=golden,
@@ -166,7 +168,7 @@ class _Sorting:
         for rows, writer in ((parts.train, dealt), (parts.validation, num_shards), (parts.test, num_shards + 1)):
             self.writer_of[rows] = writer
             self.place_of[rows] = np.arange(len(rows))
-        self.counts = np.zeros(encoder.num_rows, np.int64)
+        self.counts = {name: np.zeros(encoder.num_rows, np.int64) for name in parts.by_name}
         self.special = {name: np.zeros((2, F), np.int64) for name in parts.by_name}
         self.num_values = {name: np.zeros(F, np.int64) for name in parts.by_name}
         self.codes: dict[str, dict[str, list[NDArray[np.int64]]]] = {name: {} for name in self.rest}
@@ -201,8 +203,7 @@ class _Sorting:
     def _count(self, name: str, batch: EncodedBatch) -> None:
         self.special[name] += self.encoder.count_special(batch)
         self.num_values[name] += np.diff(batch.offsets).reshape(-1, batch.num_fields).sum(axis=0)
-        if name == "train":
-            self.counts += count_rows(batch, len(self.counts))
+        self.counts[name] += count_rows(batch, self.encoder.num_rows)
 
     def _note(self, name: str, chunk: CodedChunk, rows: NDArray[np.int64], places: NDArray[np.int64]) -> None:
         schema, field_names = self.log.schema, {f.name for f in self.log.schema.fields}
@@ -225,7 +226,12 @@ class _Sorting:
             known = self.log.dictionaries[block_of[key]].tokens(distinct[distinct != NULL]).to_list()
             segments[key] = (at, [*(["(missing)"] if NULL in distinct else []), *known])
         return HeldOut(
-            self.rest[name].finish(), _by_appearance(groups), segments, self.special[name], self.num_values[name]
+            part=self.rest[name].finish(),
+            groups=_by_appearance(groups),
+            segments=segments,
+            special=self.special[name],
+            num_values=self.num_values[name],
+            counts=self.counts[name],
         )
 
     def digest(self) -> str:

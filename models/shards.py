@@ -7,7 +7,7 @@ each is a fair sample of the whole and shuffling within a shard is nearly as goo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,6 +34,8 @@ class Part:
     held: Examples | None = None
     files: tuple[Path, ...] = ()
     num_fields: int = 0
+    more: Share | None = None
+    """Rows of another part that follow the own ones."""
 
     @classmethod
     def of(cls, examples: Examples) -> Part:
@@ -42,6 +44,13 @@ class Part:
 
     def load(self) -> Examples:
         """Return the examples, in the order of their places."""
+        own = self._load_own()
+        if self.more is None:
+            return own
+        more = self.more.load()
+        return Examples(join([own.rows, more.rows]), np.concatenate([own.labels, more.labels]))
+
+    def _load_own(self) -> Examples:
         if self.held is not None:
             return self.held
         ids, lengths, labels, places = (
@@ -49,6 +58,34 @@ class Part:
         )
         by_field = lengths.reshape(-1, self.num_fields) if len(lengths) else None
         return _in_order(PackedRows(ids, by_field, self.num_fields), labels, places)
+
+
+@dataclass(frozen=True)
+class Share:
+    """Rows k, k + K, k + 2K … of a part."""
+
+    part: Part
+    k: int
+    K: int
+
+    @property
+    def num_rows(self) -> int:
+        """How many they are."""
+        return len(range(self.k, self.part.num_rows, self.K))
+
+    def load(self) -> Examples:
+        """Return them, in the order of their places."""
+        whole, mine = self.part.load(), np.arange(self.k, self.part.num_rows, self.K)
+        return Examples(whole.rows.select(mine, whole.rows.row_starts()), whole.labels[mine])
+
+
+def deal(shards: Sequence[Part], part: Part) -> tuple[Part, ...]:
+    """Return the shards with the rows of one more part dealt out to them, so that each stays a fair sample of all."""
+    dealt = []
+    for k, shard in enumerate(shards):
+        share = Share(part, k, len(shards))
+        dealt.append(replace(shard, num_rows=shard.num_rows + share.num_rows, more=share))
+    return tuple(dealt)
 
 
 DTYPES = (np.int32, np.uint16, np.float32, np.int64)

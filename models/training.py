@@ -6,22 +6,23 @@ import hashlib
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from models.artifact import load_artifact, set_current, write_artifact
-from models.assessment import assess, environment_of, metrics_of, peak_memory_bytes, score_reference
+from models.assessment import Scorer, assess, environment_of, metrics_of, peak_memory_bytes, score_reference
 from models.calibration import Calibration, fit_calibration
-from models.epochs import Learnt, Progress, learn
+from models.epochs import Learnt, Progress
 from models.errors import TrainingError
 from models.gate import Requirement, failures
 from models.golden import make_golden
-from models.learner import Learner, LearnerConfig, settle_untouched_rows
+from models.learner import LearnerConfig
 from models.manifest import FORMAT_VERSION, Manifest
 from models.metrics import Metrics
 from models.packed import score
@@ -29,6 +30,7 @@ from models.predictor import Predictor
 from models.preparation import Prepared, Say, prepare
 from models.report import ReportData, render_model_card, render_report
 from models.schema import FeatureSchema
+from models.stages import Stage, checkpoint_of, learn_and_stop, refit
 from models.tensor_file import Tensors
 from models.tuning import TuneProgress, tune
 from models.warm_start import ROWS_BEFORE
@@ -123,21 +125,29 @@ def _train(
     artifact, rival = (None if path is None else load_artifact(path.resolve()) for path in (init_from, compare))
     if artifact is not None and artifact.manifest.model != config.model:
         raise TrainingError(f"--init-from: the artifact has a model of other sizes: {artifact.manifest.model}")
+    if artifact is not None:  # the next run of this kind learns the rows that this one validates with
+        config = config.model_copy(update={"refit": False})
     prepared = prepare(data, schema, config.seed, config.shard_rows, folder, say, artifact, rival)
     if tuning is not None:
         tuned = tune(prepared, config, tuning.seconds, tuning.progress)
         config = tuned.config
         for line in tuned.lines():
             say(line)
-    learnt = _learn(prepared, config, out, progress, say)
+    learnt = learn_and_stop(prepared, config, out, progress, say)
     validation = prepared.held_out["validation"].part.load()
     logits = score(Predictor(learnt.head.frozen(), Calibration()), validation.rows, learnt.table)
-    predictor = Predictor(learnt.head.frozen(), fit_calibration(logits, validation.labels, schema.negatives_kept))
-    say(f"calibration: {predictor.calibration.method}; fitting the logistic-regression baseline")
+    calibration = fit_calibration(logits, validation.labels, schema.negatives_kept)
+    final, counts = learnt, prepared.counts
+    if config.refit:
+        final, counts = refit(prepared, config, learnt, calibration, out, progress, say)
+    for stage in Stage:
+        checkpoint_of(prepared, config, out, stage).unlink(missing_ok=True)
+    measured, served = (Scorer(Predictor(model.head.frozen(), calibration), model.table) for model in (learnt, final))
+    say(f"calibration: {calibration.method}; fitting the logistic-regression baseline")
     created = datetime.now(UTC).replace(microsecond=0)
-    model_version = f"{created:%Y%m%dT%H%M%S}-{hashlib.sha256(learnt.table.tobytes()).hexdigest()[:8]}"
+    model_version = f"{created:%Y%m%dT%H%M%S}-{hashlib.sha256(served.table.tobytes()).hexdigest()[:8]}"
     environment = environment_of(learnt, time.monotonic() - started)
-    report = assess(prepared, learnt, predictor, config, model_version, created.isoformat(), environment)
+    report = assess(prepared, learnt, measured, served, config, model_version, created.isoformat(), environment)
     metrics, baseline, rival_metrics = metrics_of(report)
     manifest = Manifest(
         format_version=FORMAT_VERSION,
@@ -152,7 +162,7 @@ def _train(
         scores=score_reference(report.parts[-1].probabilities, schema.negatives_kept),
         files={},
     )
-    directory = _write(out, manifest, prepared, learnt, predictor, report)
+    directory = _write(out, manifest, prepared, final, served.predictor, counts, report)
     size = sum(path.stat().st_size for path in directory.iterdir())
     missed = failures(requirements, report.parts[-1].metrics)
     if not missed:
@@ -165,25 +175,14 @@ def _ancestry(prepared: Prepared) -> dict[str, str | int]:
     return {} if before is None else {"init_from": before.model_version, ROWS_BEFORE: before.num_rows}
 
 
-def _learn(prepared: Prepared, config: LearnerConfig, out: Path, progress: Progress, say: Say) -> Learnt:
-    inheritance = prepared.inheritance
-    learner = Learner(config, prepared.counts, prepared.encoder.oov_rows, prepared.labels, inheritance)
-    run = prepared.facts.digest + prepared.schema.model_dump_json() + config.model_dump_json()
-    if inheritance is not None:
-        run += inheritance.model_version
-    checkpoint = out / f".checkpoint-{hashlib.sha256(run.encode()).hexdigest()[:16]}.safetensors"
-    if checkpoint.exists():
-        say(f"going on from {checkpoint}")
-    learnt = learn(learner, prepared.train, prepared.held_out["validation"].part, progress, checkpoint)
-    say(f"best epoch: {learnt.best_epoch} of {len(learnt.history)}")
-    seen = prepared.counts.copy()
-    if config.id_dropout:  # which has trained the out-of-vocabulary rows
-        seen[prepared.encoder.oov_rows] = np.maximum(seen[prepared.encoder.oov_rows], 1)
-    return replace(learnt, table=settle_untouched_rows(learnt.table, seen, prepared.encoder.block_starts))
-
-
 def _write(
-    out: Path, manifest: Manifest, prepared: Prepared, learnt: Learnt, predictor: Predictor, report: ReportData
+    out: Path,
+    manifest: Manifest,
+    prepared: Prepared,
+    learnt: Learnt,
+    predictor: Predictor,
+    counts: NDArray[np.int64],
+    report: ReportData,
 ) -> Path:
     encoder = prepared.encoder
     golden = make_golden(encoder, predictor, learnt.table, prepared.golden)
@@ -194,8 +193,8 @@ def _write(
         "report.html": render_report(report),
         "model_card.md": render_model_card(report),
     }
-    counts = prepared.counts.copy()
     if prepared.inheritance is not None:
+        counts = counts.copy()
         counts[prepared.inheritance.rows] += prepared.inheritance.counts
     vocabularies = {
         f"{name}.{part}": array for name, v in encoder.vocabularies.items() for part, array in v.arrays.items()

@@ -86,9 +86,15 @@ def inherit(artifact: Artifact, encoder: FeatureEncoder) -> Inheritance:
         table=artifact.table,
         counts=artifact.counts,
         head=artifact.head,
-        num_rows=artifact.manifest.data.rows["train"] + artifact.manifest.training.get(ROWS_BEFORE, 0),
+        num_rows=_rows_seen(artifact),
         model_version=artifact.model_version,
     )
+
+
+def _rows_seen(artifact: Artifact) -> int:
+    rows, training = artifact.manifest.data.rows, artifact.manifest.training
+    learnt: int = rows["train"] + (rows["validation"] if training.get("refit", False) else 0)
+    return learnt + int(training.get(ROWS_BEFORE, 0))
 
 
 def _starts(encoder: FeatureEncoder) -> dict[str, int]:

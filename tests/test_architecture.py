@@ -19,7 +19,7 @@ ORDER = {
         "artifact", "deepfm", "metrics", "gate", "bootstrap", "simulated_schema", "simulated_population", "simulated_market", "simulator",
         "log_files", "impressions", "schema_inference", "split", "coded_log", "packed", "warm_start", "slices", "fitting", "rival",
         "shards", "golden", "baseline", "optimizers",
-        "learner", "epochs", "preparation", "tuning", "importance", "report_plots", "report_data", "report_template",
+        "learner", "epochs", "preparation", "stages", "tuning", "importance", "report_plots", "report_data", "report_template",
         "report_sections", "report", "assessment",
         "training", "train",
     ],

@@ -206,8 +206,11 @@ def test_mistakes_on_the_command_line_are_one_line(
         assert len(said.splitlines()) == 1
 
 
+@pytest.mark.parametrize("num_checkpoints", [1, 2], ids=["learning", "learning again"])
 @pytest.mark.parametrize("shard_rows", ["1000000", "5000"], ids=["in memory", "on disk"])
-def test_a_run_killed_outright_goes_on_to_the_same_bytes(simulated: Path, tmp_path: Path, shard_rows: str) -> None:
+def test_a_run_killed_outright_goes_on_to_the_same_bytes(
+    simulated: Path, tmp_path: Path, shard_rows: str, num_checkpoints: int
+) -> None:
     patterns, schema = str(simulated / "impressions-*.parquet"), str(simulated / "schema.toml")
     options = ["--data", patterns, "--schema", schema, "--embedding-dim", "4", "--hidden", "16", "--epochs", "4"]
     options += ["--shard-rows", shard_rows]
@@ -217,17 +220,38 @@ def test_a_run_killed_outright_goes_on_to_the_same_bytes(simulated: Path, tmp_pa
         [sys.executable, "-m", "models.train", *options, "--out", str(out)], cwd=ROOT, stderr=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 120
-    while not list(out.glob(".checkpoint-*.safetensors")) and process.poll() is None and time.monotonic() < deadline:
+    while len(list(out.glob(".checkpoint-*.safetensors"))) < num_checkpoints and time.monotonic() < deadline:
+        assert process.poll() is None
         time.sleep(0.001)
     process.kill()
     assert process.wait() == -signal.SIGKILL
-    assert list(out.glob(".checkpoint-*.safetensors"))
+    assert len(list(out.glob(".checkpoint-*.safetensors"))) == num_checkpoints
     assert not (out / "current").exists()
     assert train_cli([*options, "--out", str(out)]) == 0
     assert {path.name for path in out.iterdir()} == {"current", (out / "current").read_text().strip()}
     whole, resumed = (d / (d / "current").read_text().strip() for d in (tmp_path / "whole", out))
     for name in ("embeddings.safetensors", "head.safetensors", "calibration.json", "golden.json"):
         assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name
+
+
+def test_a_refitted_model_is_another_one_but_validation_speaks_of_the_one_that_had_not_seen_it(
+    simulated: Path, tmp_path: Path
+) -> None:
+    command = ["--data", str(simulated / "impressions-*.parquet"), "--schema", str(simulated / "schema.toml"), *QUICK]
+    artifacts = []
+    for flag in ("--no-refit", "--refit"):
+        assert train_cli([*command, flag, "--out", str(tmp_path / flag)]) == 0
+        artifacts.append(load_artifact(tmp_path / flag / (tmp_path / flag / "current").read_text().strip()))
+    plain, refitted = artifacts
+    rows = plain.manifest.data.rows
+    assert refitted.manifest.metrics["validation"] == plain.manifest.metrics["validation"]
+    assert refitted.predictor.calibration == plain.predictor.calibration
+    assert refitted.manifest.metrics["test"] != plain.manifest.metrics["test"]
+    assert not np.array_equal(refitted.table, plain.table)
+    first = next(i for i, field in enumerate(plain.schema.features.fields) if field.kind != "sequence")
+    start, end = plain.encoder.block_starts[first], [*plain.encoder.block_starts, len(plain.table)][first + 1]
+    seen = [int(a.counts[start:end].sum()) for a in artifacts]
+    assert seen == [rows["train"], rows["train"] + rows["validation"]]
 
 
 def test_a_model_that_misses_a_requirement_is_written_but_not_served(

@@ -3,7 +3,7 @@
 Every system gets the same rows, split and columns, encoded once by ctrserve's encoder. A peer trains in a process of its
 own environment (``pip install fuxictr==2.3.10 polars==1.35.2``, ``pip install deepctr-torch``, ``pip install lightgbm``),
 tries several settings on the validation part with the first seed, takes the best for all seeds and predicts the test part.
-ctrserve runs with its defaults. Writes one JSON file and prints Markdown tables.
+ctrserve runs with its defaults, but without learning the validation rows. Writes one JSON file and prints Markdown tables.
 """
 
 from __future__ import annotations
@@ -103,14 +103,15 @@ def _ours(
     predictions, validation, seconds = [], [], []
     for seed in seeds:
         started = time.perf_counter()
-        result = train(data, schema, LearnerConfig(seed=seed), folder / "artifacts", lambda *_: None, lambda _: None)
+        config = LearnerConfig(seed=seed, refit=False)  # the peers do not learn the validation rows either
+        result = train(data, schema, config, folder / "artifacts", lambda *_: None, lambda _: None)
         seconds.append(time.perf_counter() - started)
         validation.append(result.metrics["validation"].log_loss)
         artifact = load_artifact(result.directory)
         logits = artifact.predictor.score_table(encode_frame(artifact.encoder, exported.test), artifact.table)
         predictions.append(artifact.predictor.calibration.of_log(logits))
         print(f"ctrserve seed {seed}: validation {validation[-1]:.4f}, {seconds[-1]:.1f} s", file=sys.stderr)
-    setting = LearnerConfig().model_dump(mode="json", exclude={"seed"})
+    setting = LearnerConfig(refit=False).model_dump(mode="json", exclude={"seed"})
     return predictions, {"setting": setting, "seconds": seconds, "validation_log_loss_calibrated": validation}
 
 

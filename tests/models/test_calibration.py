@@ -1,10 +1,20 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-from models.calibration import MIN_PROBABILITY, Calibration, fit_calibration, fit_isotonic, fit_platt, sigmoid
+from models.calibration import (
+    MIN_PROBABILITY,
+    Calibration,
+    fit_calibration,
+    fit_isotonic,
+    fit_platt,
+    level_shift,
+    sigmoid,
+)
 
 
 def make_clicks(
@@ -77,3 +87,15 @@ def test_a_score_that_ranks_backwards_only_shifts_the_mean() -> None:
 def test_points_that_are_not_ascending_are_refused() -> None:
     with pytest.raises(ValidationError, match="ascending"):
         Calibration(method="isotonic", logits=(0.0, 0.0), probabilities=(0.1, 0.2))
+
+
+@pytest.mark.parametrize("fit", [fit_platt, fit_isotonic])
+@pytest.mark.parametrize("offset", [-8.0, -1.0, 0.3, 8.0])
+def test_the_level_shift_makes_calibrated_promises_equal_clicks(
+    fit: Callable[[np.ndarray, np.ndarray], Calibration], offset: float
+) -> None:
+    z, y, _ = make_clicks(2, 5_000)
+    calibration = fit(z, y)
+    shift = level_shift(calibration, z + offset, y)
+    assert calibration.of_log(z + offset + shift).sum() == pytest.approx(y.sum(), rel=1e-4)
+    assert shift == pytest.approx(-offset, abs=0.05)  # which undoes it

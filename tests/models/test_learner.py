@@ -7,7 +7,7 @@ import torch
 from models.calibration import sigmoid
 from models.deepfm import pool
 from models.encoding import Column, EncodedBatch, assemble
-from models.epochs import Learnt, learn
+from models.epochs import Learnt, learn, relearn
 from models.errors import TrainingError
 from models.head import DeepFMConfig
 from models.learner import Learner, LearnerConfig, gradient_of_rows, lazy_decay, settle_untouched_rows
@@ -121,7 +121,39 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     resumed = run(config, path)
     assert same(whole, resumed)
     assert [e.validation_log_loss for e in whole.history] == [e.validation_log_loss for e in resumed.history]
-    assert not path.exists()
+    again = run(config, path, stop_after=1)  # a run that was over has nothing left to do
+    assert same(whole, again)
+
+
+@pytest.mark.parametrize("stop_after", [None, 1, 20, 41])
+def test_learning_again_goes_on_to_the_same_bytes_and_stops_after_its_epochs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int | None
+) -> None:
+    monkeypatch.setattr("models.epochs.CHECKPOINT_EVERY_S", 0.0)  # after each batch
+    train, epochs = make_examples(3_000, 1), list[int]()
+
+    def progress(epoch: int, done: int, total: int, loss: float) -> None:
+        epochs.append(epoch)
+        if len(epochs) == stop_after:
+            raise KeyboardInterrupt
+
+    whole, path = make_learner(CONFIG, train), tmp_path / "checkpoint.safetensors"
+    relearn(whole, [Part.of(train)], 2, lambda *_: None)
+    learner = make_learner(CONFIG, train)
+    if stop_after is not None:
+        with pytest.raises(KeyboardInterrupt):
+            relearn(learner, [Part.of(train)], 2, progress, path)
+        learner = make_learner(CONFIG, train)
+    relearn(learner, [Part.of(train)], 2, progress, path)
+    assert epochs[-1] == 2
+    assert all(torch.equal(a, b) for a, b in zip(whole.tensors().values(), learner.tensors().values(), strict=True))
+
+
+def test_learning_again_from_the_same_rows_gives_what_the_first_time_gave() -> None:
+    train = make_examples(3_000, 1)
+    learnt, learner = run(CONFIG), make_learner(CONFIG, train)
+    relearn(learner, [Part.of(train)], learnt.best_epoch, lambda *_: None)
+    assert learner.table.numpy().tobytes() == learnt.table.tobytes()
 
 
 def test_learning_stops_after_patience_and_keeps_the_best_epoch() -> None:

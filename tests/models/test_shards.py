@@ -5,7 +5,7 @@ import pytest
 
 from models.encoding import Column, assemble
 from models.packed import PackedRows, join
-from models.shards import Examples, Part, PartWriter, batches, rows_in_epoch
+from models.shards import Examples, Part, PartWriter, batches, deal, rows_in_epoch
 
 
 def make_rows(n: int, seed: int = 0, *, single: bool = False) -> PackedRows:
@@ -79,3 +79,32 @@ def test_an_epoch_visits_each_row_at_most_once_and_all_but_what_fills_no_batch()
 def test_an_epoch_goes_on_where_a_killed_run_stopped(done: int) -> None:
     shards = make_shards(50, 30)
     assert visited(shards, done=done) == visited(shards)[done:]
+
+
+@pytest.mark.parametrize("on_disk", [True, False])
+@pytest.mark.parametrize("sizes", [(7,), (5, 4, 6)])
+def test_shards_that_were_dealt_another_part_hold_every_row_once(
+    tmp_path: Path, sizes: tuple[int, ...], on_disk: bool
+) -> None:
+    parts = []
+    for i, n in enumerate((*sizes, 11)):
+        writer = PartWriter(tmp_path / f"{i}" if on_disk else None, 2)
+        writer.append(make_rows(n, i), np.arange(n, dtype=np.float32) + 100 * i, np.arange(n))
+        parts.append(writer.finish())
+    *shards, more = parts
+    dealt = deal(shards, more)
+    assert [part.num_rows for part in dealt] == [len(part.load().labels) for part in dealt]
+    assert max(p.num_rows - n for p, n in zip(dealt, sizes, strict=True)) <= -(-11 // len(sizes))  # evenly
+    for part, shard in zip(dealt, shards, strict=True):
+        own = np.arange(shard.num_rows)
+        loaded = part.load()
+        assert same(loaded.rows.select(own, loaded.rows.row_starts()), shard.load().rows)
+    expected = {label: i for p in parts for i, label in enumerate(p.load().labels.tolist())}
+    found = [label for p in dealt for label in p.load().labels.tolist()]
+    assert sorted(found) == sorted(expected)
+    for part in dealt:
+        loaded = part.load()
+        for i, label in enumerate(loaded.labels.tolist()):
+            origin = parts[int(label) // 100].load().rows
+            row, at = np.array([i]), np.array([expected[label]])
+            assert same(loaded.rows.select(row, loaded.rows.row_starts()), origin.select(at, origin.row_starts()))

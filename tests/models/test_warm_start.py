@@ -72,7 +72,7 @@ def test_a_warm_start_begins_where_the_artifact_ended(tmp_path: Path, capsys: py
     )
     command = ["--data", str(log), "--schema", str(tmp_path / "schema.toml"), "--out", str(tmp_path / "out")]
     command += ["--embedding-dim", "4", "--hidden", "8", "--epochs", "1"]
-    assert main(command) == 0
+    assert main([*command, "--no-refit"]) == 0
     first = tmp_path / "out" / (tmp_path / "out" / "current").read_text().strip()
     still = ["--init-from", str(first), "--learning-rate", "1e-9", "--dense-learning-rate", "1e-9"]
     assert main([*command, *still]) == 0
@@ -84,3 +84,9 @@ def test_a_warm_start_begins_where_the_artifact_ended(tmp_path: Path, capsys: py
     assert second.manifest.training["rows_before"] == 1_600
     assert main([*command, "--init-from", str(first), "--hidden", "9"]) == 2
     assert "model of other sizes" in capsys.readouterr().err
+    assert main(command) == 0
+    refitted = tmp_path / "out" / (tmp_path / "out" / "current").read_text().strip()
+    assert main([*command, "--init-from", str(refitted)]) == 0
+    third = load_artifact(tmp_path / "out" / (tmp_path / "out" / "current").read_text().strip())
+    assert third.manifest.training["rows_before"] == 1_800  # its validation rows too
+    assert third.manifest.training["refit"] is False
