@@ -17,8 +17,8 @@ ORDER = {
     "models": [
         "errors", "schema", "vocabulary", "encoding", "head", "calibration", "tensor_file", "manifest", "predictor", "ranking",
         "artifact", "deepfm", "metrics", "gate", "bootstrap", "simulated_schema", "simulated_population", "simulated_market", "simulator",
-        "impressions", "schema_inference", "split", "coded_log", "packed", "warm_start", "slices", "fitting", "rival", "shards", "golden",
-        "baseline", "optimizers",
+        "impressions", "schema_inference", "split", "dictionary", "coded_log", "packed", "warm_start", "slices", "fitting", "rival",
+        "shards", "golden", "baseline", "optimizers",
         "learner", "epochs", "preparation", "tuning", "importance", "report_plots", "report_data", "report_template",
         "report_sections", "report", "assessment",
         "training", "train",
