@@ -123,7 +123,7 @@ class Learner:
         if not math.isfinite(loss):
             return loss
         gradient = gradient_of_rows(gradient_of_fields, index, weights, offsets, len(touched))
-        gradient.addcmul_(values, self.decay[touched].unsqueeze(1) * self.prior_precision)
+        gradient.addcmul_(values, self.decay.index_select(0, touched).unsqueeze(1) * self.prior_precision)
         remaining = self.first_step * (1 - (self.step - 1) / self.num_steps)
         self.rows.step(touched, gradient, self.step, self.config.learning_rate * remaining)
         if self.config.dense_l2:
