@@ -47,12 +47,12 @@ def _rowwise_adagrad(gradient: Tensor, state: Sequence[Tensor], step: int, learn
     # Adagrad with one step size for a row's embedding, by its mean square, and one for its first-order weight:
     # two numbers of state a row instead of E + 1, and embeddings keep their direction.
     (sum_of_squares,) = state  # [U, 2]
-    squares = gradient.square()  # [U, E+1]
-    sum_of_squares[:, 0] += squares[:, :-1].mean(dim=1)
-    sum_of_squares[:, 1] += squares[:, -1]
+    embedding, weight = gradient[:, :-1], gradient[:, -1]  # [U, E], [U]
+    sum_of_squares[:, 0] += torch.linalg.vector_norm(embedding, dim=1).square_().div_(embedding.shape[1])
+    sum_of_squares[:, 1] += weight.square()
     steps = sum_of_squares.sqrt().add_(SMALL).reciprocal_().mul_(-learning_rate)
     update = gradient * steps[:, :1]
-    torch.mul(gradient[:, -1], steps[:, 1], out=update[:, -1])
+    torch.mul(weight, steps[:, 1], out=update[:, -1])
     return update
 
 
