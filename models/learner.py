@@ -16,16 +16,22 @@ from torch.nn import functional
 
 from models.calibration import Calibration
 from models.deepfm import DeepFMHead, batch_tensors, first_order, pool
+from models.distinct_step import differentiate_rows
 from models.encoding import EncodedBatch
 from models.head import DeepFMConfig
 from models.optimizers import RULES, DenseOptimizer, DenseRule, DistinctRows, RowOptimizer, RowRule
 from models.packed import PackedRows, score
 from models.predictor import Predictor
 from models.schema import Strict
+from models.vocabulary import OOV
 from models.warm_start import Inheritance
 
 WARM_STEP = 0.1
 """Step sizes of a run that goes on from an artifact, in those of a first run: the optimizers' memory is not in the artifact."""
+
+
+FEW_ROWS = 3
+"""A batch with so many values for each distinct row is learnt from row by row."""
 
 
 class LearnerConfig(Strict):
@@ -104,6 +110,8 @@ class Learner:
         )
         self.distinct = DistinctRows(len(counts))
         self._workspace = torch.empty(2, 0, 0, 0)
+        self.has_own_blocks = bool((np.diff(oov_rows) > 0).all())  # of table rows, in the order of the fields
+        self.block_starts = np.append(oov_rows - OOV, len(counts))
         self.step = 0
         self.first_step = 1.0 if inheritance is None else WARM_STEP
         if inheritance is not None:
@@ -119,11 +127,16 @@ class Learner:
             ids = self._drop_ids(ids, offsets)
         touched, index = self.distinct.find(ids)
         values = self.table.index_select(0, touched)  # [U, E+1]
-        fields = pool(values, index, weights, offsets, batch.num_fields)  # [b, F, E+1]
-        loss, gradient_of_fields = self._differentiate(fields, labels)
+        if self.has_own_blocks and batch.is_single and len(touched) * FEW_ROWS <= len(ids):
+            bounds = np.searchsorted(touched.numpy(), self.block_starts)
+            kept = self._kept_fields(torch.Size((len(batch), batch.num_fields))).squeeze(2)
+            loss, gradient = differentiate_rows(self.head, values, bounds, index, kept, labels)
+        else:
+            fields = pool(values, index, weights, offsets, batch.num_fields)  # [b, F, E+1]
+            loss, by_field = self._differentiate(fields, labels)
+            gradient = gradient_of_rows(by_field, index, weights, offsets, len(touched))
         if not math.isfinite(loss):
             return loss
-        gradient = gradient_of_rows(gradient_of_fields, index, weights, offsets, len(touched))
         gradient.addcmul_(values, self.decay.index_select(0, touched).unsqueeze(1) * self.prior_precision)
         remaining = self.first_step * (1 - (self.step - 1) / self.num_steps)
         self.rows.step(touched, gradient, self.step, self.config.learning_rate * remaining)

@@ -106,7 +106,7 @@ class RowOptimizer:
 
 
 class DistinctRows:
-    """Finds the distinct rows of a batch in O(N), without sorting and without a pass over the table.
+    """Finds the distinct rows of a batch, without sorting all its ids and without a pass over the table.
 
     In numpy, whose look-ups take a tenth of the time of torch's.
 
@@ -119,11 +119,10 @@ class DistinctRows:
         self._slot: NDArray[np.int32] = np.zeros(num_rows, np.int32)
 
     def find(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the distinct ids int64 [U], and for each of ``ids`` int64 [N] which of them it is, int64 [N]."""
+        """Return the distinct ids int64 [U], ascending, and for each of ``ids`` int64 [N] which of them it is, int64 [N]."""
         places = ids.numpy()
         at = np.arange(len(places), dtype=np.int32)
         self._slot[places] = at  # where an id repeats, its last place stays
-        owner = self._slot.take(places)
-        owns = owner == at
-        index = np.cumsum(owns).take(owner) - 1
-        return torch.from_numpy(places[owns]), torch.from_numpy(index)
+        touched = np.sort(places[self._slot.take(places) == at])
+        self._slot[touched] = at[: len(touched)]
+        return torch.from_numpy(touched), torch.from_numpy(self._slot.take(places).astype(np.int64))

@@ -18,7 +18,7 @@ ORDER = {
         "errors", "schema", "vocabulary", "encoding", "head", "calibration", "tensor_file", "manifest", "predictor", "ranking",
         "artifact", "deepfm", "metrics", "gate", "bootstrap", "simulated_schema", "simulated_population", "simulated_market", "simulator",
         "impressions", "schema_inference", "split", "dictionary", "coded_log", "packed", "warm_start", "slices", "fitting", "rival",
-        "shards", "golden", "baseline", "optimizers",
+        "shards", "golden", "baseline", "optimizers", "distinct_step",
         "learner", "epochs", "preparation", "tuning", "importance", "report_plots", "report_data", "report_template",
         "report_sections", "report", "assessment",
         "training", "train",
