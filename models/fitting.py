@@ -170,11 +170,6 @@ def encode_frame(encoder: FeatureEncoder, frame: pl.DataFrame) -> EncodedBatch:
     return ChunkEncoder(encoder, log).encode(loaded(log.chunks[0])).unpack()
 
 
-def count_rows(batch: EncodedBatch, num_rows: int) -> Counts:
-    """Return how often each table row occurs in a batch, int64 [R]."""
-    return np.bincount(batch.ids, minlength=num_rows)
-
-
 def wire_value(token: str, dtype: TokenType | None) -> int | str:
     """Return a token as a client sends it."""
     return int(token) if dtype == "integer" else token
