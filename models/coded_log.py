@@ -16,43 +16,13 @@ import polars as pl
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from models.dictionary import NULL, Dictionary
 from models.impressions import Chunk, Log, comparable, decide_type, refuse_one_class
 from models.schema import FeatureSchema, FieldSpec, TokenType
+from models.vocabulary import SLICE
 
-NULL = 0
-"""Code of a null and of an empty sequence; tokens have codes from 1."""
 GROUP = "\0group"
 """Key of the dictionary and the codes of a group column that is no field."""
-SLICE = 100_000
-"""Tokens turned into Python strings at once."""
-
-
-class Dictionary:
-    """The distinct tokens of a block, numbered from 1 as they come.
-
-    >>> d = Dictionary()
-    >>> d.codes(pl.Series(["b", None, "a", "b"])).tolist(), d.tokens(np.array([2])).to_list(), len(d)
-    ([1, 0, 2, 1], ['a'], 3)
-    """
-
-    def __init__(self) -> None:
-        self._dtype = pl.Categorical(pl.Categories.random())
-        self._anchor = pl.Series(dtype=self._dtype)  # polars forgets categories that no series has
-        self._size = 1
-
-    def __len__(self) -> int:
-        """Return one more than the highest code."""
-        return self._size
-
-    def codes(self, tokens: pl.Series) -> NDArray[np.uint32]:
-        """Return the codes of String tokens, uint32 [n]; new tokens get new ones."""
-        codes = (tokens.cast(self._dtype).to_physical() + 1).fill_null(NULL).to_numpy()
-        self._size = max(self._size, int(codes.max(initial=0)) + 1)
-        return codes
-
-    def tokens(self, codes: NDArray[np.integer]) -> pl.Series:
-        """Return the tokens of codes from 1, String [n]."""
-        return pl.Series(codes - 1, dtype=pl.UInt32).cat.to(self._dtype).cast(pl.String)
 
 
 @dataclass(frozen=True)
@@ -224,7 +194,7 @@ def code_log(log: Log, schema: FeatureSchema) -> CodedLog:
 
 
 def slices(tokens: pl.Series) -> Iterator[Sequence[str]]:
-    """Yield tokens as Python strings, some at a time: each weighs as much as ten codes."""
+    """Yield tokens as Python strings, some at a time."""
     for start in range(0, len(tokens), SLICE):
         yield tokens[start : start + SLICE].to_list()
 

@@ -48,7 +48,7 @@ def pool(rows: Tensor, index: Tensor, weights: Tensor, offsets: Tensor, num_fiel
         num_fields: F.
     """
     if len(index) == len(offsets) - 1:  # every bag holds one row of weight one
-        return rows[index].view(-1, num_fields, rows.shape[1])
+        return rows.index_select(0, index).view(-1, num_fields, rows.shape[1])
     bags = functional.embedding_bag(
         index, rows, offsets, mode="sum", per_sample_weights=weights, include_last_offset=True
     )

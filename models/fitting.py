@@ -1,6 +1,6 @@
 """Learns a schema's encoding from the training rows of a coded log, and encodes chunks of it.
 
-Each distinct token is looked up once in the vocabulary that serves single requests; the rest is integer arithmetic.
+Each token that is kept is looked up once in the log's dictionary; the rest is integer arithmetic.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from models.artifact import Artifact
-from models.coded_log import NULL, CodedChunk, CodedLog, Dictionary, code_log, loaded, slices
+from models.coded_log import CodedChunk, CodedLog, code_log, loaded, slices
+from models.dictionary import NULL, Dictionary
 from models.encoding import EncodedBatch, FeatureEncoder
 from models.errors import SchemaError
 from models.impressions import Chunk, Log
 from models.packed import PackedRows
 from models.schema import FeatureSchema, FieldSpec, FittedField, FittedSchema, TokenType
-from models.vocabulary import MISSING, Vocabulary
+from models.vocabulary import MISSING, OOV, Vocabulary
 from models.warm_start import register_tokens
 
 MAX_NUMBERS = 1_000_000
@@ -63,8 +64,7 @@ def tally(log: CodedLog, train_rows: NDArray[np.int64]) -> Tally:
                 numbers[name].append(codes[mask[:, 1]])
             elif name in counts:
                 counted = mask[:, 0] if name not in chunk.lengths else np.repeat(mask[:, 0], chunk.lengths[name])
-                found = np.bincount(codes[counted])
-                counts[name][: len(found)] += found
+                np.add.at(counts[name], codes[counted].astype(np.int64), 1)  # bincount would go through all codes
                 seen[name][codes] = True
     return Tally(counts, seen, {name: _without_nulls(parts) for name, parts in numbers.items()})
 
@@ -126,14 +126,16 @@ class ChunkEncoder:
         for field in encoder.fields:
             block = field.spec.block
             if field.spec.kind != "numeric" and block not in self._rows:
-                tokens = log.dictionaries[block].tokens(np.arange(1, len(log.dictionaries[block])))
-                vocabulary = encoder.vocabularies.get(block)
-                found = (
-                    field.encode_tokens(some) if vocabulary is None else field.start + vocabulary.find_all(some)
-                    for some in slices(tokens)
-                )
-                rows = [np.array([field.start + MISSING]), *found]
-                self._rows[block] = np.concatenate(rows).astype(np.int32)
+                dictionary, vocabulary = log.dictionaries[block], encoder.vocabularies.get(block)
+                rows = np.full(len(dictionary), field.start + OOV, np.int32)
+                if vocabulary is None:
+                    tokens = dictionary.tokens(np.arange(1, len(dictionary)))
+                    rows[1:] = np.concatenate([np.empty(0), *map(field.encode_tokens, slices(tokens))])
+                else:  # the other way round, since most tokens of a log are rare and in no vocabulary
+                    for ids, known in vocabulary.slices():
+                        rows[dictionary.find(pl.Series(known, dtype=pl.String))] = field.start + ids
+                rows[NULL] = field.start + MISSING  # where tokens that the log lacks have gone, too
+                self._rows[block] = rows
 
     def encode(self, chunk: CodedChunk) -> PackedRows:
         """Encode B impressions."""
@@ -166,11 +168,6 @@ def encode_frame(encoder: FeatureEncoder, frame: pl.DataFrame) -> EncodedBatch:
     log = CodedLog(encoder.schema.features)
     log.append(Chunk(frame, {}))
     return ChunkEncoder(encoder, log).encode(loaded(log.chunks[0])).unpack()
-
-
-def count_rows(batch: EncodedBatch, num_rows: int) -> Counts:
-    """Return how often each table row occurs in a batch, int64 [R]."""
-    return np.bincount(batch.ids, minlength=num_rows)
 
 
 def wire_value(token: str, dtype: TokenType | None) -> int | str:

@@ -119,7 +119,7 @@ def decide_type(field: FieldSpec, stated: TokenType | None, tokens: pl.Series) -
         return dtype
     if isinstance(tokens.dtype, pl.List):
         tokens = tokens.explode(empty_as_null=False, keep_nulls=False)
-    by_content: TokenType = "integer" if are_integers(tokens) else "string"
+    by_content: TokenType = "integer" if are_integers(tokens.head(1_000)) and are_integers(tokens) else "string"
     if dtype == "integer" != by_content:
         raise LogError(f"column {field.name!r}: holds tokens that are not whole numbers, expected 'integer' ones")
     return by_content
@@ -176,7 +176,8 @@ def _floats(series: pl.Series, place: Place, expected: str) -> pl.Series:
 
 def _numbers(series: pl.Series, place: Place) -> pl.Series:
     numbers = _floats(series, place, "numbers")
-    _refuse(numbers.is_null() & series.is_not_null(), series, place, "expected a number")
+    if numbers.null_count() > series.null_count():
+        _refuse(numbers.is_null() & series.is_not_null(), series, place, "expected a number")
     return numbers.fill_nan(None)
 
 
@@ -189,9 +190,8 @@ def _tokens(series: pl.Series, place: Place) -> pl.Series:
     elif series.dtype == pl.Boolean:
         series = series.cast(pl.Int8)
     elif not is_token(series.dtype):
-        raise LogError(
-            f"{place.path}: column {series.name!r}: is {series.dtype}, expected tokens (strings or whole numbers)"
-        )
+        expected = "tokens (strings or whole numbers)"
+        raise LogError(f"{place.path}: column {series.name!r}: is {series.dtype}, expected {expected}")
     return series.cast(pl.String)
 
 

@@ -15,17 +15,23 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.calibration import Calibration
-from models.deepfm import DeepFMHead, batch_tensors, first_order, pool, second_order
+from models.deepfm import DeepFMHead, batch_tensors, first_order, pool
+from models.distinct_step import differentiate_rows
 from models.encoding import EncodedBatch
 from models.head import DeepFMConfig
 from models.optimizers import RULES, DenseOptimizer, DenseRule, DistinctRows, RowOptimizer, RowRule
 from models.packed import PackedRows, score
 from models.predictor import Predictor
 from models.schema import Strict
+from models.vocabulary import OOV
 from models.warm_start import Inheritance
 
 WARM_STEP = 0.1
 """Step sizes of a run that goes on from an artifact, in those of a first run: the optimizers' memory is not in the artifact."""
+
+
+FEW_ROWS = 3
+"""A batch with so many values for each distinct row is learnt from row by row."""
 
 
 class LearnerConfig(Strict):
@@ -106,6 +112,9 @@ class Learner:
             [1 / config.embedding_variance] * (width - 1) + [1 / config.weight_variance]
         )
         self.distinct = DistinctRows(len(counts))
+        self._workspace = torch.empty(2, 0, 0, 0)
+        self.has_own_blocks = bool((np.diff(oov_rows) > 0).all())  # of table rows, in the order of the fields
+        self.block_starts = np.append(oov_rows - OOV, len(counts))
         self.step = 0
         self.first_step = 1.0 if inheritance is None else WARM_STEP
         if inheritance is not None:
@@ -121,12 +130,17 @@ class Learner:
             ids = self._drop_ids(ids, offsets)
         touched, index = self.distinct.find(ids)
         values = self.table.index_select(0, touched)  # [U, E+1]
-        fields = pool(values, index, weights, offsets, batch.num_fields)  # [b, F, E+1]
-        loss, gradient_of_fields = self._differentiate(fields, labels)
+        if self.has_own_blocks and batch.is_single and len(touched) * FEW_ROWS <= len(ids):
+            bounds = np.searchsorted(touched.numpy(), self.block_starts)
+            kept = self._kept_fields(torch.Size((len(batch), batch.num_fields))).squeeze(2)
+            loss, gradient = differentiate_rows(self.head, values, bounds, index, kept, labels)
+        else:
+            fields = pool(values, index, weights, offsets, batch.num_fields)  # [b, F, E+1]
+            loss, by_field = self._differentiate(fields, labels)
+            gradient = gradient_of_rows(by_field, index, weights, offsets, len(touched))
         if not math.isfinite(loss):
             return loss
-        gradient = gradient_of_rows(gradient_of_fields, index, weights, offsets, len(touched))
-        gradient.addcmul_(values, self.decay[touched].unsqueeze(1) * self.prior_precision)
+        gradient.addcmul_(values, self.decay.index_select(0, touched).unsqueeze(1) * self.prior_precision)
         remaining = self.first_step * (1 - (self.step - 1) / self.num_steps)
         self.rows.step(touched, gradient, self.step, self.config.learning_rate * remaining)
         if self.config.dense_l2:
@@ -140,28 +154,40 @@ class Learner:
         """Return the mean log loss and its gradient by ``fields``, float32 [b, F, E+1]; fill the gradients of the head.
 
         The logit is that of `DeepFMHead.forward`. Its first two orders have gradients of one line each, with
-        g = ∂loss/∂logit = (σ(logit) − label)/b: g for a weight, g·(Σ_j v_j − v_i) for an embedding v_i. Only the deep part
-        is left to autograd, whose intermediate copies of [b, F, E+1] would cost as much as its matrix products.
+        g = ∂loss/∂logit = (σ(logit) − label)/b: g for a weight, g·(Σ_j v_j − v_i) for an embedding v_i. Of the deep part
+        only what comes after its first product is left to autograd, and nothing of the size of [b, F, E] is made anew: a
+        pass over new memory takes twice as long as one over old. The gradient takes the place of ``fields``.
         """
-        weights, embeddings = fields[..., -1], fields[..., :-1]
         kept = self._kept_fields(fields.shape[:2])  # [b, F, 1]; a dropped field keeps its first-order weight:
-        embeddings = embeddings * kept  # without interactions the model is a whole logistic regression
-        inputs = embeddings.flatten(1).requires_grad_()  # [b, F·E]
-        deep = self.head.deep(inputs).squeeze(1)
+        embeddings, by_embedding = self._buffers(fields[..., :-1].shape)  # without interactions, a logistic regression
+        torch.mul(fields[..., :-1], kept, out=embeddings)
+        inputs, total = embeddings.flatten(1), embeddings.sum(dim=1)  # [b, F·E], [b, E]
+        first = self.head.deep[0]
         with torch.no_grad():
-            logits = self.head.bias + first_order(weights) + second_order(embeddings) + deep
+            hidden = first(inputs)
+        deep = self.head.deep[1:](hidden.requires_grad_()).squeeze(1)
+        with torch.no_grad():
+            second = 0.5 * (total.square().sum(dim=1) - torch.linalg.vector_norm(inputs, dim=1).square())
+            logits = self.head.bias + first_order(fields[..., -1]) + second + deep
             loss = functional.binary_cross_entropy_with_logits(logits, labels).item()
             g = (torch.sigmoid(logits) - labels) / len(labels)  # [b]
-        self.head.zero_grad(set_to_none=True)
-        deep.backward(g)
-        self.head.bias.grad = g.sum()
-        assert inputs.grad is not None
-        others = embeddings.sum(dim=1, keepdim=True) - embeddings
-        gradient = torch.empty_like(fields)
-        by_embedding = others.mul_(g.view(-1, 1, 1)).add_(inputs.grad.view_as(embeddings))
-        torch.mul(by_embedding, kept, out=gradient[..., :-1])
-        gradient[..., -1] = g.unsqueeze(1)
-        return loss, gradient
+            self.head.zero_grad(set_to_none=True)
+            deep.backward(g)
+            assert hidden.grad is not None
+            self.head.bias.grad = g.sum()
+            first.weight.grad, first.bias.grad = hidden.grad.T @ inputs, hidden.grad.sum(dim=0)
+            g = g.view(-1, 1, 1)
+            torch.addcmul(g * total.unsqueeze(1), embeddings, -g, out=by_embedding)  # g·(Σ_j v_j − v_i)
+            by_embedding.flatten(1).addmm_(hidden.grad, first.weight)
+            torch.mul(by_embedding, kept, out=fields[..., :-1])
+            fields[..., -1:] = g
+        return loss, fields
+
+    def _buffers(self, shape: torch.Size) -> Tensor:
+        """Return two tensors of a shape; the memory is that of the last step, since new one costs page faults."""
+        if self._workspace.shape[2:] != shape[1:] or self._workspace.shape[1] < shape[0]:
+            self._workspace = torch.empty(2, *shape)
+        return self._workspace[:, : shape[0]]
 
     def _kept_fields(self, shape: torch.Size) -> Tensor:
         rate = self.config.field_dropout

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 DenseRule = Literal["adam", "adagrad", "sgd"]
@@ -45,12 +47,12 @@ def _rowwise_adagrad(gradient: Tensor, state: Sequence[Tensor], step: int, learn
     # Adagrad with one step size for a row's embedding, by its mean square, and one for its first-order weight:
     # two numbers of state a row instead of E + 1, and embeddings keep their direction.
     (sum_of_squares,) = state  # [U, 2]
-    squares = gradient.square()  # [U, E+1]
-    sum_of_squares[:, 0] += squares[:, :-1].mean(dim=1)
-    sum_of_squares[:, 1] += squares[:, -1]
+    embedding, weight = gradient[:, :-1], gradient[:, -1]  # [U, E], [U]
+    sum_of_squares[:, 0] += torch.linalg.vector_norm(embedding, dim=1).square_().div_(embedding.shape[1])
+    sum_of_squares[:, 1] += weight.square()
     steps = sum_of_squares.sqrt().add_(SMALL).reciprocal_().mul_(-learning_rate)
     update = gradient * steps[:, :1]
-    torch.mul(gradient[:, -1], steps[:, 1], out=update[:, -1])
+    torch.mul(weight, steps[:, 1], out=update[:, -1])
     return update
 
 
@@ -97,14 +99,16 @@ class RowOptimizer:
 
     def step(self, touched: Tensor, gradient: Tensor, step: int, learning_rate: float) -> None:
         """Update the rows ``touched`` int64 [U], all different, by ``gradient`` float32 [U, D]."""
-        state = [s[touched] for s in self.state]
+        state = [s.index_select(0, touched) for s in self.state]
         self.table.index_add_(0, touched, self.rule.update(gradient, state, step, learning_rate))
         for whole, part in zip(self.state, state, strict=True):
-            whole[touched] = part
+            whole.index_copy_(0, touched, part)
 
 
 class DistinctRows:
-    """Finds the distinct rows of a batch in O(N), without sorting and without a pass over the table.
+    """Finds the distinct rows of a batch, without sorting all its ids and without a pass over the table.
+
+    In numpy, whose look-ups take a tenth of the time of torch's.
 
     >>> touched, index = DistinctRows(10).find(torch.tensor([7, 3, 7]))
     >>> touched.tolist(), touched[index].tolist()
@@ -112,12 +116,13 @@ class DistinctRows:
     """
 
     def __init__(self, num_rows: int) -> None:
-        self._slot = torch.zeros(num_rows, dtype=torch.int64)
+        self._slot: NDArray[np.int32] = np.zeros(num_rows, np.int32)
 
     def find(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the distinct ids int64 [U], and for each of ``ids`` int64 [N] which of them it is, int64 [N]."""
-        at = torch.arange(len(ids))
-        self._slot[ids] = at  # where an id repeats, one of its places stays
-        owner = self._slot[ids]
-        owns = owner == at
-        return ids[owns], (owns.cumsum(0) - 1)[owner]
+        """Return the distinct ids int64 [U], ascending, and for each of ``ids`` int64 [N] which of them it is, int64 [N]."""
+        places = ids.numpy()
+        at = np.arange(len(places), dtype=np.int32)
+        self._slot[places] = at  # where an id repeats, its last place stays
+        touched = np.sort(places[self._slot.take(places) == at])
+        self._slot[touched] = at[: len(touched)]
+        return torch.from_numpy(touched), torch.from_numpy(self._slot.take(places).astype(np.int64))

@@ -6,8 +6,8 @@ Local ids: ``MISSING`` = 0, ``OOV`` = 1, tokens from 2 ordered by (−count, tok
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice, pairwise, repeat
 from typing import Protocol, Self
 
 import numpy as np
@@ -20,6 +20,8 @@ MISSING = 0
 OOV = 1
 NUM_SPECIAL = 2
 HASH_SEED = 0
+SLICE = 100_000
+"""Tokens that are Python strings at once, each of which weighs as much as ten ids."""
 
 
 class TokenIds(Protocol):
@@ -65,17 +67,17 @@ class Vocabulary:
 
     @classmethod
     def from_tokens(cls, tokens: Iterable[str]) -> Self:
-        """Build from distinct tokens in the order of their ids, taken one at a time.
+        """Build from distinct tokens in the order of their ids, taken some at a time.
 
         Raises:
             ValueError: two tokens have the same 64-bit hash (about once in 4·10^5 vocabularies of ten million).
         """
         text, hashed, lengths = bytearray(), array("Q"), array("Q")
-        for token in tokens:
-            encoded = token.encode()
-            text += encoded
-            hashed.append(xxhash.xxh3_64_intdigest(encoded, HASH_SEED))
-            lengths.append(len(encoded))
+        rest = iter(tokens)
+        while encoded := [token.encode() for token in islice(rest, SLICE)]:
+            text += b"".join(encoded)
+            hashed.extend(map(xxhash.xxh3_64_intdigest, encoded, repeat(HASH_SEED)))
+            lengths.extend(map(len, encoded))
         hashes = np.frombuffer(hashed, np.uint64)
         positions = np.argsort(hashes, kind="stable")
         hashes = hashes[positions]
@@ -132,8 +134,16 @@ class Vocabulary:
 
     def tokens(self) -> list[str]:
         """Return all tokens in the order of their ids."""
-        text, starts = self.text.tobytes(), [0, *self.ends.tolist()]
-        return [text[a:b].decode() for a, b in pairwise(starts)]
+        return [token for _, tokens in self.slices() for token in tokens]
+
+    def slices(self) -> Iterator[tuple[NDArray[np.int64], list[str]]]:
+        """Yield local ids and their tokens, in the order of the ids, some at a time."""
+        for first in range(0, len(self), SLICE):
+            ends = self.ends[first : first + SLICE]
+            start = int(self.ends[first - 1]) if first else 0
+            text, bounds = self.text[start : ends[-1]].tobytes(), [0, *(ends - start).tolist()]
+            ids = np.arange(first, first + len(ends)) + NUM_SPECIAL
+            yield ids, [text[a:b].decode() for a, b in pairwise(bounds)]
 
     def _bytes(self, position: int) -> bytes:
         start = int(self.ends[position - 1]) if position else 0

@@ -11,7 +11,7 @@ import torch
 from models.artifact import set_current, write_artifact
 from models.calibration import Calibration
 from models.deepfm import DeepFMHead
-from models.fitting import count_rows, encode_frame, fit_encoder
+from models.fitting import encode_frame, fit_encoder
 from models.golden import make_golden
 from models.head import DeepFMConfig
 from models.impressions import Log
@@ -89,7 +89,7 @@ def make_artifact(root: Path, model_version: str = "v1", seed: int = 0, *, curre
         },
         "embeddings.safetensors": {
             "rows": table,
-            "counts": count_rows(encode_frame(encoder, log.frame), encoder.num_rows),
+            "counts": np.bincount(encode_frame(encoder, log.frame).ids, minlength=encoder.num_rows),
         },
         "head.safetensors": {key: value.numpy() for key, value in head.state_dict().items()},
     }
