@@ -22,6 +22,9 @@ Value = Scalar | Sequence[int | str] | None
 # Tokens below this local id are remembered by value in a dictionary: bounded, and the most frequent ones first.
 NUM_REMEMBERED = 100_000
 
+# Up to so many impressions a look at each value costs less than what numpy costs for each field.
+FEW_ROWS = 24
+
 # Of most requests the weights and offsets are slices of these; read-only, so that none can change another's.
 _ONES: NDArray[np.float32] = np.ones(1 << 17, np.float32)
 _COUNTING: NDArray[np.int64] = np.arange(1 << 17)
@@ -104,11 +107,21 @@ class Encoder:
                 if None in rows:
                     rows = [field.row_of(values[0]) for field, values in zip(self.fields, columns, strict=True)]
                 return EncodedBatch.single(np.array(rows, np.int64), len(rows))
+            if len(columns[0]) <= FEW_ROWS:
+                return EncodedBatch.single(self._rows_of_few(columns), len(columns))
             matrix = np.empty((len(columns[0]), len(columns)), np.int64)
             for f, (field, values) in enumerate(zip(self.fields, columns, strict=True)):
                 matrix[:, f] = field.rows_of(values)
             return EncodedBatch.single(matrix.reshape(-1), len(columns))
         return assemble([field.encode(values) for field, values in zip(self.fields, columns, strict=True)])
+
+    def _rows_of_few(self, columns: Sequence[Sequence[Value]]) -> NDArray[np.int64]:
+        by_field = [list(map(find, values)) for find, values in zip(self._find_one, columns, strict=True)]
+        for f, rows in enumerate(by_field):
+            if None in rows:
+                by_field[f] = list(map(self.fields[f].row_of, columns[f]))
+        ids = np.array(list(chain.from_iterable(by_field)), np.int64)
+        return ids.reshape(len(columns), -1).T.reshape(-1)
 
     def count_special(self, batch: EncodedBatch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return how many values of each field were MISSING and how many OOV, int64 [F] each."""

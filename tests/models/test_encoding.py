@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 from hypothesis import given, settings
 
-from models.encoding import Column, FeatureEncoder, Value, assemble
+from models.encoding import FEW_ROWS, Column, FeatureEncoder, Value, assemble
 from models.fitting import encode_frame, fit_encoder
 from models.impressions import Log
 from models.schema import FeatureSchema
@@ -101,8 +101,10 @@ def test_encoding_equals_the_definition_value_by_value(impressions: list[tuple[V
     assert bags_of(encoder, columns) == slow_encode(encoder, columns)
 
 
-@given(st.lists(rows, min_size=1, max_size=4))
-def test_without_sequences_encoding_equals_the_definition_too(impressions: list[tuple[Value, ...]]) -> None:
+@settings(deadline=None)
+@given(st.lists(rows, min_size=1, max_size=4), st.sampled_from([1, FEW_ROWS]))
+def test_without_sequences_encoding_equals_the_definition_too(impressions: list[tuple[Value, ...]], times: int) -> None:
+    impressions = impressions * times
     single = SCHEMA.model_copy(update={"fields": tuple(f for f in SCHEMA.fields if f.kind != "sequence")})
     encoder = fit_encoder(make_log(), single, np.arange(6))
     columns = [
@@ -115,7 +117,7 @@ def test_without_sequences_encoding_equals_the_definition_too(impressions: list[
     assert (
         whole.ids.tolist() == assemble([f.encode(v) for f, v in zip(encoder.fields, columns, strict=True)]).ids.tolist()
     )
-    for b in range(len(impressions)):
+    for b in range(0, len(impressions), times):
         alone = encoder.encode([[column[b]] for column in columns])
         assert alone.ids.tolist() == whole.take(np.array([b])).ids.tolist()
 
