@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.accuracy.comparison import calibrated, compare, difference_table
 from benchmarks.accuracy.export import export
-from benchmarks.accuracy.inputs import load_inputs, save_inputs
+from benchmarks.accuracy.inputs import BestEpoch, Examples, Inputs, Predictions, load_inputs, save_inputs
 from benchmarks.conditions import conditions, read, save
 from benchmarks.markdown import table
 from benchmarks.model import Shape, make_counts, make_encoder, token
@@ -183,3 +183,39 @@ def test_every_peer_gets_ctrserves_rows_and_columns(tmp_path: Path) -> None:
     assert exported.groups is not None
     assert len(exported.groups) == 20
     assert inputs.scaled("train").mean() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_best_epoch_is_kept_or_the_last_of_so_many() -> None:
+    labels = np.array([1.0, 0.0])
+    quality = [0.6, 0.8, 0.7, 0.65, 0.9]  # the probability that each epoch gives to what happened
+
+    def epochs_of(best: BestEpoch) -> Predictions:
+        for n, p in enumerate(quality, 1):
+            if best.is_over(lambda part, p=p, n=n: np.array([p, 1 - p]) if part == "validation" else np.array([n])):  # type: ignore[misc]
+                break
+        assert best.predictions is not None
+        return best.predictions
+
+    found = epochs_of(BestEpoch(labels, None))
+    assert (found.epochs, found.test.tolist(), found.validation[0]) == (2, [2], 0.8)
+    assert epochs_of(BestEpoch(labels, 3)).test.tolist() == [3]
+
+
+def test_the_validation_rows_come_behind_the_training_rows() -> None:
+    def part(n: int, first: int) -> Examples:
+        rows = np.arange(first, first + n)
+        return Examples(
+            rows.astype(np.float32),
+            rows[:, np.newaxis].astype(np.int32),
+            rows[:, np.newaxis].astype(np.float32),
+            {"seen": np.stack([rows, rows], axis=1).astype(np.int32)},
+        )
+
+    inputs = Inputs(
+        {"train": part(3, 0), "validation": part(2, 3), "test": part(1, 9)}, ["a"], [9], ["b"], {"seen": "a"}
+    )
+    both = inputs.with_validation().parts
+    assert both["train"].labels.tolist() == [0, 1, 2, 3, 4]
+    assert both["train"].tokens.tolist() == both["train"].numbers.tolist() == [[0], [1], [2], [3], [4]]
+    assert both["train"].sequences["seen"].shape == (5, 2)
+    assert len(both["validation"].labels) == 2

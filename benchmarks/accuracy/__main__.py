@@ -3,7 +3,9 @@
 Every system gets the same rows, split and columns, encoded once by ctrserve's encoder. A peer trains in a process of its
 own environment (``pip install fuxictr==2.3.10 polars==1.35.2``, ``pip install deepctr-torch``, ``pip install lightgbm``),
 tries several settings on the validation part with the first seed, takes the best for all seeds and predicts the test part.
-ctrserve runs with its defaults, but without learning the validation rows. Writes one JSON file and prints Markdown tables.
+ctrserve runs with its defaults. It learns once more with the validation rows, so it is compared twice: without that beside
+the others as they are, and with it beside the others learning once more in the same way. Writes one JSON file and prints
+Markdown tables.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from models.baseline import fit_logistic_regression
 from models.fitting import encode_frame
 from models.learner import LearnerConfig
 from models.metrics import Floats
+from models.packed import join
 from models.schema import FeatureSchema, load_schema
 from models.training import train
 
@@ -47,35 +50,48 @@ def main() -> None:
             f"--{name}", type=Path, help=f"python of an environment with {name}; left out: not compared"
         )
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
+    parser.add_argument("--chosen", type=Path, help="an earlier result, whose settings are taken instead of tried anew")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
+    chosen = {} if options.chosen is None else json.loads(options.chosen.read_text())["systems"]
     schema, data = load_schema(options.schema), [str(options.log / "*.parquet")]
     before = conditions(seed=options.seeds[0])
     predicted: Predicted = {}
+    refitted: Predicted = {}
     peers: Predicted = {}  # on the validation part
     about: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         exported = export(data, schema, folder / "shards")
         save_inputs(folder, exported.inputs)
-        predicted[OURS], about[OURS] = _ours(data, schema, exported, options.seeds, folder)
-        predicted["logistic"], about["logistic"] = _logistic(exported)
+        predicted[OURS], about[OURS] = _ours(data, schema, exported, options.seeds, folder, refit=False)
+        refitted[OURS], about[OURS]["refit"] = _ours(data, schema, exported, options.seeds, folder, refit=True)
+        predicted["logistic"], about["logistic"] = _logistic(exported, ["train"])
+        refitted["logistic"], _ = _logistic(exported, ["train", "validation"])
         for peer in ("fuxictr", "deepctr", "lightgbm"):
             python = getattr(options, peer)
             if python is not None:
-                about[peer] = _peer(peer, python, options.seeds, folder)
+                about[peer] = _peer(peer, python, options.seeds, folder, chosen.get(peer, {}).get("setting"))
                 if "error" not in about[peer]:
-                    peers[peer], predicted[peer] = (
+                    peers[peer], predicted[peer], refitted[peer] = (
                         [np.load(folder / f"{peer}-{seed}-{part}.npy") for seed in options.seeds]
-                        for part in ("validation", "test")
+                        for part in ("validation", "test", "refit")
                     )
     validation, test = (exported.inputs.parts[part].labels for part in ("validation", "test"))
-    recalibrated = {OURS: predicted[OURS]} | {
-        peer: [calibrated(validation, v, t) for v, t in zip(seeds, predicted[peer], strict=True)]
-        for peer, seeds in peers.items()
-    }
+
+    def recalibrate(tested: Predicted) -> Predicted:
+        return {
+            name: [calibrated(validation, v, t) for v, t in zip(peers[name], seeds, strict=True)]
+            if name in peers
+            else seeds
+            for name, seeds in tested.items()
+        }
+
     found = compare(test, predicted, exported.groups)
-    found_calibrated = compare(test, recalibrated, exported.groups)
+    found_calibrated = compare(
+        test, recalibrate({n: p for n, p in predicted.items() if n != "logistic"}), exported.groups
+    )
+    found_refitted = compare(test, recalibrate(refitted), exported.groups)
     document = {
         **before,
         "versions": before["versions"] | versions(("torch", "polars", "scikit-learn")),
@@ -87,23 +103,26 @@ def main() -> None:
         "systems": {name: about[name] | {"test": found[name]} for name in found},
         "failed": {name: a for name, a in about.items() if name not in found},
         "peers_calibrated_on_validation": found_calibrated,
+        "all_refitted_with_validation": found_refitted,
     }
     day = datetime.now(UTC)
     path = save(f"accuracy-{day:%Y%m%dT%H%M%S}", document, options.out)
     print(accuracy_table(found), difference_table(found), sep="\n\n")
     print("\nPeers after ctrserve's calibration step, fitted on their validation predictions:\n")
     print(accuracy_table(found_calibrated), difference_table(found_calibrated), sep="\n\n")
+    print("\nThe same, all having learnt the validation rows too, for as many epochs as were best without them:\n")
+    print(accuracy_table(found_refitted), difference_table(found_refitted), sep="\n\n")
     print(path)
 
 
 def _ours(
-    data: list[str], schema: FeatureSchema, exported: Exported, seeds: list[int], folder: Path
+    data: list[str], schema: FeatureSchema, exported: Exported, seeds: list[int], folder: Path, *, refit: bool
 ) -> tuple[list[Floats], dict[str, Any]]:
     """Train with the default configuration and score the test rows, as they stand in the log, through each artifact."""
     predictions, validation, seconds = [], [], []
     for seed in seeds:
         started = time.perf_counter()
-        config = LearnerConfig(seed=seed, refit=False)  # the peers do not learn the validation rows either
+        config = LearnerConfig(seed=seed, refit=refit)
         result = train(data, schema, config, folder / "artifacts", lambda *_: None, lambda _: None)
         seconds.append(time.perf_counter() - started)
         validation.append(result.metrics["validation"].log_loss)
@@ -111,23 +130,27 @@ def _ours(
         logits = artifact.predictor.score_table(encode_frame(artifact.encoder, exported.test), artifact.table)
         predictions.append(artifact.predictor.calibration.of_log(logits))
         print(f"ctrserve seed {seed}: validation {validation[-1]:.4f}, {seconds[-1]:.1f} s", file=sys.stderr)
-    setting = LearnerConfig(refit=False).model_dump(mode="json", exclude={"seed"})
+    setting = LearnerConfig(refit=refit).model_dump(mode="json", exclude={"seed"})
     return predictions, {"setting": setting, "seconds": seconds, "validation_log_loss_calibrated": validation}
 
 
-def _logistic(exported: Exported) -> tuple[list[Floats], dict[str, Any]]:
+def _logistic(exported: Exported, parts: list[str]) -> tuple[list[Floats], dict[str, Any]]:
     """Fit the logistic regression that every training report has; it has one optimum and no seed."""
-    started = time.perf_counter()
-    sample, prepared = exported.prepared.train[0].load(), exported.prepared
-    baseline = fit_logistic_regression(sample.rows, sample.labels, prepared.encoder.num_rows)
+    started, prepared = time.perf_counter(), exported.prepared
+    of = {"train": prepared.train[0], "validation": prepared.held_out["validation"].part}
+    examples = [of[name].load() for name in parts]
+    rows, labels = join([e.rows for e in examples]), np.concatenate([e.labels for e in examples])
+    baseline = fit_logistic_regression(rows, labels, prepared.encoder.num_rows)
     predictions = [baseline.probabilities(prepared.held_out["test"].part.load().rows)]
     return predictions, {"setting": {"c": 0.3}, "seconds": [time.perf_counter() - started]}
 
 
-def _peer(name: str, python: Path, seeds: list[int], folder: Path) -> dict[str, Any]:
+def _peer(name: str, python: Path, seeds: list[int], folder: Path, setting: Any) -> dict[str, Any]:
     """Run one peer in its environment; return what it says of itself, or its ``error``."""
     command = [str(python), "-m", f"benchmarks.accuracy.run_{name}", "--inputs", str(folder), "--out", str(folder)]
     command += ["--seeds", *map(str, seeds)]
+    if setting is not None:
+        command += ["--setting", json.dumps(setting)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     ran = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     lines = ran.stdout.strip().splitlines()

@@ -11,7 +11,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,17 @@ class Inputs:
     numeric: Sequence[str]
     shares: Mapping[str, str]
 
+    def with_validation(self) -> Inputs:
+        """Return the same with the validation rows behind the training rows, to learn once more when all else is decided."""
+        a, b = self.parts["train"], self.parts["validation"]
+        both = Examples(
+            np.concatenate([a.labels, b.labels]),
+            np.concatenate([a.tokens, b.tokens]),
+            np.concatenate([a.numbers, b.numbers]),
+            {field: np.concatenate([ids, b.sequences[field]]) for field, ids in a.sequences.items()},
+        )
+        return replace(self, parts={**self.parts, "train": both})
+
     def scaled(self, part: str) -> NDArray[np.float32]:
         """Return the numbers as sign(x)·ln(1 + |x|), standardised by the training rows, zero where missing; float32 [n, K]."""
         train, values = (_squeezed(self.parts[name].numbers) for name in ("train", part))
@@ -95,10 +106,16 @@ def log_loss(labels: NDArray[Any], probabilities: NDArray[Any]) -> float:
 
 
 class BestEpoch:
-    """Keeps the predictions of the epoch with the best validation log loss, and says when to stop."""
+    """Keeps the predictions of the epoch with the best validation log loss, and says when to stop.
 
-    def __init__(self, labels: NDArray[Any]) -> None:
+    Args:
+        labels: of the validation part.
+        epochs: learn for so many instead, and keep the last one's.
+    """
+
+    def __init__(self, labels: NDArray[Any], epochs: int | None) -> None:
         self._labels = labels
+        self._epochs = epochs
         self.losses: list[float] = []
         self.predictions: Predictions | None = None
 
@@ -106,24 +123,29 @@ class BestEpoch:
         """Take note of an epoch; ``predict`` gives the probabilities of a part as the model stands."""
         validation = predict("validation")
         self.losses.append(log_loss(self._labels, validation))
-        if self.losses[-1] == min(self.losses):
-            self.predictions = Predictions(validation, predict("test"))
-        return len(self.losses) - 1 - int(np.argmin(self.losses)) >= PATIENCE
+        n, best = len(self.losses), 1 + int(np.argmin(self.losses))
+        if n == (self._epochs or best):
+            self.predictions = Predictions(validation, predict("test"), n)
+        return n == self._epochs if self._epochs else n - best >= PATIENCE
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Click probabilities of the two held-out parts, [n] each."""
+    """Click probabilities of the two held-out parts, [n] each, after so many epochs (or trees)."""
 
     validation: NDArray[Any]
     test: NDArray[Any]
+    epochs: int
 
 
-Fit = Callable[[Inputs, Setting, int], Predictions]
+Fit = Callable[[Inputs, Setting, int, int | None], Predictions]
+"""From inputs, a setting and a seed; with a number of epochs it learns for so many, with ``None`` until validation says stop."""
 
 
 def run(library: str, packages: Sequence[str], settings: Sequence[Setting], fit: Fit) -> None:
     """Try every setting with the first seed, fit the best one with all seeds, write ``.npy`` files and print one line of JSON.
+
+    Each seed is fitted once more with the validation rows too, for as many epochs as were best without them.
 
     Args:
         library: name of the files.
@@ -135,13 +157,16 @@ def run(library: str, packages: Sequence[str], settings: Sequence[Setting], fit:
     parser.add_argument("--inputs", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
+    parser.add_argument("--setting", type=json.loads, help="take this one and try none")
     options = parser.parse_args()
+    if options.setting is not None:
+        settings = [options.setting]
     inputs = load_inputs(options.inputs)
-    labels = inputs.parts["validation"].labels
+    labels, everything = inputs.parts["validation"].labels, inputs.with_validation()
 
     def trained(setting: Setting, seed: int) -> tuple[Predictions, dict[str, Any]]:
         started = time.perf_counter()
-        predictions = fit(inputs, setting, seed)
+        predictions = fit(inputs, setting, seed, None)
         loss = log_loss(labels, predictions.validation)
         took = time.perf_counter() - started
         print(f"{library} seed {seed} {json.dumps(setting)}: validation {loss:.4f}, {took:.1f} s", file=sys.stderr)
@@ -153,6 +178,8 @@ def run(library: str, packages: Sequence[str], settings: Sequence[Setting], fit:
     for seed, (predictions, _) in zip(options.seeds, runs, strict=True):
         for part in ("validation", "test"):
             np.save(options.out / f"{library}-{seed}-{part}.npy", getattr(predictions, part).astype(np.float64))
+        refitted = fit(everything, settings[best], seed, predictions.epochs)
+        np.save(options.out / f"{library}-{seed}-refit.npy", refitted.test.astype(np.float64))
     answer = {
         "setting": settings[best],
         "tried": [about for _, about in first],

@@ -36,7 +36,7 @@ def columns_of(inputs: Inputs, part: str) -> Mapping[str, NDArray[np.float32]]:
     return columns | {f"{name} scaled": scaled[:, i] for i, name in enumerate(inputs.numeric)}
 
 
-def fit(inputs: Inputs, setting: Setting, seed: int) -> Predictions:
+def fit(inputs: Inputs, setting: Setting, seed: int, epochs: int | None) -> Predictions:
     """Train once."""
     torch.manual_seed(seed)
     sizes = dict(zip(inputs.columns, inputs.sizes, strict=True))
@@ -56,8 +56,8 @@ def fit(inputs: Inputs, setting: Setting, seed: int) -> Predictions:
     )
     model.compile("adam", "binary_crossentropy")
     columns = {part: columns_of(inputs, part) for part in inputs.parts}
-    best = BestEpoch(inputs.parts["validation"].labels)
-    for _ in range(MAX_EPOCHS):
+    best = BestEpoch(inputs.parts["validation"].labels, epochs)
+    for _ in range(epochs or MAX_EPOCHS):
         with contextlib.redirect_stdout(sys.stderr):
             labels = inputs.parts["train"].labels
             model.fit(dict(columns["train"]), labels, batch_size=setting["batch_size"], epochs=1, verbose=0)

@@ -116,16 +116,21 @@ def make_feature_map(inputs: Inputs, folder: str) -> FeatureMap:
     return feature_map
 
 
-def fit(inputs: Inputs, setting: Setting, seed: int) -> Predictions:
-    """Train once."""
+def fit(inputs: Inputs, setting: Setting, seed: int, epochs: int | None) -> Predictions:
+    """Train once.
+
+    With a number of epochs the validation rows are among the training rows and their loss falls to the last one.
+    """
     seed_everything(seed)
     with tempfile.TemporaryDirectory() as folder:
         model = DeepFM(make_feature_map(inputs, folder), setting, folder)
         Path(model.model_dir).mkdir(exist_ok=True)
         train = Batches(inputs, "train", setting["batch_size"], is_shuffled=True)
         held_out = {p: Batches(inputs, p, 4096, is_shuffled=False) for p in ("validation", "test")}
-        model.fit(train, epochs=MAX_EPOCHS, validation_data=held_out["validation"])
-        return Predictions(*(np.asarray(model.predict(held_out[p])) for p in ("validation", "test")))
+        model.fit(train, epochs=epochs or MAX_EPOCHS, validation_data=held_out["validation"])
+        best = model._epoch_index + 1 - model._stopping_steps
+        validation, test = (np.asarray(model.predict(held_out[p])) for p in ("validation", "test"))
+        return Predictions(validation, test, best)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ SETTINGS: list[Setting] = [
     {**BASE, "cat_smooth": 100, "cat_l2": 100, "feature_fraction": 0.5},
     {**BASE, "num_leaves": 127, "cat_smooth": 100, "cat_l2": 100, "feature_fraction": 0.5, "bagging_fraction": 0.8},
 ]
-matrices: dict[str, NDArray[np.float32]] = {}
+made_of: dict[int, dict[str, NDArray[np.float32]]] = {}
+"""Matrices by the identity of the inputs that they were made of."""
 
 
 def bags(ids: NDArray[np.int32], size: int) -> csr_array:
@@ -50,10 +51,11 @@ def make_matrices(inputs: Inputs) -> dict[str, NDArray[np.float32]]:
     return {name: np.concatenate([c.astype(np.float32) for c in columns], axis=1) for name, columns in made.items()}
 
 
-def fit(inputs: Inputs, setting: Setting, seed: int) -> Predictions:
-    """Train once."""
-    if not matrices:
-        matrices.update(make_matrices(inputs))
+def fit(inputs: Inputs, setting: Setting, seed: int, epochs: int | None) -> Predictions:
+    """Train once; ``epochs`` are trees here."""
+    if id(inputs) not in made_of:
+        made_of[id(inputs)] = make_matrices(inputs)
+    matrices = made_of[id(inputs)]
     parameters = {"objective": "binary", "verbosity": -1, "num_threads": 1, "deterministic": True, "seed": seed}
     if "bagging_fraction" in setting:
         parameters["bagging_freq"] = 1
@@ -65,11 +67,12 @@ def fit(inputs: Inputs, setting: Setting, seed: int) -> Predictions:
     model = lightgbm.train(
         {**parameters, **setting},
         train,
-        MAX_TREES,
+        epochs or MAX_TREES,
         valid_sets=[validation],
-        callbacks=[lightgbm.early_stopping(STOP_AFTER, verbose=False)],
+        callbacks=[] if epochs else [lightgbm.early_stopping(STOP_AFTER, verbose=False)],
     )
-    return Predictions(*(np.asarray(model.predict(matrices[name])) for name in ("validation", "test")))
+    validation_p, test_p = (np.asarray(model.predict(matrices[name])) for name in ("validation", "test"))
+    return Predictions(validation_p, test_p, epochs or model.best_iteration)
 
 
 if __name__ == "__main__":
