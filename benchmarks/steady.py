@@ -1,7 +1,8 @@
 """Waiting for the machine's full speed: a virtual machine's processor may run at 0.6 of it for seconds, for its neighbours' sake.
 
 Figures that are taken one after the other could not be compared. Before each, a fixed piece of work is timed until it takes no
-longer than 1.1 times the shortest so far, for half a minute at most; the last time is kept with the figure.
+longer than 1.1 times the shortest so far, for five seconds at most: a slow phase may last an hour, and what is compared is
+measured close together. The last time is kept with the figure.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import time
 
 TOLERATED = 1.1
-PATIENCE_S = 30.0
+PATIENCE_S = 5.0
 _shortest_s = float("inf")
 
 
