@@ -34,6 +34,19 @@ def _ratio(system: Result, scenario: str, ours: str) -> float:
     return float(found["ours"][ours]["requests_per_s"] / found["requests_per_s"])
 
 
+def _with_ours_beside(systems: Mapping[str, Result]) -> tuple[Mapping[str, Result], str]:
+    """Return the systems and when ours was measured; a result from before it was measured beside each has it once."""
+    alone: Result = next((system["closed_loop"] for system in systems.values() if system["kind"] == "ours"), {})
+    others = [system for system in systems.values() if system["kind"] != "ours"]
+    if all("ours" in found for system in others for found in system["closed_loop"].values()):
+        return systems, "just before it"
+    filled = {
+        name: {**system, "closed_loop": {s: {**found, "ours": alone} for s, found in system["closed_loop"].items()}}
+        for name, system in systems.items()
+    }
+    return filled, "once, before all others"
+
+
 def _side_by_side(name: str, system: Result, ours: str, theirs: str) -> list[str]:
     their = system["closed_loop"][theirs]
     mine = their["ours"][ours]
@@ -45,7 +58,7 @@ def _side_by_side(name: str, system: Result, ours: str, theirs: str) -> list[str
 
 def serving_section(result: Result, figures: Path) -> str:
     """Return the comparison: ratios to the best peer, then every figure."""
-    systems = result["systems"]
+    systems, when = _with_ours_beside(result["systems"])
     parts = ["## Against other servers", conditions_of(result)]
     ours = next((system for system in systems.values() if system["kind"] == "ours"), None)
     scenarios = list(next(iter(systems.values()))["closed_loop"]) if systems else []
@@ -59,7 +72,7 @@ def serving_section(result: Result, figures: Path) -> str:
     rivals = [(closest(systems, theirs, mine), mine, theirs) for mine, theirs in pairs]
     if rows := [_side_by_side(name, systems[name], mine, theirs) for name, mine, theirs in rivals if name]:
         parts += [
-            "Beside the peer that comes closest in each, ours measured just before it (ours : theirs):",
+            f"Beside the peer that comes closest in each, ours measured {when} (ours : theirs):",
             table(head, rows),
         ]
     floors = [(name, system) for name, system in systems.items() if system["kind"] == "floor"]
@@ -75,7 +88,7 @@ def serving_section(result: Result, figures: Path) -> str:
         memory = system.get("memory", {}).get("pss_bytes", 0) / MIB
         every.append([name, *cells, f"{memory:,.0f}"])
     parts.append(table(["", *common, "PSS MiB"], every))
-    if spans := _spans(systems, common):
+    if spans := _spans(result["systems"], common):
         parts.append(f"Over the whole run ctrserve reached, in requests/s: {spans}. So much did the machine change.")
     parts.append("Processor time of all its processes, µs a request:")
     work = [
