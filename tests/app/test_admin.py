@@ -30,7 +30,7 @@ def post(server: Server, path: str) -> httpx.Response:
 
 def serves(server: Server, version: str) -> bool:
     # A connection each, so that every worker is asked.
-    versions = {httpx.get(f"{server.client.base_url}/health/ready").json().get("model_version") for _ in range(12)}
+    versions = {httpx.get(f"{server.client.base_url}/health/ready").json().get("model_version") for _ in range(40)}
     return versions == {version}
 
 
@@ -56,6 +56,7 @@ def test_a_rollback_holds_until_current_changes_and_a_reload_ends_it(server: Ser
 
 def test_a_rollback_against_a_broken_current_is_refused_and_not_a_defect(server: Server, tmp_path: Path) -> None:
     root = tmp_path / "artifacts"
+    server.wait_for(lambda: serves(server, "v1"))  # or a worker that comes late has v2 as its first, and none before
     set_current(root, "v2")
     server.wait_for(lambda: serves(server, "v2"))
     (root / "current").unlink()
