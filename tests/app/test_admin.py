@@ -30,7 +30,7 @@ def post(server: Server, path: str) -> httpx.Response:
 
 def serves(server: Server, version: str) -> bool:
     # A connection each, so that every worker is asked.
-    versions = {httpx.get(f"{server.client.base_url}/health/ready").json().get("model_version") for _ in range(40)}
+    versions = {httpx.get(f"{server.client.base_url}/health/ready").json().get("model_version") for _ in range(16)}
     return versions == {version}
 
 
