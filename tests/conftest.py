@@ -4,9 +4,13 @@ import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is there
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+from tests.making import make_artifact
 
 # The machine's load must not decide a test.
 settings.register_profile("ctrserve", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
@@ -22,3 +26,11 @@ def _one_thread() -> None:
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [n for n in os.environ if n.startswith("CTR_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of artifacts with one small one, for the tests of a file."""
+    root = tmp_path_factory.mktemp("artifacts")
+    make_artifact(root)
+    return root

@@ -13,17 +13,9 @@ import httpx
 import pytest
 
 from tests.clients import children, open_with
-from tests.making import make_artifact
 from tests.server import serving
 
 ROW = {"user_id": 7, "ad_id": "ad3", "price": 1.5}
-
-
-@pytest.fixture(scope="module")
-def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("artifacts")
-    make_artifact(root)
-    return root
 
 
 def until(done: Callable[[], bool], seconds: float = 20.0) -> None:

@@ -7,12 +7,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
-import pytest
 
 from app.gate import Gate
 from app.telemetry import Telemetry
 from tests.clients import open_with
-from tests.making import make_artifact
 from tests.server import Server, serving
 
 ROW = {"user_id": 7, "clicked_ads": ["ad1"] * 50, "ad_id": "ad3", "price": 1.5}
@@ -49,13 +47,6 @@ def test_a_body_that_grows_is_bounded_by_the_same_bytes_unless_it_is_alone() -> 
     gate.leave(0, 150)
     assert (gate.num_requests, gate.num_bytes) == (0, 0)
     assert telemetry.registry.get_sample_value("ctr_shed_total", {"reason": "overloaded"}) == 2
-
-
-@pytest.fixture(scope="module")
-def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("artifacts")
-    make_artifact(root)
-    return root
 
 
 def test_more_than_the_service_takes_on_is_refused_at_once_and_the_rest_is_answered(artifacts: Path) -> None:

@@ -19,13 +19,6 @@ ROW = {"user_id": 7, "site": "site-1.example", "clicked_ads": ["ad1", "ad2"], "a
 
 
 @pytest.fixture(scope="module")
-def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("artifacts")
-    make_artifact(root)
-    return root
-
-
-@pytest.fixture(scope="module")
 def server(artifacts: Path) -> Iterator[Server]:
     with serving(artifacts) as running:
         yield running

@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from tests.faults.redis_watching import LATE_S, lookups, redis_state
-from tests.making import make_artifact, make_log
+from tests.making import make_log
 from tests.redis_server import REDIS, RedisServer, running_redis
 from tests.server import Server, serving
 
@@ -60,13 +60,6 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> Path:
         key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{name}.key"]
         openssl(directory, "req", "-x509", *key, "-out", f"{name}.pem", "-subj", f"/CN={name}", "-days", "2")
     return directory
-
-
-@pytest.fixture(scope="module")
-def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("artifacts")
-    make_artifact(root)
-    return root
 
 
 @pytest.fixture(scope="module")
