@@ -6,21 +6,23 @@ uvicorn keeps a half-sent header or body open for ever, and a half-sent body hol
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app.errors import Problem
 from app.gate import Gate, refuse
+from app.http_exchange import Exchange, Outbox
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, Scope
+    from uvicorn._types import ASGI3Application
+
+log = logging.getLogger("ctrserve")
 
 REQUEST_S = 10.0
 """Seconds from a request's first byte, or from connecting, to its last byte."""
-CONTINUE = b"HTTP/1.1 100 "
 SCORED = {"/predict", "/rank"}
 """Paths that pass the gate; probes and metrics are answered whatever the load."""
 UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
@@ -34,37 +36,6 @@ MAX_LENGTH_DIGITS = 20
 """Python refuses to read integers of thousands of digits, leading zeros included."""
 
 
-class HeadWithBody:
-    """A transport that keeps an answer's head back until the first bytes of its body, so that both leave in one packet.
-
-    uvicorn writes them apart, and with small answers the second system call costs more than all the rest of it. For
-    answers that have a body only: nothing is sent of one that has none.
-    """
-
-    __slots__ = ("_head", "_transport")
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._head: bytes | None = None
-
-    def write(self, data: bytes) -> None:
-        """Keep the head; send it with what comes next, and all else as it comes."""
-        if self._head is None and not data.startswith(CONTINUE):
-            self._head = data
-        else:
-            self._transport.write(self._head + data if self._head else data)
-            if self._head:
-                self._head = b""
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._transport.close()
-
-    def is_closing(self) -> bool:
-        """Return whether the connection is closed or about to be."""
-        return self._transport.is_closing()
-
-
 def _without_upgrade(data: bytes) -> tuple[bytes, bytes]:
     """Rename ``Upgrade`` in a request's head: Java's client asks for HTTP/2 in this way, with a body, and takes a no.
 
@@ -76,34 +47,18 @@ def _without_upgrade(data: bytes) -> tuple[bytes, bytes]:
     return UPGRADE.sub(b"\r\nX-Not-Upgraded:", head.removesuffix(held)) + end + body, held
 
 
-async def _answer(cycle: RequestResponseCycle, app: ASGI3Application, gate: Gate, num_bytes: int) -> None:
+async def _answer(
+    cycle: RequestResponseCycle, app: ASGI3Application, gate: Gate, outbox: Outbox, num_bytes: int | None
+) -> None:
+    exchange = Exchange(cycle, gate, outbox, is_chunked=num_bytes is None)
     try:
-        await cycle.run_asgi(app)
+        await app(cycle.scope, exchange.receive, exchange.send)
+    except Exception:
+        log.exception("a defect before the handlers")
+        if not cycle.response_started:
+            await cycle.send_500_response()
     finally:
-        gate.leave(num_bytes)
-
-
-async def _answer_chunked(cycle: RequestResponseCycle, app: ASGI3Application, gate: Gate) -> None:
-    """Answer a request whose length nobody knows: its bytes are counted when the app takes them from the connection."""
-    num_grown = 0
-
-    async def receive() -> ASGIReceiveEvent:
-        nonlocal num_grown
-        message = await cycle.receive()
-        if message["type"] == "http.request":
-            num_bytes = len(message["body"])
-            if not gate.grow(num_bytes):
-                raise Problem("overloaded", headers={"Retry-After": "1"})
-            num_grown += num_bytes
-        return message
-
-    async def counted(scope: Scope, _: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        await app(scope, receive, send)
-
-    try:
-        await cycle.run_asgi(counted)
-    finally:
-        gate.leave(0, num_grown)
+        gate.leave(num_bytes or 0, exchange.num_grown)
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -179,7 +134,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """Begin to answer a request; a scored one only if the gate lets it in."""
         gate, scope = self._gate, cycle.scope
-        if gate is None or scope["path"] not in SCORED:
+        if gate is None or scope["path"] not in SCORED or scope["method"] != "POST":
             super()._start_asgi_task(cycle, app)
             return
         num_bytes: int | None = scope["state"]["body_bytes"]
@@ -187,11 +142,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             super()._start_asgi_task(cycle, cast("ASGI3Application", refuse))
             return
         scope["state"]["arrived"] = time.perf_counter()
-        if scope["method"] == "POST":
-            cycle.transport = cast("asyncio.Transport", HeadWithBody(cycle.transport))
-        task = self.loop.create_task(
-            _answer_chunked(cycle, app, gate) if num_bytes is None else _answer(cycle, app, gate, num_bytes)
-        )
+        task = self.loop.create_task(_answer(cycle, app, gate, self.app_state["outbox"], num_bytes))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 

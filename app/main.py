@@ -26,6 +26,7 @@ from app.embeddings.tiers import TieredSource
 from app.errors import Problem, answer_internal_error, answer_method_not_allowed, answer_not_found, answer_problem
 from app.gate import Gate
 from app.hot_path import HotPath
+from app.http_exchange import Outbox
 from app.keys import KeyFile
 from app.lifecycle import draining_first
 from app.openapi import ask_for_keys, describe_model
@@ -55,7 +56,7 @@ def create_app(settings: Settings | None = None) -> HotPath:
     keys = None if settings.keys is None else KeyFile(settings.keys, settings.workers)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Gate]]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Gate | Outbox]]:
         redis = _open_redis(settings, telemetry)
         catalog = CatalogFile(settings.catalog)
 
@@ -91,7 +92,8 @@ def create_app(settings: Settings | None = None) -> HotPath:
         try:
             with draining_first(begin_drain, settings.drain_s):
                 yield {
-                    "gate": Gate(settings.max_waiting, settings.max_waiting_bytes, settings.max_body_bytes, telemetry)
+                    "gate": Gate(settings.max_waiting, settings.max_waiting_bytes, settings.max_body_bytes, telemetry),
+                    "outbox": Outbox(asyncio.get_running_loop()),
                 }
         finally:
             follower.cancel()

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from app.batcher import Batcher
 from app.errors import Problem
@@ -39,7 +38,7 @@ async def predict(snapshot: Snapshot, body: bytes, batcher: Batcher, telemetry: 
     times.append(perf_counter())
     probabilities = await batcher.probabilities(artifact.predictor, pool(batch, rows))
     times.append(perf_counter())
-    if not math.isfinite(probabilities.sum()):
+    if not math.isfinite(np.add.reduce(probabilities)):
         raise Problem("invalid_output")
     snapshot.scores.note(probabilities)
     telemetry.rows.inc(columns.num_rows)
@@ -57,16 +56,11 @@ def _notes(snapshot: Snapshot, columns: Columns, batch: EncodedBatch, telemetry:
     if columns.unknown_fields:
         telemetry.unknown_fields.inc(sum(columns.unknown_fields.values()))
         notes["unknown_fields"] = dict(sorted(columns.unknown_fields.items())[:MAX_NAMES])
+    fields = snapshot.artifact.encoder.fields
     missing, unseen = snapshot.artifact.encoder.count_special(batch)
     for name, counts, counter in (("missing", missing, telemetry.missing), ("unseen", unseen, telemetry.unseen)):
-        by_field = _by_field(snapshot, counts)
-        if by_field:
-            notes[name] = by_field
-            for field, count in by_field.items():
+        if counts:
+            notes[name] = {fields[i].spec.name: count for i, count in sorted(counts.items())}
+            for field, count in notes[name].items():
                 counter.labels(field).inc(count)
     return notes
-
-
-def _by_field(snapshot: Snapshot, counts: NDArray[np.int64]) -> dict[str, int]:
-    fields = snapshot.artifact.encoder.fields
-    return {fields[i].spec.name: int(counts[i]) for i in counts.nonzero()[0].tolist()}

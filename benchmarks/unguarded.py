@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -16,8 +16,9 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.batcher import Batcher
+from app.gate import Gate
 from app.hot_path import HotPath
-from app.http_protocol import HeadWithBody
+from app.http_exchange import Exchange, Outbox
 from app.main import source_factory
 from app.orders import OrderFile
 from app.registry import Registry
@@ -31,12 +32,22 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES = 4 * 2**20
 
 
-class OnePacketProtocol(HttpToolsProtocol):
-    """uvicorn's own protocol, which sends an answer in one packet as the service's does: that is no guard."""
+class UnguardedProtocol(HttpToolsProtocol):
+    """uvicorn's own protocol, which sends answers as the service does: that is no guard."""
+
+    telemetry = Telemetry()
+    gate = Gate(1, 1, 1, telemetry)
+    outbox: Outbox | None = None
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        cycle.transport = cast("asyncio.Transport", HeadWithBody(cycle.transport))
-        super()._start_asgi_task(cycle, app)
+        outbox = UnguardedProtocol.outbox = UnguardedProtocol.outbox or Outbox(self.loop)
+        self.gate.num_requests = len(self.tasks) + 1
+        exchange = Exchange(cycle, self.gate, outbox, is_chunked=False)
+        task = self.loop.create_task(
+            cast("Coroutine[None, None, None]", app(cycle.scope, exchange.receive, exchange.send))
+        )
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
 
 class Bare:
@@ -88,7 +99,7 @@ def main() -> None:
         port=int(sys.argv[1]),
         loop="uvloop",
         proxy_headers=False,
-        http=OnePacketProtocol,
+        http=UnguardedProtocol,
         ws="none",
         access_log=False,
         server_header=False,

@@ -6,6 +6,7 @@ Needs numpy alone, so that serving needs no data frames. Pure: the same schema a
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
@@ -24,6 +25,7 @@ NUM_REMEMBERED = 100_000
 
 # Up to so many impressions a look at each value costs less than what numpy costs for each field.
 FEW_ROWS = 24
+FEW_NUMBERS = 50
 
 # Of most requests the weights and offsets are slices of these; read-only, so that none can change another's.
 _ONES: NDArray[np.float32] = np.ones(1 << 17, np.float32)
@@ -123,19 +125,21 @@ class Encoder:
         ids = np.array(list(chain.from_iterable(by_field)), np.int64)
         return ids.reshape(len(columns), -1).T.reshape(-1)
 
-    def count_special(self, batch: EncodedBatch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return how many values of each field were MISSING and how many OOV, int64 [F] each."""
+    def count_special(self, batch: EncodedBatch) -> tuple[dict[int, int], dict[int, int]]:
+        """Return how many values of fields were MISSING and how many OOV, by the field's place; without those that had none."""
         F = batch.num_fields
         if batch.is_single:
-            local = batch.ids.reshape(-1, F) - self.missing_rows
-            if local.min(initial=NUM_SPECIAL) >= NUM_SPECIAL:
-                none = np.zeros(F, np.int64)
-                return none, none
-            return (local == MISSING).sum(axis=0), (local == OOV).sum(axis=0)
-        lengths = np.diff(batch.offsets)
-        field_of = np.repeat(np.arange(len(lengths)) % F, lengths)
-        missing = np.bincount(field_of[batch.ids == self.missing_rows[field_of]], minlength=F)
-        return missing, np.bincount(field_of[batch.ids == self.oov_rows[field_of]], minlength=F)
+            local = (batch.ids.reshape(-1, F) - self.missing_rows).reshape(-1)
+            at = (local < NUM_SPECIAL).nonzero()[0]
+            fields = at % F
+        else:
+            lengths = np.diff(batch.offsets)
+            field_of = np.repeat(np.arange(len(lengths)) % F, lengths)
+            local = batch.ids - self.missing_rows[field_of]
+            at = (local < NUM_SPECIAL).nonzero()[0]
+            fields = field_of[at]
+        is_missing = local[at] == MISSING
+        return _count(fields[is_missing]), _count(fields[~is_missing])
 
     def side(self, side: Side) -> Encoder:
         """Return the encoder of the fields of one side, which share what they remember with these."""
@@ -234,6 +238,14 @@ class FieldEncoder:
         if local_id < NUM_REMEMBERED and local_id != OOV and len(self._remembered) < 2 * NUM_REMEMBERED:
             self._remembered[token] = row
         return row
+
+
+def _count(numbers: NDArray[np.int64]) -> dict[int, int]:
+    if len(numbers) < FEW_NUMBERS:
+        return Counter(numbers.tolist())
+    counts = np.bincount(numbers)
+    found = counts.nonzero()[0]
+    return dict(zip(found.tolist(), counts[found].tolist(), strict=True))
 
 
 def assemble(columns: Sequence[Column]) -> EncodedBatch:

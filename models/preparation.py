@@ -202,7 +202,9 @@ class _Sorting:
         return "train" if writer < len(self.shards) else ("validation", "test")[writer - len(self.shards)]
 
     def _count(self, name: str, batch: EncodedBatch) -> None:
-        self.special[name] += self.encoder.count_special(batch)
+        for counts, found in zip(self.special[name], self.encoder.count_special(batch), strict=True):
+            for field, count in found.items():
+                counts[field] += count
         self.num_values[name] += np.diff(batch.offsets).reshape(-1, batch.num_fields).sum(axis=0)
         np.add.at(self.counts[name], batch.ids, 1)  # bincount would go through all table rows
 

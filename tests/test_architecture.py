@@ -29,7 +29,7 @@ ORDER = {
         "embeddings.table_file", "embeddings.hot_rows", "embeddings.bounded_parser", "embeddings.exchange",
         "embeddings.breaker", "embeddings.frames",
         "embeddings.state_log", "embeddings.write_behind", "embeddings.redis_rows", "embeddings.tiers", "catalog",
-        "ranker", "registry", "batcher", "scorer", "rank_scorer", "gate", "hot_path", "openapi", "routes", "admin",
+        "ranker", "registry", "batcher", "scorer", "rank_scorer", "gate", "hot_path", "http_exchange", "openapi", "routes", "admin",
         "lifecycle", "main", "worker", "embedded_redis", "http_protocol",
         "__main__", "demo",
     ],

@@ -1,0 +1,135 @@
+"""The two ends of a scored request over uvicorn's connection: its body without waiting, its answer in one packet.
+
+uvicorn sends an answer's head and body apart, and each packet wakes whoever waits for it, which takes longer than a
+small request's arithmetic. Here an answer leaves whole, and answers that are ready in the same turn of the event loop
+leave one right after the other: the first wakes the reader, the others find it awake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+from app.errors import Problem
+from app.gate import Gate
+from app.hot_path import CLOSE
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGIReceiveEvent, ASGISendEvent, HTTPResponseStartEvent
+
+
+class Outbox:
+    """Answers that leave at the end of the event loop's turn; one a process.
+
+    Args:
+        loop: the event loop.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._ready: list[Exchange] = []
+
+    def put(self, exchange: Exchange) -> None:
+        """Take an exchange whose answer is ready."""
+        if not self._ready:
+            self._loop.call_soon(self._empty)
+        self._ready.append(exchange)
+
+    def _empty(self) -> None:
+        ready, self._ready = self._ready, []
+        for exchange in ready:
+            exchange.finish()
+
+
+class Exchange:
+    """``receive`` and ``send`` of one ``POST`` request, as ASGI has them, on top of uvicorn's own.
+
+    The body's last part is given once. Headers are not looked at as uvicorn does: they are the service's own.
+
+    Args:
+        cycle: uvicorn's request and response.
+        gate: counts the bytes of a chunked body as they come.
+        outbox: where answers wait while others are about to be ready.
+        is_chunked: whether nobody knows the body's length.
+    """
+
+    __slots__ = ("_answer", "_cycle", "_gate", "_is_chunked", "_outbox", "_start", "num_grown")
+
+    def __init__(self, cycle: RequestResponseCycle, gate: Gate, outbox: Outbox, *, is_chunked: bool) -> None:
+        self._cycle = cycle
+        self._gate = gate
+        self._outbox = outbox
+        self._is_chunked = is_chunked
+        self._start: HTTPResponseStartEvent | None = None
+        self._answer = b""
+        self.num_grown = 0
+        """Bytes of a chunked body so far."""
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """Return the next part of the body.
+
+        Raises:
+            Problem: ``overloaded``, by a chunked body that has grown too much.
+        """
+        cycle = self._cycle
+        if self._is_chunked:
+            message = await cycle.receive()
+            if message["type"] == "http.request":
+                num_bytes = len(message["body"])
+                if not self._gate.grow(num_bytes):
+                    raise Problem("overloaded", headers={"Retry-After": "1"})
+                self.num_grown += num_bytes
+            return message
+        if cycle.more_body or cycle.waiting_for_100_continue or cycle.disconnected:
+            return await cycle.receive()
+        body, cycle.body = bytes(cycle.body), bytearray()
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send an answer that comes in one part; others, and a connection's last, in uvicorn's way."""
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        start, cycle = self._start, self._cycle
+        is_whole = message["type"] == "http.response.body" and not message.get("more_body", False)
+        if (
+            start is None
+            or not is_whole
+            or not cycle.keep_alive
+            or cycle.flow.write_paused
+            or CLOSE in start["headers"]
+        ):
+            if start is not None:
+                self._start = None
+                await cycle.send(start)
+            await cycle.send(message)
+            return
+        parts = [STATUS_LINE[start["status"]]]
+        for name, value in (*cycle.default_headers, *start["headers"]):
+            parts += name, b": ", value, b"\r\n"
+        parts += b"\r\n", message["body"]  # type: ignore[typeddict-item]
+        self._answer = b"".join(parts)
+        cycle.response_started = True
+        if self._gate.num_requests > 1:
+            self._outbox.put(self)
+        else:
+            self.finish()
+
+    def finish(self) -> None:
+        """Write the answer; until then the server knows the request to be unanswered, and will not close its connection."""
+        cycle = self._cycle
+        if cycle.disconnected or cycle.transport.is_closing():
+            return
+        cycle.transport.write(self._answer)
+        cycle.response_complete = True
+        cycle.message_event.set()
+        if not cycle.keep_alive:  # the server is stopping
+            cycle.transport.close()
+        cycle.on_response()
+        cycle.on_response = _nothing  # it refers to the connection, which refers to it
+
+
+def _nothing() -> None:
+    """Do nothing."""
