@@ -26,9 +26,12 @@ from models.schema import Strict
 from models.vocabulary import OOV
 from models.warm_start import Inheritance
 
-WARM_STEP = 0.1
-"""Step sizes of a run that goes on from an artifact, in those of a first run: the optimizers' memory is not in the artifact."""
-
+WARM_STEP, WARM_HEAD_STEP = 0.5, 0.01
+"""Step sizes of the rows and of the head in a run that goes on from an artifact, in those of a first run. The head, which all
+values share, has seen enough: it nearly stays."""
+WARM_SQUARES = 40.0
+"""Squares of gradients that a known row's adagrad begins with, in units of p(1 − p)/b²: about what a first run leaves there, which
+is not in the artifact. Rows that are new begin with none."""
 
 FEW_ROWS = 3
 """A batch with so many values for each distinct row is learnt from row by row."""
@@ -116,11 +119,16 @@ class Learner:
         self.has_own_blocks = bool((np.diff(oov_rows) > 0).all())  # of table rows, in the order of the fields
         self.block_starts = np.append(oov_rows - OOV, len(counts))
         self.step = 0
-        self.first_step = 1.0 if inheritance is None else WARM_STEP
+        self.first_step, self.first_head_step = 1.0, 1.0
+        self.prior: InheritedPrior | None = None
         if inheritance is not None:
+            self.first_step, self.first_head_step = WARM_STEP, WARM_HEAD_STEP
             self.table.numpy()[inheritance.rows] = inheritance.table  # a memory map, which torch would not take
             self.head.load_state_dict({name: torch.tensor(array) for name, array in inheritance.head.items()})
-            self.decay *= len(labels) / (len(labels) + inheritance.num_rows)  # the prior is one for all rows ever seen
+            variance = base_rate * (1 - base_rate)
+            self.prior = InheritedPrior(inheritance, len(counts), variance)
+            if "adagrad" in config.optimizer:
+                self.rows.state[0][torch.from_numpy(inheritance.rows)] = WARM_SQUARES * variance / self.batch_size**2
 
     def learn(self, batch: EncodedBatch, labels: Tensor) -> float:
         """Do one step on b impressions; return their mean log loss before it."""
@@ -140,14 +148,18 @@ class Learner:
             gradient = gradient_of_rows(by_field, index, weights, offsets, len(touched))
         if not math.isfinite(loss):
             return loss
-        gradient.addcmul_(values, self.decay.index_select(0, touched).unsqueeze(1) * self.prior_precision)
-        remaining = self.first_step * (1 - (self.step - 1) / self.num_steps)
-        self.rows.step(touched, gradient, self.step, self.config.learning_rate * remaining)
+        distance, precision = values, self.prior_precision  # of a Gaussian prior with mean zero
+        if self.prior is not None:
+            means, certainty = self.prior.of(touched)
+            distance, precision = values - means, precision + certainty
+        gradient.addcmul_(distance, self.decay.index_select(0, touched).unsqueeze(1) * precision)
+        remaining = 1 - (self.step - 1) / self.num_steps
+        self.rows.step(touched, gradient, self.step, self.config.learning_rate * self.first_step * remaining)
         if self.config.dense_l2:
             for parameter in self.head.parameters():
                 if parameter.grad is not None and parameter.dim() > 1:
                     parameter.grad += self.config.dense_l2 * parameter.detach()
-        self.dense.step(self.step, self.config.dense_learning_rate * remaining)
+        self.dense.step(self.step, self.config.dense_learning_rate * self.first_head_step * remaining)
         return loss
 
     def _differentiate(self, fields: Tensor, labels: Tensor) -> tuple[float, Tensor]:
@@ -208,6 +220,34 @@ class Learner:
         named |= {f"head.{key}": value for key, value in self.head.state_dict().items()}
         named |= {f"rows.{i}": value for i, value in enumerate(self.rows.state)}
         return named | {f"dense.{i}.{j}": s for i, state in enumerate(self.dense.state) for j, s in enumerate(state)}
+
+
+class InheritedPrior:
+    """What an artifact's rows say of the new ones: the old values, the surer the more impressions they were learnt from.
+
+    The Laplace approximation of their posterior (MacKay 1992): an impression adds p(1 − p) to the precision of a first-order
+    weight; for an embedding's coordinates, whose factor in the logit is of the order of one, the same is taken.
+
+    Args:
+        inheritance: the artifact's rows.
+        num_rows: R, of the new table.
+        variance: p(1 − p), of a label.
+    """
+
+    def __init__(self, inheritance: Inheritance, num_rows: int, variance: float) -> None:
+        self._old_table = inheritance.table
+        self._old_row: NDArray[np.int64] = np.full(num_rows, -1)
+        self._old_row[inheritance.rows] = np.arange(len(inheritance.rows))
+        self._precision = torch.from_numpy((inheritance.counts * variance).astype(np.float32))
+
+    def of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the means float32 [U, E+1] of rows int64 [U], and what is added to their precision, float32 [U, 1]."""
+        old_rows = self._old_row[rows.numpy()]
+        known = np.flatnonzero(old_rows >= 0)
+        means, precision = torch.zeros(len(rows), self._old_table.shape[1]), torch.zeros(len(rows), 1)
+        means[known] = torch.from_numpy(self._old_table[old_rows[known]])
+        precision[known, 0] = self._precision[old_rows[known]]
+        return means, precision
 
 
 def gradient_of_rows(gradient: Tensor, index: Tensor, weights: Tensor, offsets: Tensor, num_rows: int) -> Tensor:

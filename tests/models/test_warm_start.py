@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from models.artifact import Artifact, load_artifact
 from models.coded_log import code_log
@@ -12,9 +13,10 @@ from models.encoding import Value
 from models.errors import SchemaError
 from models.fitting import fit_coded
 from models.impressions import Log
+from models.learner import InheritedPrior
 from models.schema import FeatureSchema
 from models.train import main
-from models.warm_start import check_fits, inherit
+from models.warm_start import Inheritance, check_fits, inherit
 from tests.making import SCHEMA, make_artifact, make_log
 
 
@@ -50,6 +52,14 @@ def test_ids_stay_ordered_by_count_over_both_logs_then_token(artifact: Artifact)
     kept = [t for t in counts if counts[t] >= 2]
     assert encoder.vocabularies["user_id"].tokens() == sorted(kept, key=lambda t: (-counts[t], t.encode()))
     assert encoder.schema.fitted[4].boundaries == artifact.schema.fitted[4].boundaries
+
+
+def test_the_prior_of_known_rows_is_what_they_were_and_of_new_ones_zero() -> None:
+    table = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
+    inheritance = Inheritance(np.array([2, 0]), table, np.array([8, 100]), {}, 108, "before")
+    means, certainty = InheritedPrior(inheritance, 4, 0.25).of(torch.tensor([0, 1, 2]))
+    assert means.tolist() == [[3.0, 4.0], [0.0, 0.0], [1.0, 2.0]]
+    assert certainty.tolist() == [[25.0], [0.0], [2.0]]
 
 
 def test_other_fields_than_the_artifacts_are_refused(artifact: Artifact) -> None:
