@@ -159,9 +159,9 @@ class Registry:
 
     def _load(self, version: str) -> Snapshot:
         is_first = self.current is None
-        artifact = load_artifact(
-            self._root / version, num_threads=2 if is_first else 1, pause=go_on if is_first else pause
-        )
+        rest = go_on if is_first else pause
+        artifact = load_artifact(self._root / version, num_threads=2 if is_first else 1, pause=rest)
+        rest()
         snapshot = Snapshot(
             artifact,
             self._open_source(artifact),

@@ -134,8 +134,8 @@ def swapping(artifacts: Path, log: Path, pause_s: float) -> Iterator[None]:
 def main() -> None:
     """Measure and write ``results/swaps.json``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.swaps", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--seconds", type=int, default=5, help="of each stretch (default 5)")
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--seconds", type=int, default=10, help="of each stretch (default 10)")
     parser.add_argument("--pause", type=float, default=0.2, help="seconds from one swap to the next (default .2)")
     options = parser.parse_args()
     core = pin()
