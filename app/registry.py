@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.background import run_behind
+from app.background import pause, run_behind
 from app.drift import ScoreMonitor
 from app.embeddings.source import EmbeddingSource
 from app.errors import Problem
@@ -21,12 +21,11 @@ from app.telemetry import Telemetry
 from app.wire import Wire
 from models.artifact import Artifact, columns_of, load_artifact, read_current
 from models.errors import ArtifactError
+from models.manifest import go_on
 
 log = logging.getLogger("ctrserve.registry")
 
 NUM_WARM_UP = 20
-NUM_WARM_UP_AGAIN = 2
-"""While another model is served the code is warm, and only the new model's pages are not."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,10 @@ class Registry:
         self._refused = named if error.reason not in ("missing", "path") else None
 
     def _load(self, version: str) -> Snapshot:
-        artifact = load_artifact(self._root / version, num_threads=2 if self.current is None else 1)
+        is_first = self.current is None
+        rest = go_on if is_first else pause
+        artifact = load_artifact(self._root / version, num_threads=2 if is_first else 1, pause=rest)
+        rest()
         snapshot = Snapshot(
             artifact,
             self._open_source(artifact),
@@ -168,9 +170,14 @@ class Registry:
             ScoreMonitor(artifact.manifest.scores, self._telemetry),
         )
         self._prepare(snapshot)
-        columns = columns_of(artifact.schema, artifact.golden.rows)
-        for i in range(NUM_WARM_UP if self.current is None else NUM_WARM_UP_AGAIN):
-            rows = len(artifact.golden.rows) if i % 2 else 1
-            batch = artifact.encoder.encode([values[:rows] for values in columns])
-            artifact.predictor.logits(batch, np.ascontiguousarray(artifact.table[batch.ids]))
+        if is_first:  # for a later one the code is warm, and its own rows were just scored
+            _warm_up(artifact)
         return snapshot
+
+
+def _warm_up(artifact: Artifact) -> None:
+    columns = columns_of(artifact.schema, artifact.golden.rows)
+    for i in range(NUM_WARM_UP):
+        rows = len(artifact.golden.rows) if i % 2 else 1
+        batch = artifact.encoder.encode([values[:rows] for values in columns])
+        artifact.predictor.logits(batch, np.ascontiguousarray(artifact.table[batch.ids]))

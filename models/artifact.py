@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from models.manifest import (
     VERSION_PATTERN,
     Manifest,
     describe_file,
+    go_on,
     open_verified,
     read_manifest,
 )
@@ -85,12 +86,13 @@ def columns_of(schema: FittedSchema, rows: Sequence[Mapping[str, Value]]) -> lis
     return [[row.get(field.name) for row in rows] for field in schema.features.fields]
 
 
-def load_artifact(directory: Path, num_threads: int = 1) -> Artifact:
+def load_artifact(directory: Path, num_threads: int = 1, pause: Callable[[], None] = go_on) -> Artifact:
     """Read, verify and re-score an artifact.
 
     Args:
         directory: the artifact's.
         num_threads: to read with; the two large files side by side where nobody else needs the processors.
+        pause: called after every fraction of a millisecond of work, by the threads that do it, to let others go first.
 
     Raises:
         ArtifactError: with the ``reason`` of the first thing found wrong; nothing of it is then in use.
@@ -108,14 +110,15 @@ def load_artifact(directory: Path, num_threads: int = 1) -> Artifact:
         # Digests take most of the time, and leave the interpreter to others meanwhile. The largest come first.
         by_size = sorted(FILES, key=lambda name: -manifest.files[name].size_bytes)
         with ThreadPoolExecutor(num_threads) as pool:
-            opened = {name: pool.submit(_open, directory_fd, manifest, name) for name in by_size}
+            opened = {name: pool.submit(_open, directory_fd, manifest, name, pause) for name in by_size}
         buffers = {name: opened[name].result() for name in FILES}
     finally:
         os.close(directory_fd)
+    pause()
     schema = _parse(FittedSchema, "schema.json", buffers)
-    encoder = FeatureEncoder(
-        schema, _read_vocabularies(schema, map_tensors("vocabularies.safetensors", buffers["vocabularies.safetensors"]))
-    )
+    pause()
+    tensors = map_tensors("vocabularies.safetensors", buffers["vocabularies.safetensors"])
+    encoder = FeatureEncoder(schema, _read_vocabularies(schema, tensors, pause))
     tensors = map_tensors("embeddings.safetensors", buffers["embeddings.safetensors"])
     width = manifest.model.embedding_dim + 1
     rows = manifest.table_rows
@@ -132,19 +135,24 @@ def load_artifact(directory: Path, num_threads: int = 1) -> Artifact:
     )  # as checked: types for the reader
     head = map_tensors("head.safetensors", buffers["head.safetensors"])
     _check_head(manifest.model, len(schema.features.fields), head)
-    if not all(np.isfinite(table[i : i + CHECKED_ROWS]).all() for i in range(0, rows, CHECKED_ROWS)):
-        raise ArtifactError("finite", "embeddings.safetensors: holds a number that is not finite")
+    for i in range(0, rows, CHECKED_ROWS):
+        pause()
+        if not np.isfinite(table[i : i + CHECKED_ROWS]).all():
+            raise ArtifactError("finite", "embeddings.safetensors: holds a number that is not finite")
+    pause()
     predictor = Predictor(
         Head(manifest.model, len(schema.features.fields), head), _parse(Calibration, "calibration.json", buffers)
     )
+    pause()
     golden = _parse(Golden, "golden.json", buffers)
     artifact = Artifact(manifest, schema, encoder, predictor, table, counts, head, golden)
-    _replay_golden(artifact)
+    _replay_golden(artifact, pause)
     return artifact
 
 
-def _open(directory_fd: int, manifest: Manifest, name: str) -> mmap.mmap | bytes:
-    return open_verified(directory_fd, name, manifest.files[name], MAX_JSON_BYTES if name.endswith(".json") else None)
+def _open(directory_fd: int, manifest: Manifest, name: str, pause: Callable[[], None]) -> mmap.mmap | bytes:
+    max_bytes = MAX_JSON_BYTES if name.endswith(".json") else None
+    return open_verified(directory_fd, name, manifest.files[name], max_bytes, pause)
 
 
 def write_artifact(root: Path, manifest: Manifest, texts: Mapping[str, str], tensors: Mapping[str, Tensors]) -> Path:
@@ -226,13 +234,14 @@ def _check_tensors(
             )
 
 
-def _read_vocabularies(schema: FittedSchema, tensors: Tensors) -> dict[str, Vocabulary]:
+def _read_vocabularies(schema: FittedSchema, tensors: Tensors, pause: Callable[[], None]) -> dict[str, Vocabulary]:
     owners = [f for f in schema.features.fields if f.block == f.name and f.kind != "numeric" and f.buckets is None]
     parts = {"hashes": "uint64", "positions": "int64", "text": "uint8", "ends": "int64"}
     expected = {f"{owner.name}.{part}": (dtype, None) for owner in owners for part, dtype in parts.items()}
     _check_tensors("vocabularies.safetensors", tensors, expected)
     vocabularies = {f.name: Vocabulary({part: tensors[f"{f.name}.{part}"] for part in parts}) for f in owners}
     for name, vocabulary in vocabularies.items():
+        pause()
         vocabulary.check(name, schema.num_tokens[name])
     return vocabularies
 
@@ -244,10 +253,15 @@ def _check_head(config: DeepFMConfig, num_fields: int, tensors: Tensors) -> None
             raise ArtifactError("finite", f"head.safetensors: {key} holds a number that is not finite")
 
 
-def _replay_golden(artifact: Artifact) -> None:
+def _replay_golden(artifact: Artifact, pause: Callable[[], None]) -> None:
     golden = artifact.golden
-    batch = artifact.encoder.encode(columns_of(artifact.schema, golden.rows))
-    logits = artifact.predictor.score_table(batch, artifact.table)
+    logits = np.empty(len(golden.rows), np.float32)
+    for i, row in enumerate(
+        golden.rows
+    ):  # one takes a quarter of a millisecond, with tokens that are new to the encoder
+        pause()
+        batch = artifact.encoder.encode(columns_of(artifact.schema, [row]))
+        logits[i] = artifact.predictor.score_table(batch, artifact.table)[0]
     probabilities = artifact.predictor.probabilities(logits)
     if len(logits) == 0 or not (len(golden.logits) == len(golden.probabilities) == len(logits)):
         raise ArtifactError("golden", "golden.json: needs rows, and a logit and a probability for each")

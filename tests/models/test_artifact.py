@@ -84,6 +84,22 @@ def test_any_flipped_bit_is_refused(copy: Path, name: str) -> None:
     load_artifact(copy)
 
 
+def test_a_load_pauses_after_every_piece_and_finds_a_flipped_bit_in_any(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.manifest.PIECE_BYTES", 100)
+    pauses: list[None] = []
+    artifact = load_artifact(copy, pause=lambda: pauses.append(None))
+    num_bytes = sum((copy / name).stat().st_size for name in FILES)
+    assert len(pauses) > num_bytes / 100 + len(artifact.golden.rows)
+    content = bytearray((copy / "head.safetensors").read_bytes())
+    for at in (99, 100, len(content) - 1):
+        content[at] ^= 1
+        (copy / "head.safetensors").write_bytes(content)
+        assert refusal(copy) == "sha256"
+        content[at] ^= 1
+
+
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("keep", [0, 1, 7, 9, -1])
 def test_a_cut_file_is_refused(copy: Path, name: str, keep: int) -> None:
