@@ -94,7 +94,7 @@ class Head:
     """
 
     def __init__(self, config: DeepFMConfig, num_fields: int, tensors: Mapping[str, NDArray[np.generic]]) -> None:
-        t = {name: array.astype(np.float32) for name, array in tensors.items()}
+        t = {name: array.astype(np.float32, copy=False) for name, array in tensors.items()}
         F, E, D = num_fields, config.embedding_dim, config.embedding_dim + 1
         layers, last = _hidden_layers(config)
         products = [_product(t, layer) for layer in layers]
@@ -109,7 +109,7 @@ class Head:
         self._activations = [_activation(config, t, layer) for layer in layers]
         self._bias = np.float32(t["bias"])
         self._num_hidden = H
-        self.whole = self.part(range(F))
+        self.whole = HeadPart(self._first)
 
     def part(self, positions: Sequence[int]) -> HeadPart:
         """Return the first product of some fields only: sums over parts of all fields are that of the whole."""
