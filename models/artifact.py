@@ -256,10 +256,8 @@ def _check_head(config: DeepFMConfig, num_fields: int, tensors: Tensors) -> None
 def _replay_golden(artifact: Artifact, pause: Callable[[], None]) -> None:
     golden = artifact.golden
     logits = np.empty(len(golden.rows), np.float32)
-    for i, row in enumerate(
-        golden.rows
-    ):  # one takes a quarter of a millisecond, with tokens that are new to the encoder
-        pause()
+    for i, row in enumerate(golden.rows):
+        pause()  # one takes a quarter of a millisecond, with tokens that are new to the encoder
         batch = artifact.encoder.encode(columns_of(artifact.schema, [row]))
         logits[i] = artifact.predictor.score_table(batch, artifact.table)[0]
     probabilities = artifact.predictor.probabilities(logits)
