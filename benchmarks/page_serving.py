@@ -34,19 +34,6 @@ def _ratio(system: Result, scenario: str, ours: str) -> float:
     return float(found["ours"][ours]["requests_per_s"] / found["requests_per_s"])
 
 
-def _with_ours_beside(systems: Mapping[str, Result]) -> tuple[Mapping[str, Result], str]:
-    """Return the systems and when ours was measured; a result from before it was measured beside each has it once."""
-    alone: Result = next((system["closed_loop"] for system in systems.values() if system["kind"] == "ours"), {})
-    others = [system for system in systems.values() if system["kind"] != "ours"]
-    if all("ours" in found for system in others for found in system["closed_loop"].values()):
-        return systems, "just before it"
-    filled = {
-        name: {**system, "closed_loop": {s: {**found, "ours": alone} for s, found in system["closed_loop"].items()}}
-        for name, system in systems.items()
-    }
-    return filled, "once, before all others"
-
-
 def _side_by_side(name: str, system: Result, ours: str, theirs: str) -> list[str]:
     their = system["closed_loop"][theirs]
     mine = their["ours"][ours]
@@ -58,7 +45,7 @@ def _side_by_side(name: str, system: Result, ours: str, theirs: str) -> list[str
 
 def serving_section(result: Result, figures: Path) -> str:
     """Return the comparison: ratios to the best peer, then every figure."""
-    systems, when = _with_ours_beside(result["systems"])
+    systems: Mapping[str, Result] = result["systems"]
     parts = ["## Against other servers", conditions_of(result)]
     ours = next((system for system in systems.values() if system["kind"] == "ours"), None)
     scenarios = list(next(iter(systems.values()))["closed_loop"]) if systems else []
@@ -72,7 +59,7 @@ def serving_section(result: Result, figures: Path) -> str:
     rivals = [(closest(systems, theirs, mine), mine, theirs) for mine, theirs in pairs]
     if rows := [_side_by_side(name, systems[name], mine, theirs) for name, mine, theirs in rivals if name]:
         parts += [
-            f"Beside the peer that comes closest in each, ours measured {when} (ours : theirs):",
+            "Beside the peer that comes closest in each, ours measured just before it (ours : theirs):",
             table(head, rows),
         ]
     floors = [(name, system) for name, system in systems.items() if system["kind"] == "floor"]
