@@ -43,7 +43,7 @@ from models.vocabulary import Vocabulary
 T = TypeVar("T", bound=Strict)
 
 CURRENT = "current"
-CHECKED_ROWS = 1 << 14
+CHECKED_ROWS = 1 << 12
 GOLDEN_TOLERANCE = 1e-5
 """Largest |Δlogit| between the trainer's machine and this one."""
 
