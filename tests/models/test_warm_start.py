@@ -13,10 +13,9 @@ from models.encoding import Value
 from models.errors import SchemaError
 from models.fitting import fit_coded
 from models.impressions import Log
-from models.learner import InheritedPrior
 from models.schema import FeatureSchema
 from models.train import main
-from models.warm_start import Inheritance, check_fits, inherit
+from models.warm_start import Inheritance, InheritedPrior, check_fits, inherit
 from tests.making import SCHEMA, make_artifact, make_log
 
 
