@@ -25,6 +25,8 @@ NUM_REMEMBERED = 100_000
 
 # Up to so many impressions a look at each value costs less than what numpy costs for each field.
 FEW_ROWS = 24
+
+# Fewer numbers than these are counted one by one, which takes less than three calls of numpy.
 FEW_NUMBERS = 50
 
 # Of most requests the weights and offsets are slices of these; read-only, so that none can change another's.
