@@ -84,7 +84,7 @@ class HotPath:
         except Problem as problem:
             await self._refuse(problem, request, scope, receive, send)
             return
-        except Exception:
+        except Exception:  # whatever a handler has wrong, the request is answered and the others go on
             log.exception("a defect on the path %s", path, extra={"request_id": request.id})
             await self._refuse(Problem("internal_error"), request, scope, receive, send)
             return

@@ -53,7 +53,7 @@ async def _answer(
     exchange = Exchange(cycle, gate, outbox, is_chunked=num_bytes is None)
     try:
         await app(cycle.scope, exchange.receive, exchange.send)
-    except Exception:
+    except Exception:  # the app answers its handlers' defects; nothing of its own may leave a request unanswered
         log.exception("a defect before the handlers")
         if not cycle.response_started:
             await cycle.send_500_response()

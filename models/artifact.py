@@ -179,7 +179,7 @@ def write_artifact(root: Path, manifest: Manifest, texts: Mapping[str, str], ten
         _sync(temporary)
         target = root / manifest.model_version
         temporary.rename(target)
-    except BaseException:
+    except BaseException:  # an interrupt too must not leave half an artifact
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     _sync(root)
