@@ -62,8 +62,9 @@ class Wire:
 
     def __init__(self, schema: FittedSchema, max_rows: int) -> None:
         self._names = dict.fromkeys(field.name for field in schema.features.fields)
-        self._request = request_type(wire_fields(schema), max_rows)
-        self._quick = QuickRows(schema, max_rows)
+        fields = wire_fields(schema)
+        self._request = request_type(fields, max_rows)
+        self._quick = QuickRows(fields, max_rows)
         self.example = {"instances": [example_of(schema)]}
 
     def parse(self, body: bytes | bytearray) -> Columns:
@@ -74,6 +75,14 @@ class Wire:
         """
         if len(body) >= MIN_BYTES and (quick := self._quick.read(body)) is not None:
             return Columns(*quick)
+        return self.validate(body)
+
+    def validate(self, body: bytes | bytearray) -> Columns:
+        """Do what `parse` does by pydantic-core alone.
+
+        Raises:
+            Problem: ``invalid_input``.
+        """
         try:
             request = self._request.validate_json(body)
         except ValidationError as error:
