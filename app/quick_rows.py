@@ -17,7 +17,7 @@ from msgspec import UNSET, Meta, UnsetType
 from msgspec.json import Decoder
 
 from app.wire_types import MAX_SEQUENCE, MAX_TOKEN_CHARS, WireField, count_unknown, printable
-from models.encoding import Value
+from models.field_encoding import Value
 
 MIN_BYTES = 2_048
 """A row or two are validated by pydantic-core alone."""

@@ -15,7 +15,7 @@ from app.errors import Problem
 from app.registry import Snapshot
 from app.scorer import MAX_NAMES
 from app.telemetry import Telemetry
-from models.encoding import Value
+from models.field_encoding import Value
 from models.ranking import Halves, SideScorer, rank_logits
 
 

@@ -22,7 +22,7 @@ from app.wire_types import (
     typed_dict,
     wire_fields,
 )
-from models.encoding import Value
+from models.field_encoding import Value
 from models.schema import FittedSchema
 
 

@@ -17,7 +17,8 @@ from benchmarks.conditions import SEED
 from models.artifact import Golden, columns_of, set_current, write_artifact
 from models.calibration import Calibration
 from models.deepfm import DeepFMHead
-from models.encoding import FeatureEncoder, Value
+from models.encoding import FeatureEncoder
+from models.field_encoding import Value
 from models.head import DeepFMConfig
 from models.manifest import FORMAT_VERSION, DataFacts, Manifest
 from models.predictor import Predictor

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.conditions import SEED
 from benchmarks.model import ZIPF, Shape, make_fields, token
-from models.encoding import Value
+from models.field_encoding import Value
 
 SERVED = Shape()
 """The model of the serving comparison: 26 categorical and 13 numeric fields, a million ids × 16, 400 × 400 × 400."""

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from models.calibration import Calibration
-from models.encoding import FeatureEncoder, Value
+from models.encoding import FeatureEncoder
 from models.errors import ArtifactError
+from models.field_encoding import Value
 from models.head import DeepFMConfig, Head, head_tensors
 from models.manifest import (
     FILES,

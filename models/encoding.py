@@ -7,24 +7,20 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import accumulate, chain, groupby, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.schema import FieldSpec, FittedField, FittedSchema, Side
+from models.field_encoding import Column, FieldEncoder, Token, Value
+from models.known_tokens import KnownTokens, salt_of
+from models.schema import FieldSpec, FittedSchema, Side
 from models.vocabulary import MISSING, NUM_SPECIAL, OOV, HashedVocabulary, TokenIds, Vocabulary
 
-Scalar = int | float | str
-Value = Scalar | Sequence[int | str] | None
-
-# Tokens below this local id are remembered by value in a dictionary: bounded, and the most frequent ones first.
-NUM_REMEMBERED = 100_000
-
-# Up to so many impressions a look at each value costs less than what numpy costs for each field.
-FEW_ROWS = 24
+# Up to so many impressions are encoded value by value.
+FEW_ROWS = 20
 
 # Fewer numbers than these are counted one by one, which takes less than three calls of numpy.
 FEW_NUMBERS = 50
@@ -81,23 +77,27 @@ class EncodedBatch:
         return EncodedBatch(self.ids[at], self.weights[at], offsets, F)
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One field's encoded values: int64 ids [N], and int64 lengths [B] of the bags (``None``: one id each)."""
-
-    ids: NDArray[np.int64]
-    lengths: NDArray[np.int64] | None = None
-
-
 class Encoder:
-    """Encodes impressions, or one side of them, field by field."""
+    """Encodes impressions, or one side of them.
 
-    def __init__(self, fields: Sequence[FieldEncoder]) -> None:
+    Args:
+        fields: in the order of the columns that are encoded.
+        known: the rows of tokens that were looked up before, shared by the encoders of a model.
+    """
+
+    def __init__(self, fields: Sequence[FieldEncoder], known: KnownTokens) -> None:
         self.fields = tuple(fields)
-        self._is_single = all(f.spec.kind != "sequence" for f in self.fields)
-        self._find_one = [f.quick_row_of for f in self.fields]
         self.missing_rows: NDArray[np.int64] = np.array([f.start + MISSING for f in self.fields], np.int64)
         self.oov_rows: NDArray[np.int64] = np.array([f.start + OOV for f in self.fields], np.int64)
+        self._find_one = [f.quick_row_of for f in self.fields]
+        self._sequences = [i for i, f in enumerate(self.fields) if f.spec.kind == "sequence"]
+        self._numeric = [i for i, f in enumerate(self.fields) if f.spec.kind == "numeric"]
+        self._known = known
+        tokens = [i for i, f in enumerate(self.fields) if f.spec.kind != "numeric"]
+        texts = [i for i in tokens if self.fields[i].dtype == "string"]
+        self._num_texts = len(texts)
+        self._tokens = texts + [i for i in tokens if self.fields[i].dtype == "integer"]
+        self._salts: NDArray[np.int64] = np.array([salt_of(self.fields[i].block) for i in self._tokens], np.int64)
 
     def encode(self, columns: Sequence[Sequence[Value]]) -> EncodedBatch:
         """Encode impressions given by column, one sequence of B values per field in the encoder's order.
@@ -105,27 +105,45 @@ class Encoder:
         ``None`` and an empty list are MISSING, a token that training did not keep is OOV; nothing here raises on a
         value of the right type.
         """
-        if self._is_single:
-            if len(columns[0]) == 1:
-                rows = [find(values[0]) for find, values in zip(self._find_one, columns, strict=True)]
-                if None in rows:
-                    rows = [field.row_of(values[0]) for field, values in zip(self.fields, columns, strict=True)]
-                return EncodedBatch.single(np.array(rows, np.int64), len(rows))
-            if len(columns[0]) <= FEW_ROWS:
-                return EncodedBatch.single(self._rows_of_few(columns), len(columns))
-            matrix = np.empty((len(columns[0]), len(columns)), np.int64)
-            for f, (field, values) in enumerate(zip(self.fields, columns, strict=True)):
-                matrix[:, f] = field.rows_of(values)
-            return EncodedBatch.single(matrix.reshape(-1), len(columns))
-        return assemble([field.encode(values) for field, values in zip(self.fields, columns, strict=True)])
+        if len(columns[0]) <= FEW_ROWS:
+            return self._encode_few(columns)
+        lists, lengths = list(columns), dict[int, NDArray[np.int64]]()
+        for f in self._sequences:
+            lists[f], lengths[f] = self.fields[f].flatten(columns[f])
+        encoded = [np.empty(0, np.int64)] * len(lists)
+        for f, rows in zip(self._tokens, self._rows_of([lists[f] for f in self._tokens]), strict=True):  # type: ignore[misc]
+            encoded[f] = rows
+        for f in self._numeric:
+            encoded[f] = self.fields[f].encode_numbers(lists[f])  # type: ignore[arg-type]
+        return assemble([Column(rows, lengths.get(f)) for f, rows in enumerate(encoded)])
 
-    def _rows_of_few(self, columns: Sequence[Sequence[Value]]) -> NDArray[np.int64]:
-        by_field = [list(map(find, values)) for find, values in zip(self._find_one, columns, strict=True)]
-        for f, rows in enumerate(by_field):
+    def _encode_few(self, columns: Sequence[Sequence[Value]]) -> EncodedBatch:
+        # A look at each value costs less than what numpy costs to begin.
+        if self._sequences:
+            return assemble([field.encode(values) for field, values in zip(self.fields, columns, strict=True)])
+        if len(columns[0]) == 1:
+            rows = [find(values[0]) for find, values in zip(self._find_one, columns, strict=True)]
             if None in rows:
+                rows = [field.row_of(values[0]) for field, values in zip(self.fields, columns, strict=True)]
+            return EncodedBatch.single(np.array(rows, np.int64), len(rows))
+        by_field = [list(map(find, values)) for find, values in zip(self._find_one, columns, strict=True)]
+        for f, found in enumerate(by_field):
+            if None in found:
                 by_field[f] = list(map(self.fields[f].row_of, columns[f]))
         ids = np.array(list(chain.from_iterable(by_field)), np.int64)
-        return ids.reshape(len(columns), -1).T.reshape(-1)
+        return EncodedBatch.single(ids.reshape(len(columns), -1).T.reshape(-1), len(columns))
+
+    def _rows_of(self, lists: list[Sequence[Token]]) -> list[NDArray[np.int64]]:
+        """Return the table rows of tokens, int64 [n] for each of the fields with tokens."""
+        starts = list(accumulate(map(len, lists), initial=0))
+        keys = self._known.keys(lists[: self._num_texts], lists[self._num_texts :], self._salts)  # type: ignore[arg-type]
+        rows = self._known.rows(keys)
+        for t, places in groupby((rows < 0).nonzero()[0].tolist(), lambda place: bisect_right(starts, place) - 1):
+            at = list(places)
+            field, tokens, start = self.fields[self._tokens[t]], lists[t], starts[t]
+            rows[at] = found = field.find_all([tokens[place - start] for place in at])
+            self._known.remember(field.block, keys[at], found, found - field.start)
+        return [rows[start:end] for start, end in pairwise(starts)]
 
     def count_special(self, batch: EncodedBatch) -> tuple[dict[int, int], dict[int, int]]:
         """Return how many values of fields were MISSING and how many OOV, by the field's place; without those that had none."""
@@ -145,7 +163,7 @@ class Encoder:
 
     def side(self, side: Side) -> Encoder:
         """Return the encoder of the fields of one side, which share what they remember with these."""
-        return Encoder([f for f in self.fields if f.spec.side == side])
+        return Encoder([f for f in self.fields if f.spec.side == side], self._known)
 
 
 class FeatureEncoder(Encoder):
@@ -160,86 +178,20 @@ class FeatureEncoder(Encoder):
         self.schema = schema
         self.vocabularies = vocabularies
         sizes = [NUM_SPECIAL + n for n in schema.num_tokens.values()]
-        starts = dict(zip(schema.num_tokens, np.cumsum([0, *sizes]).tolist(), strict=False))
-        by_name = {f.name: f for f in schema.features.fields}
+        starts = np.cumsum([0, *sizes])
         self.num_rows: int = sum(sizes)
-        self.block_starts: NDArray[np.int64] = np.array(list(starts.values()), np.int64)
+        self.block_starts: NDArray[np.int64] = starts[:-1]
+        blocks = {
+            block: (i, int(start)) for i, (block, start) in enumerate(zip(schema.num_tokens, starts, strict=False))
+        }
+        owners = {f.name: f for f in schema.features.fields}
         super().__init__(
             [
-                FieldEncoder(spec, fitted, starts[spec.block], _token_ids(by_name[spec.block], vocabularies))
+                FieldEncoder(spec, fitted, *blocks[spec.block], _token_ids(owners[spec.block], vocabularies))
                 for spec, fitted in zip(schema.features.fields, schema.fitted, strict=True)
-            ]
+            ],
+            KnownTokens([0 if owners[name].kind == "numeric" else n for name, n in schema.num_tokens.items()]),
         )
-
-
-class FieldEncoder:
-    """Encodes one field's values to rows of the table, which start at row ``start`` for this field's block."""
-
-    def __init__(self, spec: FieldSpec, fitted: FittedField, start: int, token_ids: TokenIds | None) -> None:
-        self.spec = spec
-        self.start = start
-        self._first_bin = start + NUM_SPECIAL
-        self._boundaries = list(fitted.boundaries)
-        self._boundary_array = np.array(fitted.boundaries, np.float64)
-        self._token_ids = token_ids
-        # Value → row. The type on the wire is fixed per field, so 1, True and 1.0 cannot meet here as keys.
-        self._remembered: dict[object, int] = {None: start + MISSING}
-
-    def encode(self, values: Sequence[Value]) -> Column:
-        """Encode B raw values."""
-        if self.spec.kind == "sequence":
-            last = -self.spec.max_length
-            bags = [v[last:] if v else (None,) for v in values]  # type: ignore[index]  # the wire and the log reader checked
-            ids = self.encode_tokens(list(chain.from_iterable(bags)))
-            return Column(ids, np.fromiter(map(len, bags), np.int64, len(bags)))
-        return Column(self.rows_of(values))
-
-    @property
-    def quick_row_of(self) -> Callable[[Value], int | None]:
-        """The quickest function that returns the table row of one value, or ``None`` where `row_of` is needed."""
-        return self.row_of if self.spec.kind == "numeric" else self._remembered.get
-
-    def row_of(self, value: Value) -> int:
-        """Return the table row of one value of a field that is no sequence."""
-        if self.spec.kind == "numeric":
-            if value is None or value != value:
-                return self.start + MISSING
-            return self._first_bin + bisect_right(self._boundaries, value)  # type: ignore[type-var]
-        row = self._remembered.get(value)
-        return self._find(value) if row is None else row  # type: ignore[arg-type]
-
-    def rows_of(self, values: Sequence[Value]) -> NDArray[np.int64]:
-        """Return the table rows int64 [B] of values of a field that is no sequence."""
-        if self.spec.kind == "numeric":
-            return self.encode_numbers(values)  # type: ignore[arg-type]
-        return self.encode_tokens(values)  # type: ignore[arg-type]
-
-    def encode_tokens(self, tokens: Sequence[int | str | None]) -> NDArray[np.int64]:
-        """Return the table rows of tokens, int64 [n]."""
-        rows = np.fromiter(map(self._remembered.get, tokens, repeat(-1)), np.int64, len(tokens))
-        for i in np.flatnonzero(rows < 0).tolist():  # rare or new
-            rows[i] = self._find(tokens[i])
-        return rows
-
-    def encode_numbers(self, numbers: Sequence[float | None] | NDArray[np.float64]) -> NDArray[np.int64]:
-        """Return the table rows of numbers, int64 [n]; ``None`` and NaN are MISSING.
-
-        Row start + 2 + k is the bin with k boundaries at or below the number.
-        """
-        x = np.asarray(numbers, np.float64)
-        rows = self._first_bin + np.searchsorted(self._boundary_array, x, side="right")
-        missing = np.isnan(x)
-        if missing.any():
-            rows[missing] = self.start + MISSING
-        return rows
-
-    def _find(self, token: int | str | None) -> int:
-        assert self._token_ids is not None, "only fields with tokens come here"
-        local_id = self._token_ids.find(str(token))
-        row = self.start + local_id
-        if local_id < NUM_REMEMBERED and local_id != OOV and len(self._remembered) < 2 * NUM_REMEMBERED:
-            self._remembered[token] = row
-        return row
 
 
 def _count(numbers: NDArray[np.int64]) -> dict[int, int]:

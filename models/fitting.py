@@ -130,7 +130,7 @@ class ChunkEncoder:
                 rows = np.full(len(dictionary), field.start + OOV, np.int32)
                 if vocabulary is None:
                     tokens = dictionary.tokens(np.arange(1, len(dictionary)))
-                    rows[1:] = np.concatenate([np.empty(0), *map(field.encode_tokens, slices(tokens))])
+                    rows[1:] = np.concatenate([np.empty(0), *map(field.find_all, slices(tokens))])
                 else:  # the other way round, since most tokens of a log are rare and in no vocabulary
                     for ids, known in vocabulary.slices():
                         rows[dictionary.find(pl.Series(known, dtype=pl.String))] = field.start + ids

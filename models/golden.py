@@ -9,7 +9,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from models.artifact import Golden, columns_of
-from models.encoding import FeatureEncoder, Value
+from models.encoding import FeatureEncoder
+from models.field_encoding import Value
 from models.fitting import wire_value
 from models.predictor import Predictor
 from models.schema import FieldSpec, FittedSchema, TokenType

@@ -20,6 +20,8 @@ MISSING = 0
 OOV = 1
 NUM_SPECIAL = 2
 HASH_SEED = 0
+FEW_TOKENS = 8
+"""Up to so many are found one by one."""
 SLICE = 100_000
 """Tokens that are Python strings at once, each of which weighs as much as ten ids."""
 
@@ -29,6 +31,10 @@ class TokenIds(Protocol):
 
     def find(self, token: str) -> int:
         """Return the local id of ``token``, `OOV` where it has none."""
+        ...
+
+    def find_all(self, tokens: Sequence[str]) -> NDArray[np.int64]:
+        """Return what `find` says of each token, int64 [n]."""
         ...
 
 
@@ -45,6 +51,10 @@ class HashedVocabulary:
     def find(self, token: str) -> int:
         """Return the local id of ``token``; never `OOV`."""
         return NUM_SPECIAL + xxhash.xxh3_64_intdigest(token.encode(), HASH_SEED) % self.buckets
+
+    def find_all(self, tokens: Sequence[str]) -> NDArray[np.int64]:
+        """Return what `find` says of each token, int64 [n]."""
+        return np.array([self.find(token) for token in tokens], np.int64)
 
 
 class Vocabulary:
@@ -111,8 +121,10 @@ class Vocabulary:
         >>> Vocabulary.from_tokens(["b", "a"]).find_all(["a", "c", "b"]).tolist()
         [3, 1, 2]
         """
+        if len(tokens) <= FEW_TOKENS:
+            return np.array([self.find(token) for token in tokens], np.int64)
         encoded = [token.encode() for token in tokens]
-        if not len(self) or not encoded:
+        if not len(self):
             return np.full(len(encoded), OOV)
         wanted = np.fromiter((xxhash.xxh3_64_intdigest(t, HASH_SEED) for t in encoded), np.uint64, len(encoded))
         at = np.minimum(self.hashes.searchsorted(wanted), len(self) - 1)

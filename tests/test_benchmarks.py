@@ -87,7 +87,7 @@ def test_the_model_knows_its_tokens_and_counts_them_by_frequency() -> None:
     encoder = make_encoder(SMALL)
     assert encoder.num_rows == SMALL.num_ids
     first = encoder.fields[0]
-    assert first.encode_tokens([token(0), token(49), "never seen"]).tolist() == [2, 51, 1]
+    assert first.find_all([token(0), token(49), "never seen"]).tolist() == [2, 51, 1]
     counts = make_counts(SMALL, encoder)[2:52]
     assert (np.diff(counts) <= 0).all()
     assert counts[-1] > 0

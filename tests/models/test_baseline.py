@@ -5,7 +5,8 @@ from sklearn.linear_model import LogisticRegression
 from models import baseline
 from models.baseline import fit_logistic_regression, one_hot
 from models.calibration import sigmoid
-from models.encoding import Column, EncodedBatch, assemble
+from models.encoding import EncodedBatch, assemble
+from models.field_encoding import Column
 from models.metrics import log_loss
 from models.packed import PackedRows
 

@@ -5,7 +5,8 @@ import numpy as np
 import polars as pl
 from hypothesis import given, settings
 
-from models.encoding import FEW_ROWS, Column, FeatureEncoder, Value, assemble
+from models.encoding import FEW_ROWS, FeatureEncoder, assemble
+from models.field_encoding import Column, Value
 from models.fitting import encode_frame, fit_encoder
 from models.impressions import Log
 from models.schema import FeatureSchema
@@ -61,7 +62,7 @@ def slow_encode(encoder: FeatureEncoder, columns: Sequence[Sequence[Value]]) -> 
     out = []
     for b in range(len(columns[0])):
         bags = []
-        for spec, fitted, values in zip(SCHEMA.fields, encoder.schema.fitted, columns, strict=True):
+        for spec, fitted, values in zip(encoder.schema.features.fields, encoder.schema.fitted, columns, strict=True):
             v = values[b]
             if spec.kind == "numeric":
                 bins = sum(cut <= v for cut in fitted.boundaries) if v is not None else 0  # type: ignore[operator]
@@ -93,33 +94,46 @@ rows = st.tuples(
 )
 
 
+# So many times the same impressions are encoded value by value, or all at once.
+times = st.sampled_from([1, FEW_ROWS + 1])
+
+
 @settings(deadline=None)
-@given(st.lists(rows, min_size=1, max_size=8))
-def test_encoding_equals_the_definition_value_by_value(impressions: list[tuple[Value, ...]]) -> None:
+@given(st.lists(rows, min_size=1, max_size=8), times)
+def test_encoding_equals_the_definition_value_by_value(impressions: list[tuple[Value, ...]], times: int) -> None:
     encoder = make_encoder()
-    columns = [list(column) for column in zip(*impressions, strict=True)]
-    assert bags_of(encoder, columns) == slow_encode(encoder, columns)
+    columns = [list(column) for column in zip(*impressions * times, strict=True)]
+    for _ in range(2):  # the second time all is remembered
+        assert bags_of(encoder, columns) == slow_encode(encoder, columns)
 
 
 @settings(deadline=None)
-@given(st.lists(rows, min_size=1, max_size=4), st.sampled_from([1, FEW_ROWS]))
+@given(st.lists(rows, min_size=1, max_size=4), times)
 def test_without_sequences_encoding_equals_the_definition_too(impressions: list[tuple[Value, ...]], times: int) -> None:
-    impressions = impressions * times
-    single = SCHEMA.model_copy(update={"fields": tuple(f for f in SCHEMA.fields if f.kind != "sequence")})
+    at = [i for i, f in enumerate(SCHEMA.fields) if f.kind != "sequence"]
+    single = SCHEMA.model_copy(update={"fields": tuple(SCHEMA.fields[i] for i in at)})
+    columns = [[impression[i] for impression in impressions * times] for i in at]
     encoder = fit_encoder(make_log(), single, np.arange(6))
-    columns = [
-        list(column)
-        for f, column in zip(SCHEMA.fields, zip(*impressions, strict=True), strict=True)
-        if f.kind != "sequence"
-    ]
-    whole = encoder.encode(columns)
-    assert whole.is_single
-    assert (
-        whole.ids.tolist() == assemble([f.encode(v) for f, v in zip(encoder.fields, columns, strict=True)]).ids.tolist()
+    for _ in range(2):
+        assert encoder.encode(columns).is_single
+        assert bags_of(encoder, columns) == slow_encode(encoder, columns)
+
+
+def test_tokens_that_share_nothing_but_their_name_are_told_apart() -> None:
+    schema = FeatureSchema.model_validate(
+        {
+            "label": "click",
+            "field": [{"name": name, "kind": "categorical", "min_count": 1} for name in ("text", "number", "other")],
+        }
     )
-    for b in range(0, len(impressions), times):
-        alone = encoder.encode([[column[b]] for column in columns])
-        assert alone.ids.tolist() == whole.take(np.array([b])).ids.tolist()
+    frame = pl.DataFrame(
+        {"click": pl.Series([0, 1], dtype=pl.Int8), "text": ["1", "2"], "number": ["2", "1"], "other": ["2", "3"]}
+    )
+    log = Log(frame, {"text": "string", "number": "integer", "other": "integer"}, ("log",))
+    encoder = fit_encoder(log, schema, np.arange(2))
+    columns: list[list[Value]] = [["1", "2", None], [1, 2, None], [1, 2, None]]
+    many = [column * FEW_ROWS for column in columns]
+    assert encoder.encode(columns).ids.tolist() == encoder.encode(many).ids[:9].tolist() == [2, 6, 9, 3, 7, 10, 0, 4, 8]
 
 
 def test_vocabularies_are_ordered_by_count_then_token_and_rare_tokens_are_left_out() -> None:

@@ -11,7 +11,8 @@ from hypothesis import given
 from models.calibration import Calibration
 from models.deepfm import DeepFMHead, batch_tensors
 from models.deepfm import pool as pool_in_torch
-from models.encoding import Column, EncodedBatch, assemble
+from models.encoding import EncodedBatch, assemble
+from models.field_encoding import Column
 from models.head import Activation, DeepFMConfig, head_tensors
 from models.predictor import CHUNK, Predictor, pool
 

@@ -6,9 +6,10 @@ import torch
 
 from models.calibration import sigmoid
 from models.deepfm import pool
-from models.encoding import Column, EncodedBatch, assemble
+from models.encoding import EncodedBatch, assemble
 from models.epochs import Learnt, learn, relearn
 from models.errors import TrainingError
+from models.field_encoding import Column
 from models.head import DeepFMConfig
 from models.learner import Learner, LearnerConfig, gradient_of_rows, lazy_decay, settle_untouched_rows
 from models.packed import PackedRows

@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.encoding import Column, assemble
+from models.encoding import assemble
+from models.field_encoding import Column
 from models.packed import PackedRows, join
 from models.shards import Examples, Part, PartWriter, batches, deal, rows_in_epoch
 

@@ -9,8 +9,8 @@ import torch
 
 from models.artifact import Artifact, load_artifact
 from models.coded_log import code_log
-from models.encoding import Value
 from models.errors import SchemaError
+from models.field_encoding import Value
 from models.fitting import fit_coded
 from models.impressions import Log
 from models.schema import FeatureSchema
