@@ -103,6 +103,7 @@ class RedisRows:
         self._opened = asyncio.Event()
         self._is_closed = False
         self._is_refused = False
+        self._told: set[type[Exception]] = set()  # kinds of failure that the log has named since Redis last answered
         self._writer = WriteBehind(self._client, ttl_s, telemetry, clock, rng, self._log)
         telemetry.breaker_open.set(0)
         self._tasks = [asyncio.create_task(job()) for job in (self._read, self._probe, self._writer.run)]
@@ -226,6 +227,7 @@ class RedisRows:
                 if self._breaker.probe_succeeded():
                     self._telemetry.breaker_open.set(0)
                     self._opened.clear()
+                    self._told.clear()
                     self._is_refused = False
                     self._log.say(logging.INFO, "Redis answers again")
             await self._opened.wait()
@@ -238,10 +240,13 @@ class RedisRows:
         if has_opened:
             self._telemetry.breaker_open.set(1)
             self._opened.set()
-        if is_refusal and not self._is_refused:
-            self._is_refused = True
+        if not self._breaker.is_open or self._is_refused or type(error) in self._told:
+            return
+        self._told.add(type(error))
+        if is_refusal:
+            self._is_refused = True  # it refuses whatever comes next, too
             self._log.say(
                 logging.ERROR, f"Redis refuses us ({describe(error)}); rows come from the table until that is put right"
             )
-        elif has_opened:
+        else:
             self._log.say(logging.WARNING, f"Redis is left alone ({describe(error)}); rows come from the table")

@@ -60,8 +60,25 @@ def test_a_server_that_ends_is_left_alone_and_used_again_when_it_is_back(
             await until(lambda: caplog.messages[-1] == "Redis answers again")
 
     asyncio.run(run())
-    assert len(caplog.messages) == 2
+    assert len(caplog.messages) == len(set(caplog.messages)) <= 3
     assert caplog.messages[0].startswith("Redis is left alone (ConnectionError")
+
+
+def test_another_failure_than_the_first_is_told_too_and_each_once(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        async with open_world(server.url, TIMEOUT_MS) as world:
+            await until(lambda: world.redis.state() == "ok")
+            server.freeze()
+            await check_until_open(world, IDS)
+            await until(lambda: len(caplog.messages) == 1)
+            server.kill()
+            await until(lambda: len(caplog.messages) == 2)
+            await asyncio.sleep(1.2)  # at least one more probe
+
+    asyncio.run(run())
+    assert [line.split()[4] for line in caplog.messages] == ["(TimeoutError", "(ConnectionError"]
 
 
 def test_a_frozen_server_costs_each_request_its_budget_and_then_nothing(server: RedisServer) -> None:
