@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any
 
+from msgspec import UNSET, Meta
 from pydantic import Field, TypeAdapter, ValidationError
 
 from app.errors import Problem
+from app.quick_reading import (
+    ANY_ROW,
+    FieldValues,
+    QuickReader,
+    read,
+    row_struct,
+)
+from app.quick_reading import Text as QuickText
+from app.quick_reading import list_of as msgspec_list
 from app.wire_types import (
     Text,
     WireField,
@@ -24,6 +35,8 @@ from app.wire_types import (
 )
 from models.field_encoding import Value
 from models.schema import FittedSchema
+
+ONE_OF_BOTH = "give either 'candidates' or 'candidate_ids'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +71,21 @@ def rank_types(
     )
 
 
+@lru_cache(maxsize=4)
+def quick_reader(fields: tuple[WireField, ...], max_rows: int) -> QuickReader:
+    """Return the reader of large ``/rank`` requests; models with the same fields share it."""
+    context, candidate = ([f for f in fields if f.side == side] for side in ("context", "candidate"))
+    return QuickReader(
+        lambda is_strict: {
+            "context": row_struct(context, is_strict),
+            "candidates": msgspec_list(row_struct(candidate, is_strict), max_rows),
+            "candidate_ids": msgspec_list(QuickText, max_rows),
+            "top_k": Annotated[int, Meta(ge=1)],
+        },
+        {"context": ANY_ROW, "candidates": msgspec_list(ANY_ROW, max_rows)},
+    )
+
+
 class RankWire:
     """Parses the bodies of ``/rank`` and ``/catalog`` for one artifact.
 
@@ -72,6 +100,8 @@ class RankWire:
         self._context = [field.name for field in fields if field.side == "context"]
         self._candidate = [field.name for field in fields if field.side == "candidate"]
         self._request, self._catalog = rank_types(fields, max_rows)
+        self._quick = quick_reader(fields, max_rows)
+        self._values = {s: FieldValues([f for f in fields if f.side == s]) for s in ("context", "candidate")}
         example = example_of(schema)
         candidates = [{name: example[name] for name in self._candidate}, {}]
         self.example = {"context": {n: example[n] for n in self._context}, "candidates": candidates, "top_k": 1}
@@ -84,17 +114,46 @@ class RankWire:
         """
         if not self._candidate:
             raise Problem("not_rankable")
+        return read(body, self.read_quickly, self.validate, self._names)
+
+    def read_quickly(self, body: bytes) -> RankRequest:
+        """Do what `parse` does by msgspec alone.
+
+        Raises:
+            Problem: ``invalid_input``.
+            FAULTS: the body does not fit.
+        """
+        request, everything = self._quick.read(body)
+        given = {name for name in ("context", "candidates", "candidate_ids") if getattr(request, name) is not UNSET}
+        if ("candidates" in given) == ("candidate_ids" in given):
+            raise Problem("invalid_input", ONE_OF_BOTH)
+        contexts = [request.context] if "context" in given else []
+        unknown = {}
+        if everything is not None:
+            named = [everything.context] if contexts else []
+            unknown = self._count_unknown(named, everything.candidates if "candidates" in given else [])
+        return RankRequest(
+            self._values["context"].of_rows(contexts) if contexts else [[None] for _ in self._context],
+            self._values["candidate"].of_rows(request.candidates) if "candidates" in given else None,
+            request.candidate_ids if "candidate_ids" in given else None,
+            None if request.top_k is UNSET else request.top_k,
+            unknown,
+        )
+
+    def validate(self, body: bytes) -> RankRequest:
+        """Do what `parse` does by pydantic-core alone.
+
+        Raises:
+            Problem: ``invalid_input``.
+        """
         try:
             request = self._request.validate_json(body)
         except ValidationError as error:
             raise invalid_input(error, self._names) from None
         context, rows, ids = request.get("context", {}), request.get("candidates"), request.get("candidate_ids")
         if (rows is None) == (ids is None):
-            raise Problem("invalid_input", "give either 'candidates' or 'candidate_ids'")
-        unknown = count_unknown([context], dict.fromkeys(self._context))
-        if rows is not None:
-            for name, count in count_unknown(rows, dict.fromkeys(self._candidate)).items():
-                unknown[name] = unknown.get(name, 0) + count
+            raise Problem("invalid_input", ONE_OF_BOTH)
+        unknown = self._count_unknown([context], rows or [])
         return RankRequest(
             [[context.get(name)] for name in self._context],
             None if rows is None else self.candidate_columns(rows),
@@ -102,6 +161,13 @@ class RankWire:
             request.get("top_k"),
             unknown,
         )
+
+    def _count_unknown(
+        self, contexts: Sequence[Mapping[str, Any]], candidates: Sequence[Mapping[str, Any]]
+    ) -> dict[str, int]:
+        unknown = Counter(count_unknown(contexts, dict.fromkeys(self._context)))
+        unknown.update(count_unknown(candidates, dict.fromkeys(self._candidate)))
+        return dict(unknown)
 
     def parse_catalog(self, body: bytes) -> dict[str, dict[str, Any]]:
         """Validate a catalog: ``{"items": {id: {field: value}}}``; returns the items.

@@ -10,10 +10,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from msgspec import UNSET
 from pydantic import TypeAdapter, ValidationError
 
 from app.errors import Problem
-from app.quick_rows import MIN_BYTES, QuickRows
+from app.quick_reading import (
+    ANY_ROW,
+    FieldValues,
+    QuickReader,
+    column_struct,
+    one_length,
+    read,
+    row_struct,
+)
+from app.quick_reading import list_of as msgspec_list
 from app.wire_types import (
     WireField,
     count_unknown,
@@ -28,6 +38,8 @@ from app.wire_types import (
 )
 from models.field_encoding import Value
 from models.schema import FittedSchema
+
+ONE_OF_BOTH = "give either 'instances' or 'inputs'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +64,18 @@ def request_type(fields: tuple[WireField, ...], max_rows: int) -> TypeAdapter[di
     return TypeAdapter(typed_dict("PredictRequest", {"instances": rows, "inputs": columns}, extra="forbid"))
 
 
+@lru_cache(maxsize=4)
+def quick_reader(fields: tuple[WireField, ...], max_rows: int) -> QuickReader:
+    """Return the reader of large ``/predict`` requests; models with the same fields share it."""
+    return QuickReader(
+        lambda is_strict: {
+            "instances": msgspec_list(row_struct(fields, is_strict), max_rows),
+            "inputs": column_struct(fields, is_strict, max_rows),
+        },
+        {"instances": msgspec_list(ANY_ROW, max_rows), "inputs": ANY_ROW},
+    )
+
+
 class Wire:
     """Parses the bodies of ``/predict`` for one artifact.
 
@@ -64,7 +88,8 @@ class Wire:
         self._names = dict.fromkeys(field.name for field in schema.features.fields)
         fields = wire_fields(schema)
         self._request = request_type(fields, max_rows)
-        self._quick = QuickRows(fields, max_rows)
+        self._quick = quick_reader(fields, max_rows)
+        self._field_values = FieldValues(fields)
         self.example = {"instances": [example_of(schema)]}
 
     def parse(self, body: bytes | bytearray) -> Columns:
@@ -73,9 +98,25 @@ class Wire:
         Raises:
             Problem: ``invalid_input``, naming rows and fields, the first few of them.
         """
-        if len(body) >= MIN_BYTES and (quick := self._quick.read(body)) is not None:
-            return Columns(*quick)
-        return self.validate(body)
+        return read(body, self.read_quickly, self.validate, self._names)
+
+    def read_quickly(self, body: bytes | bytearray) -> Columns:
+        """Do what `parse` does by msgspec alone.
+
+        Raises:
+            Problem: ``invalid_input``.
+            FAULTS: the body does not fit.
+        """
+        request, everything = self._quick.read(body)
+        if (request.instances is UNSET) == (request.inputs is UNSET):
+            raise Problem("invalid_input", ONE_OF_BOTH)
+        if request.instances is UNSET:
+            values, num_rows = self._field_values.of_columns(request.inputs)
+            names = [] if everything is None else everything.inputs.keys() - self._names.keys()
+            return Columns(values, num_rows, {printable(name): num_rows for name in names})
+        rows = request.instances
+        unknown = {} if everything is None else count_unknown(everything.instances, self._names)
+        return Columns(self._field_values.of_rows(rows), len(rows), unknown)
 
     def validate(self, body: bytes | bytearray) -> Columns:
         """Do what `parse` does by pydantic-core alone.
@@ -88,7 +129,7 @@ class Wire:
         except ValidationError as error:
             raise invalid_input(error, self._names) from None
         if len(request) != 1:
-            raise Problem("invalid_input", "give either 'instances' or 'inputs'")
+            raise Problem("invalid_input", ONE_OF_BOTH)
         if "instances" in request:
             rows = request["instances"]
             values = list(zip(*[map(row.get, self._names) for row in rows], strict=True))
@@ -96,12 +137,7 @@ class Wire:
         return self._from_columns(request["inputs"])
 
     def _from_columns(self, columns: dict[str, Any]) -> Columns:
-        lengths = {len(values) for name, values in columns.items() if name in self._names}
-        if not lengths:
-            raise Problem("invalid_input", "give at least one field of the schema")
-        if len(lengths) > 1:
-            raise Problem("invalid_input", "all columns of 'inputs' must have the same length")
-        num_rows = lengths.pop()
+        num_rows = one_length({len(values) for name, values in columns.items() if name in self._names})
         absent = [None] * num_rows
         unknown = {printable(name): num_rows for name in columns.keys() - self._names.keys()}
         return Columns([columns.get(name, absent) for name in self._names], num_rows, unknown)

@@ -26,7 +26,7 @@ ORDER = {
     ],
     "app": [
         "settings", "telemetry", "tracing", "errors", "keys", "logs", "orders", "drift", "background",
-        "wire_types", "quick_rows", "wire", "rank_wire", "embeddings", "embeddings.source",
+        "wire_types", "quick_reading", "wire", "rank_wire", "embeddings", "embeddings.source",
         "embeddings.table_file", "embeddings.hot_rows", "embeddings.bounded_parser", "embeddings.exchange",
         "embeddings.breaker", "embeddings.frames",
         "embeddings.state_log", "embeddings.write_behind", "embeddings.redis_rows", "embeddings.tiers", "catalog",

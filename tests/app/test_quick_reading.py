@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import Problem
-from app.quick_rows import MIN_BYTES, QuickRows
+from app.quick_reading import FAULTS, MAX_EXPLAINED_BYTES, MIN_BYTES
+from app.rank_wire import RankWire
 from app.wire import Columns, Wire
-from app.wire_types import wire_fields
 from models.artifact import load_artifact
 from models.schema import FittedSchema
 from tests.hostile.corpus import BODIES, INTEGERS, NUMBERS, SEQUENCES, TOKENS
@@ -36,20 +37,17 @@ def by_pydantic(schema: FittedSchema, body: bytes) -> Columns | None:
         return None
 
 
-def quick_rows(schema: FittedSchema) -> QuickRows:
-    return QuickRows(wire_fields(schema), MAX_ROWS)
-
-
 def compare(schema: FittedSchema, body: bytes) -> bool:
     """Return whether the quick reading took a body; if so it must be right."""
-    found = quick_rows(schema).read(body)
-    if found is None:
+    try:
+        found = Wire(schema, MAX_ROWS).read_quickly(body)
+    except (*FAULTS, Problem):
         return False
     expected = by_pydantic(schema, body)
     assert expected is not None, body
     quick: Any
-    assert found[1:] == (expected.num_rows, expected.unknown_fields)
-    for quick, slow in zip(found[0], expected.values, strict=True):
+    assert (found.num_rows, found.unknown_fields) == (expected.num_rows, expected.unknown_fields)
+    for quick, slow in zip(found.values, expected.values, strict=True):
         if isinstance(quick, np.ndarray):
             np.testing.assert_array_equal(quick, np.array(slow, np.float64))
         else:
@@ -129,7 +127,7 @@ def test_what_is_no_request_is_left_to_pydantic(schema: FittedSchema) -> None:
     ]
     odd += [case.text for case in BODIES if case.status != 200]
     odd += [json.dumps({"instances": [{}] * (MAX_ROWS + 1)}).encode()]
-    assert all(quick_rows(schema).read(body) is None for body in odd)
+    assert not any(compare(schema, body) for body in odd)
 
 
 def plain(column: Any) -> list[Any]:
@@ -152,6 +150,69 @@ def test_a_schema_of_one_field(tmp_path: Path, schema: FittedSchema) -> None:
     one = schema.model_copy(
         update={"features": schema.features.model_copy(update={"fields": (field,)}), "fitted": (schema.fitted[3],)}
     )
-    found = quick_rows(one).read(b'{"instances": [{"ad_id": "a"}, {}]}')
-    assert found is not None
-    assert [list(column) for column in found[0]] == [["a", None]]
+    found = Wire(one, MAX_ROWS).read_quickly(b'{"instances": [{"ad_id": "a"}, {}]}')
+    assert [list(column) for column in found.values] == [["a", None]]
+
+
+contexts = st.dictionaries(st.sampled_from(["user_id", "site", "ad_id", "colour"]), values, max_size=3)
+ids = st.lists(st.sampled_from(["a", "", "x" * 257, "\ud800"]) | st.integers() | st.none(), max_size=3)
+rankings = st.fixed_dictionaries(
+    {},
+    optional={
+        "context": contexts,
+        "candidates": st.lists(rows, max_size=3),
+        "candidate_ids": ids,
+        "top_k": st.integers(-1, 3) | st.just("1"),
+    },
+)
+
+
+@given(rankings)
+def test_any_ranking_that_is_taken_is_right(schema: FittedSchema, request: dict[str, Any]) -> None:
+    wire, text = RankWire(schema, MAX_ROWS), json.dumps(request).encode()
+    try:
+        quick = wire.read_quickly(text)
+    except (*FAULTS, Problem):
+        with pytest.raises(Problem):
+            wire.validate(text)
+        return
+    slow = wire.validate(text)
+    assert (quick.candidate_ids, quick.top_k) == (slow.candidate_ids, slow.top_k)
+    assert quick.unknown_fields == slow.unknown_fields
+    for a, b in ((quick.context, slow.context), (quick.candidates, slow.candidates)):
+        assert (a is None) == (b is None)
+        assert [plain(column) for column in a or []] == [plain(column) for column in b or []]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('{"instances": [{}, {"price": "s3cr3t"}], "inputs": %s}', {"row": 1, "field": "price"}),
+        ('{"instances": [{"s3cr3t": [%s], "price": true}]}', {"row": 0, "field": "price"}),
+        ('{"inputs": {"ad_id": ["a", 5, %s]}}', {"row": 1, "field": "ad_id"}),
+        ('{"inputs": {"clicked_ads": [[], ["a", 5, %s]]}}', {"row": 1, "field": "clicked_ads"}),
+        ('{"instances": [{"clicked_ads": ["a", 5, %s]}]}', {"row": 0, "field": "clicked_ads"}),
+        ('{"instances": {"s3cr3t": %s}}', {"field": "instances"}),
+        ('{"inputs": [%s]}', {"field": "inputs"}),
+        ('{"s3cr3t": [%s]}', None),
+        ("[%s]", None),
+        ('{"instances": [{"price": 1}], "s3cr3t": %s', None),
+        ('{"instances": [{"s3cr3t": ' + "[" * 3_000 + "]" * 3_000 + ', "x": "%s"}]}', None),
+    ],
+)
+def test_of_a_large_body_the_first_fault_is_told(schema: FittedSchema, text: str, fault: dict[str, Any] | None) -> None:
+    body = (text % ('"' + "s3cr3t" * 50_000 + '"')).encode()
+    assert len(body) > MAX_EXPLAINED_BYTES
+    with pytest.raises(Problem) as refused:
+        Wire(schema, MAX_ROWS).parse(body)
+    told = bytes(refused.value.response().body).decode()
+    assert "s3cr3t" not in told
+    found = [{k: v for k, v in f.items() if k != "message"} for f in refused.value.errors]
+    assert found == ([] if fault is None else [fault])
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_do_anything_but_be_taken_or_have_a_fault(schema: FittedSchema, body: bytes) -> None:
+    for reading in (Wire(schema, MAX_ROWS).read_quickly, RankWire(schema, MAX_ROWS).read_quickly):
+        with suppress(*FAULTS, Problem):
+            reading(body)
