@@ -41,11 +41,18 @@ class QuickReader:
     Args:
         parts: the types of the parts by name; called with whether fields that the model has not are refused or skipped.
         names: types of the parts that hold such fields, with dictionaries in the place of structures.
+        rows: name of the part that is a list of rows.
+        max_rows: most of them.
     """
 
-    def __init__(self, parts: Callable[[bool], Mapping[str, Any]], names: Mapping[str, Any]) -> None:
+    def __init__(
+        self, parts: Callable[[bool], Mapping[str, Any]], names: Mapping[str, Any], rows: str, max_rows: int
+    ) -> None:
         self._refusing, self._skipping = (_decoder(parts(is_strict)) for is_strict in (True, False))
         self._naming = _decoder({name: names.get(name, t) for name, t in parts(False).items()})
+        others = dict.fromkeys(parts(False), Raw)
+        self._counting = _decoder({**others, rows: list_of(Raw, max_rows)})
+        self._max_rows = max_rows
 
     def read(self, body: bytes | bytearray) -> tuple[Any, Any | None]:
         """Decode a request; its attributes are the parts, or `UNSET`.
@@ -56,6 +63,8 @@ class QuickReader:
         Raises:
             FAULTS: it does not fit.
         """
+        if body.count(b"{") > 2 * self._max_rows:  # a million empty rows would take a gigabyte as structures
+            self._counting.decode(body)
         try:
             return self._refusing.decode(body), None
         except msgspec.ValidationError as error:

@@ -83,6 +83,8 @@ def quick_reader(fields: tuple[WireField, ...], max_rows: int) -> QuickReader:
             "top_k": Annotated[int, Meta(ge=1)],
         },
         {"context": ANY_ROW, "candidates": msgspec_list(ANY_ROW, max_rows)},
+        "candidates",
+        max_rows,
     )
 
 

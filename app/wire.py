@@ -73,6 +73,8 @@ def quick_reader(fields: tuple[WireField, ...], max_rows: int) -> QuickReader:
             "inputs": column_struct(fields, is_strict, max_rows),
         },
         {"instances": msgspec_list(ANY_ROW, max_rows), "inputs": ANY_ROW},
+        "instances",
+        max_rows,
     )
 
 
