@@ -1,4 +1,4 @@
-"""Bytes of a ``/predict`` request → columns of values, checked by pydantic-core straight from JSON.
+"""Bytes of a ``/predict`` request → checked columns of values: by pydantic-core straight from JSON, many rows by msgspec.
 
 One `Wire` belongs to one artifact. It also holds what ``/docs`` shows: the JSON schema and a working example.
 """

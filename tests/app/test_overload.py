@@ -50,23 +50,30 @@ def test_a_body_that_grows_is_bounded_by_the_same_bytes_unless_it_is_alone() -> 
 
 
 def test_more_than_the_service_takes_on_is_refused_at_once_and_the_rest_is_answered(artifacts: Path) -> None:
-    with serving(artifacts, max_waiting=2) as server:
-        url, body = str(server.client.base_url), {"instances": [ROW] * 1_000}
+    body = json.dumps({"instances": [ROW]}).encode()
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(
+        body
+    )
+    with serving(artifacts, max_waiting=2) as server, ExitStack() as stack:
 
-        def ask(_: int) -> httpx.Response:
-            return httpx.post(f"{url}/predict", json=body, timeout=30)
+        def ask() -> httpx.Response:
+            return server.client.post("/predict", content=body, headers={"content-type": "application/json"})
 
-        with ThreadPoolExecutor(24) as pool:
-            answers = list(pool.map(ask, range(96)))
-        statuses = [answer.status_code for answer in answers]
-        assert set(statuses) == {200, 503}
-        for answer in answers:
-            if answer.status_code == 503:
-                assert answer.json()["code"] == "overloaded"
-                assert answer.headers["retry-after"] == "1"
-        assert server.metric("ctr_shed_total", reason="overloaded") == statuses.count(503)
+        address = (server.client.base_url.host, server.client.base_url.port or 0)
+        slow = [stack.enter_context(socket.create_connection(address)) for _ in range(2)]
+        for connection in slow:
+            connection.sendall(head + body[:5])
+        server.wait_for(lambda: ask().status_code == 503)  # both have arrived
+        refused = [ask() for _ in range(10)]
+        assert {answer.status_code for answer in refused} == {503}
+        assert {answer.json()["code"] for answer in refused} == {"overloaded"}
+        assert {answer.headers["retry-after"] for answer in refused} == {"1"}
+        assert server.metric("ctr_shed_total", reason="overloaded") >= 10
+        for connection in slow:
+            connection.sendall(body[5:])
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
         # Nothing is left behind: the next one finds the gate open.
-        assert all(ask(0).status_code == 200 for _ in range(5))
+        assert all(ask().status_code == 200 for _ in range(5))
 
 
 def test_a_client_that_leaves_gives_its_place_back(artifacts: Path) -> None:
