@@ -23,7 +23,7 @@ help:
 	@echo "make sbom    list what serving installs, CycloneDX, into build/sbom.json"
 	@echo "make audit   look the pinned versions up in the vulnerability database (needs the network)"
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml constraints.txt $(wildcard models/native/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt $(PIP_ARGS) torch
 	$(BIN)/pip install --quiet --constraint constraints.txt $(PIP_ARGS) --editable '.[dev]'
@@ -66,7 +66,7 @@ fuzz: setup
 	$(BIN)/python -m tests.hostile.fuzz_encoder -max_total_time=$(FUZZ_SECONDS) -verbosity=1 -artifact_prefix=build/ build/fuzz
 
 # The serving environment alone, as the Dockerfile installs it; the tools stand beside it, in $(VENV).
-build/serving/.installed: pyproject.toml constraints.txt
+build/serving/.installed: pyproject.toml constraints.txt $(wildcard models/native/*)
 	$(PYTHON) -m venv --clear build/serving
 	build/serving/bin/pip install --quiet --constraint constraints.txt .
 	touch $@
