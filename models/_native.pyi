@@ -1,7 +1,7 @@
 from collections.abc import Mapping
 
-from numpy.typing import NDArray
 import numpy as np
+from numpy.typing import NDArray
 
 class RowReader:
     """Bytes of a request → rows of the table; see ``native/request.h``.
@@ -21,3 +21,28 @@ class RowReader:
     def read(
         self, body: bytes
     ) -> tuple[bytes, bytes | None, bytes | None, Mapping[str, int], Mapping[str, int]] | None: ...
+
+class Head:
+    """The head of a model with rectified layers; see ``native/head.c``. Arrays are contiguous float32.
+
+    Raises:
+        ValueError: arrays that do not fit each other.
+        NotImplementedError: there are no kernels for this processor.
+    """
+
+    def __init__(
+        self,
+        num_fields: int,
+        dim: int,
+        layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...],
+        last: NDArray[np.float32],
+        bias: float,
+    ) -> None: ...
+    def logits(self, fields: NDArray[np.float32]) -> bytes: ...
+    def rank(
+        self,
+        product: NDArray[np.float32],
+        squares: NDArray[np.float32],
+        candidates_product: NDArray[np.float32],
+        candidates_squares: NDArray[np.float32],
+    ) -> bytes: ...

@@ -54,4 +54,4 @@ class SideScorer:
 
 def rank_logits(head: Head, context: Halves, candidates: Halves) -> NDArray[np.float32]:
     """Return the logits float32 [n] of one context with n candidates; equal to scoring n whole impressions."""
-    return head.finish(candidates.product + context.product, candidates.squares + context.squares)
+    return head.rank(context, candidates)

@@ -14,11 +14,10 @@ import numpy as np
 from models.encoding import EncodedBatch, FeatureEncoder
 from models.field_encoding import FieldEncoder
 from models.manifest import go_on
-from models.vocabulary import Vocabulary
 
 try:
     from models._native import RowReader as CompiledReader
-except ImportError:  # pragma: no cover  # built without a compiler
+except ImportError:  # built without a compiler
     CompiledReader = None  # type: ignore[assignment,misc]
 
 TEXT, INTEGER, NUMBER = range(3)
@@ -62,12 +61,12 @@ class RowReader:
             block = field.spec.block
             pause()
             if field.spec.kind != "numeric" and block not in places:
-                vocabulary, buckets = encoder.vocabularies.get(block), owners[block].buckets
-                places[block] = (
-                    compiled.add_hashing(buckets)
-                    if vocabulary is None
-                    else compiled.add_vocabulary(*_arrays(vocabulary))
-                )
+                buckets = owners[block].buckets
+                if buckets is None:
+                    v = encoder.vocabularies[block]
+                    places[block] = compiled.add_vocabulary(v.hashes, v.positions, v.ends, v.text)
+                else:
+                    places[block] = compiled.add_hashing(buckets)
             length = field.spec.max_length if field.spec.kind == "sequence" else 0
             boundaries = np.ascontiguousarray(field.boundaries, np.float64)
             place = places.get(block, -1)
@@ -83,9 +82,11 @@ class RowReader:
             return None
         ids, offsets, weights, missing, unseen = found
         rows = np.frombuffer(ids, np.int64)
-        if offsets is None:
+        if offsets is None or weights is None:
             return Reading(EncodedBatch.single(rows, self._num_fields), missing, unseen)
-        batch = EncodedBatch(rows, np.frombuffer(weights, np.float32), np.frombuffer(offsets, np.int64), self._num_fields)
+        batch = EncodedBatch(
+            rows, np.frombuffer(weights, np.float32), np.frombuffer(offsets, np.int64), self._num_fields
+        )
         return Reading(batch, missing, unseen)
 
 
@@ -93,7 +94,3 @@ def _kind(field: FieldEncoder) -> int:
     if field.spec.kind == "numeric":
         return NUMBER
     return INTEGER if field.dtype == "integer" else TEXT
-
-
-def _arrays(vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    return vocabulary.hashes, vocabulary.positions, vocabulary.ends, vocabulary.text

@@ -1,4 +1,4 @@
-/* The parts of scoring that are slow in Python. `models.native` says what they do where there is no compiler. */
+/* The parts of scoring that are slow in Python. Their Python twins do the same where there is no compiler. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -6,13 +6,17 @@
 #error "artifacts are little-endian, and so must be the machine"
 #endif
 
-extern PyType_Spec reader_spec;
+extern PyType_Spec reader_spec, head_spec;
 
-static int execute(PyObject *module) {
-    PyObject *type = PyType_FromSpec(&reader_spec);
-    int failed = type == NULL || PyModule_AddObjectRef(module, "RowReader", type) < 0;
+static int add_type(PyObject *module, PyType_Spec *spec, const char *name) {
+    PyObject *type = PyType_FromSpec(spec);
+    int failed = type == NULL || PyModule_AddObjectRef(module, name, type) < 0;
     Py_XDECREF(type);
     return failed ? -1 : 0;
+}
+
+static int execute(PyObject *module) {
+    return add_type(module, &reader_spec, "RowReader") < 0 || add_type(module, &head_spec, "Head") < 0 ? -1 : 0;
 }
 
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, execute}, {0, NULL}};
