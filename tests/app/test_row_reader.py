@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from typing import Any
 
@@ -116,7 +117,7 @@ def test_numbers_fall_into_the_bin_of_the_nearest_double(
 ) -> None:
     literal = form % number
     taken = compare(reader, wire, artifact.encoder, b'{"instances": [{"price": %s}]}' % literal.encode())
-    assert taken == (len(literal) < 64)
+    assert taken == (len(literal) < 64 and math.isfinite(float(literal)))
 
 
 @pytest.mark.parametrize(
