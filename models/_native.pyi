@@ -45,4 +45,5 @@ class Head:
         squares: NDArray[np.float32],
         candidates_product: NDArray[np.float32],
         candidates_squares: NDArray[np.float32],
+        places: NDArray[np.int64],
     ) -> bytes: ...

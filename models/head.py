@@ -131,13 +131,23 @@ class Head:
             return np.frombuffer(self._compiled.logits(np.ascontiguousarray(fields)), np.float32)
         return self.finish(*self.whole(fields))
 
-    def rank(self, context: tuple[Floats, Floats], candidates: tuple[Floats, Floats]) -> Floats:
-        """Return logits float32 [n] of one context with n candidates, each what `HeadPart` gives of its fields."""
-        if self._compiled is not None:
-            arrays = [np.ascontiguousarray(array) for array in (*context, *candidates)]
-            return np.frombuffer(self._compiled.rank(*arrays), np.float32)
+    def rank(
+        self, context: tuple[Floats, Floats], candidates: tuple[Floats, Floats], places: NDArray[np.int64]
+    ) -> Floats:
+        """Return logits float32 [n] of one context with the candidates at ``places`` int64 [n].
+
+        Args:
+            context: what `HeadPart` gives of the one's fields.
+            candidates: what it gives of m others' fields, of which some are wanted.
+            places: from 0 to m − 1.
+
+        Raises:
+            ValueError: a place that is none.
+        """
         (c_product, c_squares), (product, squares) = context, candidates
-        return self.finish(product + c_product, squares + c_squares)
+        if self._compiled is not None:
+            return np.frombuffer(self._compiled.rank(c_product, c_squares, product, squares, places), np.float32)
+        return self.finish(product.take(places, axis=0) + c_product, squares.take(places) + c_squares)
 
     def finish(self, product: Floats, squares: Floats) -> Floats:
         """Return logits float32 [B] from what `HeadPart` gives, summed over all fields.

@@ -47,6 +47,10 @@ static float factorised(const float *sums, size_t D, float squares) {
     return sums[D - 1] + 0.5f * (square_of_sum - squares);
 }
 
+static void prefetch(const float *x, size_t n) {
+    for (size_t i = 0; i < n; i += 64 / sizeof *x) __builtin_prefetch(x + i);
+}
+
 static int get_floats(PyObject *array, Py_buffer *view, size_t multiple_of) {
     if (PyObject_GetBuffer(array, view, PyBUF_SIMPLE) < 0) return -1;
     if (view->len % (Py_ssize_t)(multiple_of * sizeof(float)) == 0) return 0;
@@ -79,32 +83,38 @@ static PyObject *Head_logits(Head *self, PyObject *fields) {
 }
 
 static PyObject *Head_rank(Head *self, PyObject *args) {
-    PyObject *arrays[4], *found = NULL;
-    Py_buffer views[4]; /* the context's product [H + D] and squares [1], the candidates' [n, H + D] and [n] */
-    size_t H = self->num_hidden, width = H + self->D;
-    if (!PyArg_ParseTuple(args, "OOOO", &arrays[0], &arrays[1], &arrays[2], &arrays[3])) return NULL;
+    PyObject *arrays[5], *found = NULL;
+    Py_buffer views[5]; /* the context's product [H + D] and squares [1], candidates' [m, H + D] and [m], places int64 [n] */
+    size_t H = self->num_hidden, width = H + self->D, multiples[] = {width, 1, width, 1, sizeof(int64_t) / sizeof(float)};
+    if (!PyArg_ParseTuple(args, "OOOOO", &arrays[0], &arrays[1], &arrays[2], &arrays[3], &arrays[4])) return NULL;
     int num_views = 0;
-    while (num_views < 4 && get_floats(arrays[num_views], &views[num_views], num_views % 2 ? 1 : width) == 0) num_views++;
-    if (num_views < 4) goto release;
-    size_t num_rows = (size_t)views[3].len / sizeof(float);
-    if ((size_t)views[0].len != width * sizeof(float) || (size_t)views[1].len != sizeof(float) ||
-        (size_t)views[2].len != num_rows * width * sizeof(float)) {
-        PyErr_Format(PyExc_ValueError, "halves of one context and of as many candidates as squares");
+    while (num_views < 5 && get_floats(arrays[num_views], &views[num_views], multiples[num_views]) == 0) num_views++;
+    if (num_views < 5) goto release;
+    size_t num_candidates = (size_t)views[3].len / sizeof(float), num_rows = (size_t)views[4].len / sizeof(int64_t);
+    const float *context = views[0].buf, *candidates = views[2].buf, *squares = views[3].buf;
+    const int64_t *places = views[4].buf;
+    int fits = (size_t)views[0].len == width * sizeof(float) && (size_t)views[1].len == sizeof(float) &&
+               (size_t)views[2].len == num_candidates * width * sizeof(float);
+    for (size_t i = 0; i < num_rows; i++) fits &= (uint64_t)places[i] < num_candidates;
+    if (!fits) {
+        PyErr_Format(PyExc_ValueError, "halves of one context, as many candidates as squares, and places among them");
         goto release;
     }
     found = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(num_rows * sizeof(float)));
     if (found == NULL) goto release;
-    const float *context = views[0].buf, *candidate = views[2].buf, *squares = views[3].buf;
     const float context_squares = *(const float *)views[1].buf;
     float *logits = (float *)PyBytes_AS_STRING(found);
     size_t padded = self->layers[0].weight.width;
     for (size_t row = 0; row < num_rows; row += CHUNK, logits += CHUNK) {
         size_t n = num_rows - row < CHUNK ? num_rows - row : CHUNK;
-        for (size_t i = 0; i < n; i++, candidate += width) {
+        for (size_t i = 0; i < n; i++) {
+            size_t place = (size_t)places[row + i];
+            const float *candidate = candidates + place * width;
+            if (row + i + 1 < num_rows) prefetch(candidates + (size_t)places[row + i + 1] * width, width);
             self->kernels->add(context, candidate, H, self->here + i * padded);
             memset(self->here + i * padded + H, 0, (padded - H) * sizeof(float));
             self->kernels->add(context + H, candidate + H, self->D, self->sums);
-            logits[i] = factorised(self->sums, self->D, context_squares + squares[row + i]);
+            logits[i] = factorised(self->sums, self->D, context_squares + squares[place]);
         }
         add_deep(self, n, logits);
     }

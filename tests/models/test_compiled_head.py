@@ -60,9 +60,10 @@ def test_a_ranking_is_that_of_numpy(num_fields: int, dim: int, hidden: tuple[int
     split = num_fields // 2 + 1
     context, candidates = make_fields(1, split, dim), make_fields(201, num_fields - split, dim)
     halves = compiled.part(range(split))(context), compiled.part(range(split, num_fields))(candidates)
-    found = compiled.rank(*halves)
-    np.testing.assert_allclose(found, plain.rank(*halves), rtol=2e-5, atol=2e-5)
-    whole = np.concatenate([np.repeat(context, 201, axis=0), candidates], axis=1)
+    places = np.random.default_rng(3).integers(0, 201, 150)
+    found = compiled.rank(*halves, places)
+    np.testing.assert_allclose(found, plain.rank(*halves, places), rtol=2e-5, atol=2e-5)
+    whole = np.concatenate([np.repeat(context, 150, axis=0), candidates[places]], axis=1)
     np.testing.assert_allclose(found, compiled.logits(whole), rtol=2e-5, atol=2e-5)
 
 
@@ -87,14 +88,16 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
     head = Compiled(2, 3, ((ones((6, 4), np.float32), ones(4, np.float32)),), ones(4, np.float32), 0.0)
     with pytest.raises(ValueError, match="rows of 6"):
         head.logits(ones(7, np.float32))
-    context, squares = ones((1, 7), np.float32), ones(2, np.float32)
-    candidates = ones((2, 7), np.float32)
-    assert len(head.rank(context, squares[:1], candidates, squares)) == 8
+    context, candidates, squares = ones((1, 7), np.float32), ones((2, 7), np.float32), ones(2, np.float32)
+    places = np.array([1, 0, 1])
+    assert len(head.rank(context, squares[:1], candidates, squares, places)) == 12
     for wrong in (
-        (candidates, squares[:1], candidates, squares),
-        (context, squares, candidates, squares),
-        (context, squares[:1], context, squares),
-        (context, squares[:1], candidates, squares[:1]),
+        (candidates, squares[:1], candidates, squares, places),
+        (context, squares, candidates, squares, places),
+        (context, squares[:1], context, squares, places),
+        (context, squares[:1], candidates, squares[:1], places),
+        (context, squares[:1], candidates, squares, places + 1),
+        (context, squares[:1], candidates, squares, places - 1),
     ):
         with pytest.raises(ValueError, match="halves of one context"):
             head.rank(*wrong)
