@@ -3,6 +3,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+def platt(logits: NDArray[np.float32], slope: float, intercept: float, max_logit: float) -> bytes:
+    """Return the float64 sigmoid of slope · logits + intercept, bounded by ``max_logit`` on both sides."""
+
 class RowReader:
     """Bytes of a request → rows of the table; see ``native/request.h``.
 

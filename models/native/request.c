@@ -140,7 +140,7 @@ static Cursor read_key(Request *r, Cursor p, Cursor end, size_t place, size_t *f
     for (size_t i = 0; i <= r->num_fields; i++) {
         *f = i > 0 ? i - 1 : place < r->num_fields ? r->order[place] : 0; /* first the one that came here before */
         const Field *field = &r->fields[*f];
-        if ((size_t)(end - p) > field->key_bytes && p[field->key_bytes] == '"' && memcmp(p, field->key, field->key_bytes) == 0) {
+        if ((size_t)(end - p) > field->key_bytes && p[field->key_bytes] == '"' && is_equal(p, field->key, field->key_bytes)) {
             if (place < r->num_fields) r->order[place] = *f;
             p = skip_mark(p + field->key_bytes + 1, ':');
             return p == NULL ? NULL : skip_space(p);

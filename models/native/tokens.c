@@ -1,7 +1,6 @@
 #include "tokens.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #define NOWHERE UINT64_MAX
 
@@ -70,7 +69,7 @@ void find_tokens(Token *tokens, const Block **blocks, size_t count) {
         if (token->at == NOWHERE) continue;
         uint64_t start = token->at ? load64(block->ends, token->at - 1) : 0, end = load64(block->ends, token->at);
         if (end <= block->text_bytes && start <= end && end - start == token->num_bytes &&
-            memcmp(block->text + start, token->text, token->num_bytes) == 0)
+            is_equal(block->text + start, token->text, token->num_bytes))
             token->id = NUM_SPECIAL + (int64_t)token->at;
     }
 }

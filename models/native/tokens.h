@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define MISSING 0
 #define OOV 1
@@ -31,6 +32,26 @@ typedef struct {
     size_t cell; /* whom the caller is to tell */
     int64_t id;
 } Token;
+
+/* Whether n bytes are the same; most names and tokens are too short for a call of memcmp to pay. */
+static inline int is_equal(const uint8_t *a, const uint8_t *b, size_t n) {
+    uint64_t x, y;
+    uint32_t v, w;
+    if (n > 16) return memcmp(a, b, n) == 0;
+    if (n >= 8) {
+        memcpy(&x, a, 8), memcpy(&y, b, 8);
+        if (x != y) return 0;
+        memcpy(&x, a + n - 8, 8), memcpy(&y, b + n - 8, 8);
+        return x == y;
+    }
+    if (n >= 4) {
+        memcpy(&v, a, 4), memcpy(&w, b, 4);
+        if (v != w) return 0;
+        memcpy(&v, a + n - 4, 4), memcpy(&w, b + n - 4, 4);
+        return v == w;
+    }
+    return n == 0 || (a[0] == b[0] && a[n / 2] == b[n / 2] && a[n - 1] == b[n - 1]);
+}
 
 /* Build the index of a block's hashes; 0, or -1 without memory. About four hashes share a bucket. */
 int block_build_index(Block *block);
