@@ -5,9 +5,11 @@ from __future__ import annotations
 from app.hot_path import HotPath
 from app.logs import configure_logging
 from app.main import create_app
+from app.memory import keep_freed_memory
 
 
 def create_worker() -> HotPath:
     """Return the app of one server process, which writes its own log lines."""
     configure_logging()
+    keep_freed_memory()
     return create_app()

@@ -22,6 +22,7 @@ import orjson
 
 from app.batcher import Batcher
 from app.main import source_factory
+from app.memory import keep_freed_memory
 from app.orders import OrderFile
 from app.registry import Registry, Snapshot
 from app.scorer import predict, read
@@ -55,6 +56,7 @@ def time_calls(call: Callable[[S], object], inputs: Sequence[S], seconds: float)
 
 def open_snapshot(artifacts: Path, telemetry: Telemetry, loop: asyncio.AbstractEventLoop) -> Snapshot:
     """Load the artifact as a worker without Redis does."""
+    keep_freed_memory()
     settings = Settings(artifacts=artifacts)
 
     open_source = source_factory(settings, telemetry, None)

@@ -32,7 +32,7 @@ ORDER = {
         "embeddings.breaker", "embeddings.frames",
         "embeddings.state_log", "embeddings.write_behind", "embeddings.redis_rows", "embeddings.tiers", "catalog",
         "ranker", "registry", "batcher", "scorer", "rank_scorer", "gate", "hot_path", "http_exchange", "openapi", "routes", "admin",
-        "lifecycle", "main", "worker", "embedded_redis", "http_protocol",
+        "lifecycle", "main", "memory", "worker", "embedded_redis", "http_protocol",
         "__main__", "demo",
     ],
 }  # fmt: skip

@@ -1,0 +1,26 @@
+import subprocess
+import sys
+
+import pytest
+
+PROBE = """
+import resource, sys
+from app.memory import keep_freed_memory
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+for _ in range(3):
+    [bytearray(4 << 20) for _ in range(4)]
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(50):
+    [bytearray(4 << 20) for _ in range(4)]
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_a_process_that_keeps_its_memory_asks_for_none_again() -> None:
+    faults = [
+        int(subprocess.run([sys.executable, "-c", PROBE, how], capture_output=True, check=True, timeout=60).stdout)
+        for how in ("given back", "kept")
+    ]
+    assert faults[1] < 1_000 < faults[0]
