@@ -19,8 +19,8 @@ log = logging.getLogger("ctrserve.requests")
 
 LINES_PER_S = 10
 MAX_WAITING_LINES = 1_000
-FLOODABLE = ("uvicorn.error", "ctrserve")
-"""Loggers with lines that a client can bring about: a request that is none, a defect that it has found."""
+FLOODABLE = ("uvicorn.error", "ctrserve", "py.warnings")
+"""Loggers with lines that a client can bring about: a request that is none, a defect that it has found, a sum too large."""
 
 
 def configure_logging() -> None:
@@ -44,6 +44,7 @@ def configure_logging() -> None:
     root = logging.getLogger()
     root.handlers[:] = [BehindHandler(formatter)]
     root.setLevel(logging.INFO)
+    logging.captureWarnings(capture=True)  # numpy's, of sums too large, would be lines that are no JSON
     for name in FLOODABLE:
         logger = logging.getLogger(name)
         if not any(isinstance(found, FewLines) for found in logger.filters):
