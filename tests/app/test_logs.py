@@ -2,6 +2,9 @@
 
 import json
 import logging
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -34,6 +37,39 @@ def test_lines_are_json_with_the_request_id_and_nothing_that_was_sent(tmp_path: 
         assert {"path": "/predict", "status": 422, "code": "invalid_input", "level": "info"}.items() <= about.items()
         assert "s3cr3t" not in server.log.read_text()
         assert {"serving v1"} <= {line["event"] for line in lines}
+
+
+MANY_LINES = """
+import logging, os, sys, time
+from app.logs import configure_logging
+configure_logging()
+log = logging.getLogger("test")
+for n in range(3_000):
+    log.info("%d " + "." * 200, n)
+sys.stdin.read(1)
+log.info("after")
+time.sleep(0.2)
+log.info("last")
+"""
+
+
+def test_lines_that_found_no_room_are_counted_in_the_next_one() -> None:
+    command = [sys.executable, "-c", MANY_LINES]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        lines = [json.loads(process.stderr.readline())]  # from here on the pipe is full for a while
+        time.sleep(1)
+        held = os.read(process.stderr.fileno(), 1 << 20)
+        while held.count(b"\n") < 1_000:  # what waited in the process has gone out
+            held += os.read(process.stderr.fileno(), 1 << 20)
+        process.stdin.write("x")
+        process.stdin.close()
+        lines += [json.loads(line) for line in process.stderr if line.startswith("{")]
+    said = [line for line in lines if line["event"] in ("after", "last")]
+    assert [line["event"] for line in said] == ["after", "last"]
+    assert 0 < said[0]["dropped"] < 3_000
+    assert "dropped" not in said[1]
 
 
 def test_every_answer_carries_its_trace(tmp_path: Path) -> None:
