@@ -34,7 +34,9 @@ def swaps(arena: Arena) -> None:
     set_current(arena.artifacts, "v1")
     with arena.serve(poll_s=0.05) as server, arena.load(server, 300) as load:
         until(lambda: version_of(server) == "v1", "v1")
-        swap_in_turn(arena, server, 12)  # what two models need, and the allocator for their threads, is there from now on
+        swap_in_turn(
+            arena, server, 12
+        )  # what two models need, and the allocator for their threads, is there from now on
         memory, steady = resident_mib(server), time.monotonic()
         time.sleep(0.5 * arena.scale)
         swapping = time.monotonic()
