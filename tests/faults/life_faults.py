@@ -119,8 +119,8 @@ def killed_worker(arena: Arena) -> None:
 
 @fault(
     "D10",
-    "the log's reader is gone, or reads no more; the log's disk is full",
-    "serving goes on; lines are dropped, and once there is room again the next says how many",
+    "the log's reader is gone, or reads no more; the disk is full",
+    "serving goes on; lines are dropped, and once there is room again the next says how many; a catalog is refused whole",
 )
 def blocked_log(arena: Arena) -> None:
     for kind in ("closed", "blocked", "full"):
@@ -158,6 +158,29 @@ def blocked_log(arena: Arena) -> None:
             assert process.wait(15) == 0
             if kind != "closed":
                 os.close(reader)
+    full_disk(arena)
+
+
+def full_disk(arena: Arena) -> None:
+    """Let no file grow, the log's neither, put a catalog; then let them again."""
+    catalog = arena.directory / "full" / "catalog.json"
+    catalog.parent.mkdir()
+    with arena.serve(catalog=catalog) as server:
+        pid = server.process.pid
+        for content, room, status in ((b'{"items": {}}', 1 << 30, 200), (b'{"items": {"a": {}}}', 0, 507)):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+            answer = server.client.put("/catalog", content=content, headers=JSON)
+            arena.tally.note(answer.status_code, status, answer.elapsed.total_seconds())
+        assert [path.name for path in catalog.parent.iterdir()] == ["catalog.json"]
+        assert catalog.read_bytes() == b'{"items": {}}'
+        for i in range(12):
+            arena.ask(server, i)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        answer = server.client.put("/catalog", content=b'{"items": {"a": {}}}', headers=JSON)
+        arena.tally.note(answer.status_code, 200, answer.elapsed.total_seconds())
+        answer = server.client.post("/predict", content=b"{", headers=JSON)
+        arena.tally.note(answer.status_code, 422, answer.elapsed.total_seconds())
+        until(lambda: '"dropped":' in server.log.read_text(), "lines counted")
 
 
 @fault(
