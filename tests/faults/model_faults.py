@@ -48,7 +48,7 @@ def swaps(arena: Arena) -> None:
             f"{10 * arena.scale} swaps in {end - swapping:.1f} s, p99 {before:.1f} ms before and {during:.1f} ms during, "
             f"memory {memory:.1f} → {after:.1f} MiB"
         )
-        assert after < memory + 4  # of the hundred models of a longer trial the smallest leak is more
+        assert after < memory + 4  # one table of known tokens; of a hundred models the smallest leak is more
     set_current(arena.artifacts, "v1")
 
 
