@@ -79,6 +79,23 @@ def awkward_stops(arena: Arena) -> None:
 
 
 @fault(
+    "D7",
+    "SIGHUP to a service of two workers under load",
+    "the workers are replaced one after the other; no error, the same answers",
+)
+def rolling_restart(arena: Arena) -> None:
+    with arena.serve(workers=2, drain_s=1) as server:
+        until(lambda: len(children(server)) == 2, "two workers")
+        before = set(children(server))
+        with arena.load(server, 200, num_threads=4):
+            time.sleep(0.3)
+            server.process.send_signal(signal.SIGHUP)
+            took = until(lambda: len(set(children(server)) - before) == 2 and len(children(server)) == 2, "new workers")
+            time.sleep(0.3)
+        arena.tally.notes.append(f"both replaced after {took:.1f} s")
+
+
+@fault(
     "D8",
     "a worker killed by SIGKILL, then one frozen by SIGSTOP",
     "the other serves, another takes its place, of a frozen one after five seconds; metrics go on",
