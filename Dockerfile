@@ -4,6 +4,8 @@
 FROM python:3.11-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
+# For the compiled part of scoring, in this stage alone. The headers are for images whose Python is the distribution's.
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc libc6-dev python3-dev && rm -rf /var/lib/apt/lists/*
 RUN python -m venv /opt/ctrserve
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY models models

@@ -10,7 +10,7 @@ PEERS ?= build/peers
 # What `make fuzz` spends
 FUZZ_SECONDS ?= 600
 
-.PHONY: setup test lint types unit demo serve bench fuzz sbom audit clean
+.PHONY: setup test lint types unit demo serve bench fuzz sanitize sbom audit clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,10 +20,11 @@ help:
 	@echo "make serve   serve artifacts/current"
 	@echo "make bench   measure this machine beside the peers (half an hour, nothing else running)"
 	@echo "make fuzz    look for bytes that break the wires or the encoder (FUZZ_SECONDS)"
+	@echo "make sanitize the compiled part's tests again, under the address and undefined-behaviour sanitizers (gcc)"
 	@echo "make sbom    list what serving installs, CycloneDX, into build/sbom.json"
 	@echo "make audit   look the pinned versions up in the vulnerability database (needs the network)"
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml constraints.txt $(wildcard models/native/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt $(PIP_ARGS) torch
 	$(BIN)/pip install --quiet --constraint constraints.txt $(PIP_ARGS) --editable '.[dev]'
@@ -65,8 +66,19 @@ fuzz: setup
 	mkdir -p build/fuzz
 	$(BIN)/python -m tests.hostile.fuzz_encoder -max_total_time=$(FUZZ_SECONDS) -verbosity=1 -artifact_prefix=build/ build/fuzz
 
+sanitize: setup
+	rm -rf build/sanitized && mkdir -p build/sanitized
+	cp -r app models tests pyproject.toml build/sanitized && rm -f build/sanitized/models/*.so
+	gcc -g -O1 -fwrapv -fsanitize=address,undefined -fno-sanitize-recover=undefined -shared -fPIC \
+		-I$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('include'))") \
+		-o build/sanitized/models/_native$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_config_var('EXT_SUFFIX'))") \
+		models/native/*.c
+	cd build/sanitized && LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+		ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc $(abspath $(BIN))/python -m pytest -q -p no:cacheprovider \
+		tests/app/test_row_reader.py tests/models/test_compiled_head.py
+
 # The serving environment alone, as the Dockerfile installs it; the tools stand beside it, in $(VENV).
-build/serving/.installed: pyproject.toml constraints.txt
+build/serving/.installed: pyproject.toml constraints.txt $(wildcard models/native/*)
 	$(PYTHON) -m venv --clear build/serving
 	build/serving/bin/pip install --quiet --constraint constraints.txt .
 	touch $@

@@ -102,7 +102,7 @@ class CatalogHalves:
         for start in range(0, len(rows), CHUNK):
             batch = scorer.encoder.encode(wire.candidate_columns(rows[start : start + CHUNK]))
             parts.append(scorer.halves(batch, artifact.table.take(batch.ids, axis=0)))
-        self._halves = Halves(
+        self.halves = Halves(
             np.concatenate([part.product for part in parts]) if parts else np.empty((0, 0), np.float32),
             np.concatenate([part.squares for part in parts]) if parts else np.empty(0, np.float32),
         )
@@ -111,14 +111,6 @@ class CatalogHalves:
         """Return the number of candidates."""
         return len(self._positions)
 
-    def find(self, ids: Sequence[str]) -> tuple[Halves, NDArray[np.int64], list[int]]:
-        """Look candidates up by id.
-
-        Returns:
-            halves of those found [n]; their places among ``ids``, int64 [n]; the places of those that are not there.
-        """
-        positions = np.fromiter(map(self._positions.get, ids, [-1] * len(ids)), np.int64, len(ids))
-        places = np.flatnonzero(positions >= 0)
-        at = positions[places]
-        halves = Halves(self._halves.product.take(at, axis=0), self._halves.squares.take(at))
-        return halves, places, np.flatnonzero(positions < 0).tolist()
+    def find(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Return the candidates' places among `halves`, int64 [n]; -1 for those that are not there."""
+        return np.fromiter(map(self._positions.get, ids, [-1] * len(ids)), np.int64, len(ids))

@@ -16,7 +16,7 @@ from app.registry import Snapshot
 from app.scorer import MAX_NAMES
 from app.telemetry import Telemetry
 from models.field_encoding import Value
-from models.ranking import Halves, SideScorer, rank_logits
+from models.ranking import Halves, SideScorer
 
 
 async def rank(snapshot: Snapshot, catalog: Catalog | None, body: bytes, telemetry: Telemetry) -> bytes:
@@ -31,13 +31,17 @@ async def rank(snapshot: Snapshot, catalog: Catalog | None, body: bytes, telemet
     context = await _halves(snapshot, ranker.context, request.context)
     if request.candidates is not None:
         candidates = await _halves(snapshot, ranker.candidate, request.candidates)
-        places: NDArray[np.int64] = np.arange(len(candidates.squares))
+        at: NDArray[np.int64] = np.arange(len(candidates.squares))
+        places = at
     else:
         assert request.candidate_ids is not None  # the wire lets one of the two through
-        candidates, places, absent = ranker.prepare(catalog).find(request.candidate_ids)
-        if absent:
-            answer["not_in_catalog"] = absent
-    indices, probabilities = _best(snapshot, context, candidates, request.top_k)
+        known = ranker.prepare(catalog)
+        candidates, at = known.halves, known.find(request.candidate_ids)
+        places = (at >= 0).nonzero()[0]
+        if len(places) < len(at):
+            answer["not_in_catalog"] = (at < 0).nonzero()[0]
+            at = at[places]
+    indices, probabilities = _best(snapshot, context, candidates, at, request.top_k)
     telemetry.rows.inc(len(places))
     answer = {
         "indices": places.take(indices),
@@ -62,12 +66,12 @@ async def _halves(snapshot: Snapshot, scorer: SideScorer, columns: Sequence[Sequ
 
 
 def _best(
-    snapshot: Snapshot, context: Halves, candidates: Halves, top_k: int | None
+    snapshot: Snapshot, context: Halves, candidates: Halves, at: NDArray[np.int64], top_k: int | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    if not len(candidates.squares):
+    if not len(at):
         return np.empty(0, np.int64), np.empty(0, np.float64)
     predictor = snapshot.artifact.predictor
-    probabilities = predictor.probabilities(rank_logits(predictor.head, context, candidates))
+    probabilities = predictor.probabilities(predictor.head.rank(context, candidates, at))
     if not math.isfinite(probabilities.sum()):
         raise Problem("invalid_output")
     order = np.argsort(-probabilities, kind="stable")[:top_k]

@@ -19,9 +19,11 @@ from app.orders import OrderFile
 from app.ranker import Ranker
 from app.telemetry import Telemetry
 from app.wire import Wire
+from app.wire_types import MAX_SEQUENCE, MAX_TOKEN_CHARS
 from models.artifact import Artifact, columns_of, load_artifact, read_current
 from models.errors import ArtifactError
 from models.manifest import go_on
+from models.row_reader import RowReader
 
 log = logging.getLogger("ctrserve.registry")
 
@@ -34,6 +36,7 @@ class Snapshot:
 
     artifact: Artifact
     source: EmbeddingSource
+    reader: RowReader
     wire: Wire
     ranker: Ranker
     scores: ScoreMonitor
@@ -176,6 +179,7 @@ class Registry:
         snapshot = Snapshot(
             artifact,
             self._open_source(artifact),
+            RowReader(artifact.encoder, self._max_rows, MAX_TOKEN_CHARS, MAX_SEQUENCE, rest),
             Wire(artifact.schema, self._max_rows),
             Ranker(artifact, self._max_rows),
             ScoreMonitor(artifact.manifest.scores, self._telemetry),

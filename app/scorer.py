@@ -1,8 +1,9 @@
-"""A body → an answer: checked columns, encoded, scored by one snapshot of the model."""
+"""A body → an answer: checked and encoded impressions, scored by one snapshot of the model."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
 
@@ -13,9 +14,8 @@ from app.batcher import Batcher
 from app.errors import Problem
 from app.registry import Snapshot
 from app.telemetry import Telemetry
-from app.wire import Columns
-from models.encoding import EncodedBatch
 from models.predictor import pool
+from models.row_reader import Reading
 
 MAX_NAMES = 16
 
@@ -27,10 +27,9 @@ async def predict(snapshot: Snapshot, body: bytes, batcher: Batcher, telemetry: 
         Problem: ``invalid_input``; ``invalid_output`` when a probability is not finite.
     """
     times = [perf_counter()]
-    columns = snapshot.wire.parse(body)
-    times.append(perf_counter())
     artifact = snapshot.artifact
-    batch = artifact.encoder.encode(columns.values)
+    reading, unknown_fields = read(snapshot, body)
+    batch = reading.batch
     times.append(perf_counter())
     rows = snapshot.source.fetch_now(batch.ids)
     if rows is None:
@@ -41,26 +40,42 @@ async def predict(snapshot: Snapshot, body: bytes, batcher: Batcher, telemetry: 
     if not math.isfinite(np.add.reduce(probabilities)):
         raise Problem("invalid_output")
     snapshot.scores.note(probabilities)
-    telemetry.rows.inc(columns.num_rows)
+    telemetry.rows.inc(len(probabilities))
     answer: dict[str, Any] = {"predictions": probabilities, "model_version": artifact.model_version}
-    answer |= _notes(snapshot, columns, batch, telemetry)
+    _note(answer, reading, unknown_fields, telemetry)
     encoded = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
     times.append(perf_counter())
     telemetry.note_stages(times)
     return encoded
 
 
-def _notes(snapshot: Snapshot, columns: Columns, batch: EncodedBatch, telemetry: Telemetry) -> dict[str, Any]:
-    """Count and return what was unknown, missing or unseen; what was not stays out of the answer."""
-    notes: dict[str, Any] = {}
-    if columns.unknown_fields:
-        telemetry.unknown_fields.inc(sum(columns.unknown_fields.values()))
-        notes["unknown_fields"] = dict(sorted(columns.unknown_fields.items())[:MAX_NAMES])
-    fields = snapshot.artifact.encoder.fields
-    missing, unseen = snapshot.artifact.encoder.count_special(batch)
-    for name, counts, counter in (("missing", missing, telemetry.missing), ("unseen", unseen, telemetry.unseen)):
-        if counts:
-            notes[name] = {fields[i].spec.name: count for i, count in sorted(counts.items())}
-            for field, count in notes[name].items():
-                counter.labels(field).inc(count)
-    return notes
+def read(snapshot: Snapshot, body: bytes) -> tuple[Reading, Mapping[str, int]]:
+    """Return a body's impressions, encoded, and the rows that carry each field that the model has not.
+
+    Raises:
+        Problem: ``invalid_input``.
+    """
+    reading = snapshot.reader.read(body)
+    if reading is not None:
+        return reading, {}
+    columns = snapshot.wire.parse(body)
+    encoder = snapshot.artifact.encoder
+    batch = encoder.encode(columns.values)
+    names = [field.spec.name for field in encoder.fields]
+    missing, unseen = ({names[i]: n for i, n in sorted(counts.items())} for counts in encoder.count_special(batch))
+    return Reading(batch, missing, unseen), columns.unknown_fields
+
+
+def _note(answer: dict[str, Any], reading: Reading, unknown_fields: Mapping[str, int], telemetry: Telemetry) -> None:
+    """Count what was unknown, missing or unseen, and put it into the answer; what was not stays out of it."""
+    if unknown_fields:
+        telemetry.unknown_fields.inc(sum(unknown_fields.values()))
+        answer["unknown_fields"] = dict(sorted(unknown_fields.items())[:MAX_NAMES])
+    if reading.missing:
+        answer["missing"] = reading.missing
+        for field, count in reading.missing.items():
+            telemetry.missing.labels(field).inc(count)
+    if reading.unseen:
+        answer["unseen"] = reading.unseen
+        for field, count in reading.unseen.items():
+            telemetry.unseen.labels(field).inc(count)

@@ -9,7 +9,7 @@ from itertools import pairwise
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-STAGES = ("parse", "encode", "rows", "head", "answer")
+STAGES = ("read", "rows", "head", "answer")
 STAGES_EVERY = 16
 SCORE_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 LATENCY_BUCKETS_S = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
@@ -80,7 +80,7 @@ class Telemetry:
         )
 
     def note_stages(self, times_s: Sequence[float]) -> None:
-        """Take the times float [6] between which the five stages lie, of one request in sixteen."""
+        """Take the times float [5] between which the four stages lie, of one request in sixteen."""
         self._num_unobserved += 1
         if self._num_unobserved == STAGES_EVERY:
             self._num_unobserved = 0

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 MIB = 2**20
-STAGES = ("parse", "encode", "gather", "head", "calibrate", "dump")
+STAGES = ("read", "gather", "head", "calibrate", "dump")
 """Of the hot path, in order."""
 BESIDE: Mapping[str, tuple[str, ...]] = {
     "100 rows @1": ("100 columns @1",),

@@ -24,7 +24,7 @@ from app.batcher import Batcher
 from app.main import source_factory
 from app.orders import OrderFile
 from app.registry import Registry, Snapshot
-from app.scorer import predict
+from app.scorer import predict, read
 from app.settings import Settings
 from app.telemetry import Telemetry
 from benchmarks.conditions import conditions, save
@@ -72,17 +72,15 @@ def measure(
     loop: asyncio.AbstractEventLoop,
 ) -> dict[str, Any]:
     """Return every stage's time on these requests."""
-    encoder, predictor, source = snapshot.artifact.encoder, snapshot.artifact.predictor, snapshot.source
+    predictor, source = snapshot.artifact.predictor, snapshot.source
     version = snapshot.artifact.model_version
-    columns = [snapshot.wire.parse(body) for body in bodies]
-    batches = [encoder.encode(c.values) for c in columns]
+    batches = [read(snapshot, body)[0].batch for body in bodies]
     rows = [source.fetch_now(b.ids) for b in batches]
     fetched = [(b, r) for b, r in zip(batches, rows, strict=True) if r is not None]
     logits = [predictor.logits(b, r) for b, r in fetched]
     probabilities = [predictor.probabilities(z) for z in logits]
     found: dict[str, Any] = {
-        "parse": time_calls(snapshot.wire.parse, bodies, seconds),
-        "encode": time_calls(lambda c: encoder.encode(c.values), columns, seconds),
+        "read": time_calls(lambda body: read(snapshot, body), bodies, seconds),
         "gather": time_calls(lambda b: source.fetch_now(b.ids), batches, seconds),
         "head": time_calls(lambda both: predictor.head.logits(pool(*both)), fetched, seconds),
         "calibrate": time_calls(predictor.probabilities, logits, seconds),

@@ -11,6 +11,11 @@ from pydantic import Field, FiniteFloat, model_validator
 
 from models.schema import Strict
 
+try:
+    from models._native import platt as compiled_platt
+except ImportError:  # built without a compiler
+    compiled_platt = None  # type: ignore[assignment]
+
 MIN_PROBABILITY = 1e-7
 MAX_LOGIT = 16.118
 """Just inside the logit of 1 − `MIN_PROBABILITY`."""
@@ -46,6 +51,10 @@ class Calibration(Strict):
 
     def of_log(self, logits: NDArray[np.floating]) -> Floats:
         """Return the probability of a click in the log as it was written, down-sampled or not; float64 [B]."""
+        if compiled_platt is not None and self.method != "isotonic" and logits.dtype == np.float32:
+            return np.frombuffer(
+                compiled_platt(np.ascontiguousarray(logits), self.slope, self.intercept, MAX_LOGIT), np.float64
+            )
         z = logits.astype(np.float64)
         if self.method == "isotonic":
             return _bounded(np.interp(z, self.logits, self.probabilities), MIN_PROBABILITY, 1 - MIN_PROBABILITY)

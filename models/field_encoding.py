@@ -51,7 +51,7 @@ class FieldEncoder:
         self.start = start
         self._first_bin = start + NUM_SPECIAL
         self._boundaries = list(fitted.boundaries)
-        self._boundary_array = np.array(fitted.boundaries, np.float64)
+        self.boundaries: NDArray[np.float64] = np.array(fitted.boundaries, np.float64)
         self._token_ids = token_ids
         self._unseen_room = NUM_UNSEEN
         # Value → row. The type on the wire is fixed per field, so 1, True and 1.0 cannot meet here as keys.
@@ -103,7 +103,7 @@ class FieldEncoder:
         Row start + 2 + k is the bin with k boundaries at or below the number.
         """
         x = np.asarray(numbers, np.float64)
-        rows = self._first_bin + np.searchsorted(self._boundary_array, x, side="right")
+        rows = self._first_bin + np.searchsorted(self.boundaries, x, side="right")
         missing = np.isnan(x)
         if missing.any():
             rows[missing] = self.start + MISSING

@@ -1,4 +1,6 @@
-"""The dense part of a trained DeepFM as three or four matrix products in numpy: what training reports and serving uses.
+"""The dense part of a trained DeepFM as three or four matrix products: what training reports and serving uses.
+
+Compiled for rectified layers where there is a compiler (`native/head.c`), otherwise in numpy, which is the same function.
 
 `models.deepfm.DeepFMHead` is the same function in torch, for learning; the tests hold the two together. Serving needs
 no torch: a worker starts in a second and is small.
@@ -14,6 +16,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from models.schema import Strict
+
+try:
+    from models._native import Head as CompiledHead
+except ImportError:  # built without a compiler
+    CompiledHead = None  # type: ignore[assignment,misc]
 
 Activation = Literal["relu", "prelu", "dice"]
 Floats = NDArray[np.float32]
@@ -110,6 +117,9 @@ class Head:
         self._bias = np.float32(t["bias"])
         self._num_hidden = H
         self.whole = HeadPart(self._first)
+        self._compiled = None
+        if config.activation == "relu" and config.hidden and CompiledHead is not None:
+            self._compiled = _compile(F, D, products, self._bias)
 
     def part(self, positions: Sequence[int]) -> HeadPart:
         """Return the first product of some fields only: sums over parts of all fields are that of the whole."""
@@ -117,7 +127,27 @@ class Head:
 
     def logits(self, fields: Floats) -> Floats:
         """Return logits float32 [B] of pooled rows float32 [B, F·(E+1)]."""
+        if self._compiled is not None:
+            return np.frombuffer(self._compiled.logits(np.ascontiguousarray(fields)), np.float32)
         return self.finish(*self.whole(fields))
+
+    def rank(
+        self, context: tuple[Floats, Floats], candidates: tuple[Floats, Floats], places: NDArray[np.int64]
+    ) -> Floats:
+        """Return logits float32 [n] of one context with the candidates at ``places`` int64 [n].
+
+        Args:
+            context: what `HeadPart` gives of the one's fields.
+            candidates: what it gives of m others' fields, of which some are wanted.
+            places: from 0 to m − 1.
+
+        Raises:
+            ValueError: a place that is none.
+        """
+        (c_product, c_squares), (product, squares) = context, candidates
+        if self._compiled is not None:
+            return np.frombuffer(self._compiled.rank(c_product, c_squares, product, squares, places), np.float32)
+        return self.finish(product.take(places, axis=0) + c_product, squares.take(places) + c_squares)
 
     def finish(self, product: Floats, squares: Floats) -> Floats:
         """Return logits float32 [B] from what `HeadPart` gives, summed over all fields.
@@ -139,6 +169,18 @@ class Head:
         logits += second_order
         logits += self._bias
         return logits
+
+
+def _compile(num_fields: int, dim: int, products: list[tuple[Floats, Floats]], bias: np.float32) -> CompiledHead | None:
+    E = dim - 1
+    (first, first_bias), *layers, (last, last_bias) = products
+    padded = np.zeros((num_fields, dim, first.shape[1]), np.float32)  # the first order has no share in the deep part
+    padded[:, :E] = first.reshape(num_fields, E, -1)
+    arrays = [(np.ascontiguousarray(w), np.ascontiguousarray(b)) for w, b in ((padded, first_bias), *layers)]
+    try:
+        return CompiledHead(num_fields, dim, tuple(arrays), np.ascontiguousarray(last), float(bias + last_bias[0]))
+    except NotImplementedError:  # a processor that it knows nothing of
+        return None
 
 
 class HeadPart:

@@ -50,8 +50,3 @@ class SideScorer:
     def nothing(self) -> Halves:
         """Return the halves of one impression when no field is on this side."""
         return Halves(*self._part(np.empty((1, 0), np.float32)))
-
-
-def rank_logits(head: Head, context: Halves, candidates: Halves) -> NDArray[np.float32]:
-    """Return the logits float32 [n] of one context with n candidates; equal to scoring n whole impressions."""
-    return head.finish(candidates.product + context.product, candidates.squares + context.squares)

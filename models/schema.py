@@ -19,7 +19,8 @@ from models.errors import SchemaError
 Kind = Literal["categorical", "numeric", "sequence"]
 Side = Literal["context", "candidate"]
 TokenType = Literal["integer", "string"]
-Name = Annotated[str, Field(min_length=1, max_length=128)]
+Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r'^[^"\\\x00-\x1f]+$')]
+"""Of a column; without the characters that JSON writes in more than one way."""
 
 
 class Strict(BaseModel):

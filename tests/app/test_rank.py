@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from models.artifact import Artifact, columns_of, load_artifact
-from models.ranking import Halves, SideScorer, rank_logits
+from models.ranking import Halves, SideScorer
 from tests.making import make_artifact
 from tests.server import Server, serving
 
@@ -48,7 +48,8 @@ def test_added_halves_equal_whole_impressions(
 ) -> None:
     head = artifact.predictor.head
     sides = [SideScorer(artifact.encoder, head, side) for side in ("context", "candidate")]
-    ranked = rank_logits(head, halves(artifact, sides[0], [context]), halves(artifact, sides[1], rows))
+    places = np.arange(len(rows))
+    ranked = head.rank(halves(artifact, sides[0], [context]), halves(artifact, sides[1], rows), places)
     whole = artifact.encoder.encode(columns_of(artifact.schema, [{**context, **row} for row in rows]))
     np.testing.assert_allclose(ranked, artifact.predictor.score_table(whole, artifact.table), atol=1e-5)
 

@@ -1,8 +1,8 @@
 """Coverage-guided fuzzing of what stands between a socket's bytes and the model: both wires, and the encoder.
 
 ``python -m tests.hostile.fuzz_encoder -max_total_time=60 build/fuzz`` runs for a minute and keeps what it found; every
-flag is libFuzzer's. A body is either refused by a `Problem` of 4xx or becomes a batch that fits the table. Each input is
-taken twice: as a body, and as what a body of the right form is made from.
+flag is libFuzzer's. A body is either refused by a `Problem` of 4xx or becomes a batch that fits the table, the same one
+where the compiled reader takes it. Each input is taken twice: as a body, and as what a body of the right form is made from.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ with atheris.instrument_imports(include=["app", "models"]):
     from app.errors import Problem
     from app.rank_wire import RankWire
     from app.wire import Wire
+    from app.wire_types import MAX_SEQUENCE, MAX_TOKEN_CHARS
     from models.artifact import Artifact, load_artifact
     from models.encoding import EncodedBatch, Encoder
+    from models.row_reader import RowReader
 
 from tests.hostile.composing import compose
 from tests.hostile.corpus import BODIES, GOOD, INTEGERS, NUMBERS, SEQUENCES, TOKENS
@@ -48,6 +50,7 @@ def seeds() -> list[bytes]:
 def make_target(artifact: Artifact) -> Callable[[bytes], None]:
     """Return the function that one input is given to."""
     wire, rank_wire = Wire(artifact.schema, MAX_ROWS), RankWire(artifact.schema, MAX_ROWS)
+    reader = RowReader(artifact.encoder, MAX_ROWS, MAX_TOKEN_CHARS, MAX_SEQUENCE)
     candidates, context = artifact.encoder.side("candidate"), artifact.encoder.side("context")
 
     def check(batch: EncodedBatch, encoder: Encoder, num_rows: int) -> None:
@@ -61,6 +64,16 @@ def make_target(artifact: Artifact) -> Callable[[bytes], None]:
     def predict(body: bytes) -> None:
         columns = wire.parse(body)
         check(artifact.encoder.encode(columns.values), artifact.encoder, columns.num_rows)
+
+    def read(body: bytes) -> None:
+        found = reader.read(body)
+        if found is None:
+            return
+        columns = wire.validate(body)
+        batch = artifact.encoder.encode(columns.values)
+        assert not columns.unknown_fields
+        assert np.array_equal(found.batch.ids, batch.ids)
+        assert np.array_equal(found.batch.offsets, batch.offsets)
 
     def rank(body: bytes) -> None:
         request = rank_wire.parse(body)
@@ -78,13 +91,17 @@ def make_target(artifact: Artifact) -> Callable[[bytes], None]:
         answer_to(compose(atheris.FuzzedDataProvider(data)))
 
     def answer_to(body: bytes) -> None:
-        for read in (predict, rank, catalog):
+        for look_at in (predict, rank, catalog):
             try:
-                read(body)
+                look_at(body)
             except Problem as problem:
                 answer = problem.response()
                 assert answer.status_code == 422, body
                 assert len(answer.body) < 8_192, body
+        try:
+            read(body)
+        except Problem as problem:
+            raise AssertionError(body) from problem
 
     return target
 

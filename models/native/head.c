@@ -1,0 +1,220 @@
+/* Head: `models.head.Head` of a model with rectified layers, some rows at a time so that all of it stays in the caches. */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <string.h>
+
+#include "kernels.h"
+
+#define CHUNK 96 /* rows at once */
+
+typedef struct {
+    Matrix weight;
+    float *bias; /* [width] */
+} Layer;
+
+typedef struct {
+    PyObject_HEAD
+    const Kernels *kernels;
+    size_t num_fields, D; /* D: the embedding and the first-order weight of a field */
+    Layer *layers;
+    size_t num_layers, num_hidden; /* num_hidden: numbers of the first layer, not padded */
+    float *last;                   /* [width of the last layer] */
+    float bias;                    /* of the logit */
+    float *here, *there;           /* scratch [CHUNK, widest] */
+    float *sums;                   /* scratch [2 * D] */
+} Head;
+
+/* The deep part, from the first layer's sums in `here`; it is added to the logits, with the bias. */
+static void add_deep(Head *self, size_t rows, float *logits) {
+    for (size_t l = 0; l < self->num_layers; l++) {
+        const Layer *layer = &self->layers[l];
+        if (l > 0) {
+            self->kernels->multiply(self->here, self->layers[l - 1].weight.width, rows, &layer->weight, self->there);
+            float *swapped = self->here;
+            self->here = self->there, self->there = swapped;
+        }
+        self->kernels->rectify(self->here, rows, layer->weight.width, layer->bias);
+    }
+    for (size_t i = 0; i < rows; i++) logits[i] += self->bias;
+    self->kernels->add_dot(self->here, rows, self->layers[self->num_layers - 1].weight.width, self->last, logits);
+}
+
+/* First order and half of (Rendle 2010, Lemma 3.1) the square of the sum less the sum of squares. */
+static float factorised(const float *sums, size_t D, float squares) {
+    float square_of_sum = 0;
+    for (size_t e = 0; e + 1 < D; e++) square_of_sum += sums[e] * sums[e];
+    return sums[D - 1] + 0.5f * (square_of_sum - squares);
+}
+
+static void prefetch(const float *x, size_t n) {
+    for (size_t i = 0; i < n; i += 64 / sizeof *x) __builtin_prefetch(x + i);
+}
+
+static int get_floats(PyObject *array, Py_buffer *view, size_t multiple_of) {
+    if (PyObject_GetBuffer(array, view, PyBUF_SIMPLE) < 0) return -1;
+    if (view->len % (Py_ssize_t)(multiple_of * sizeof(float)) == 0) return 0;
+    PyBuffer_Release(view);
+    PyErr_Format(PyExc_ValueError, "expected float32 rows of %zu", multiple_of);
+    return -1;
+}
+
+static PyObject *Head_logits(Head *self, PyObject *fields) {
+    Py_buffer view;
+    size_t stride = self->num_fields * self->D;
+    if (get_floats(fields, &view, stride) < 0) return NULL;
+    size_t num_rows = (size_t)view.len / (stride * sizeof(float));
+    PyObject *found = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(num_rows * sizeof(float)));
+    if (found != NULL) {
+        const float *x = view.buf;
+        float *logits = (float *)PyBytes_AS_STRING(found);
+        for (size_t row = 0; row < num_rows; row += CHUNK, x += CHUNK * stride, logits += CHUNK) {
+            size_t n = num_rows - row < CHUNK ? num_rows - row : CHUNK;
+            self->kernels->multiply(x, stride, n, &self->layers[0].weight, self->here);
+            for (size_t i = 0; i < n; i++) {
+                float squares = self->kernels->sum_fields(x + i * stride, self->num_fields, self->D, self->sums, self->sums + self->D);
+                logits[i] = factorised(self->sums, self->D, squares);
+            }
+            add_deep(self, n, logits);
+        }
+    }
+    PyBuffer_Release(&view);
+    return found;
+}
+
+static PyObject *Head_rank(Head *self, PyObject *args) {
+    PyObject *arrays[5], *found = NULL;
+    Py_buffer views[5]; /* the context's product [H + D] and squares [1], candidates' [m, H + D] and [m], places int64 [n] */
+    size_t H = self->num_hidden, width = H + self->D, multiples[] = {width, 1, width, 1, sizeof(int64_t) / sizeof(float)};
+    if (!PyArg_ParseTuple(args, "OOOOO", &arrays[0], &arrays[1], &arrays[2], &arrays[3], &arrays[4])) return NULL;
+    int num_views = 0;
+    while (num_views < 5 && get_floats(arrays[num_views], &views[num_views], multiples[num_views]) == 0) num_views++;
+    if (num_views < 5) goto release;
+    size_t num_candidates = (size_t)views[3].len / sizeof(float), num_rows = (size_t)views[4].len / sizeof(int64_t);
+    const float *context = views[0].buf, *candidates = views[2].buf, *squares = views[3].buf;
+    const int64_t *places = views[4].buf;
+    int fits = (size_t)views[0].len == width * sizeof(float) && (size_t)views[1].len == sizeof(float) &&
+               (size_t)views[2].len == num_candidates * width * sizeof(float);
+    for (size_t i = 0; i < num_rows; i++) fits &= (uint64_t)places[i] < num_candidates;
+    if (!fits) {
+        PyErr_Format(PyExc_ValueError, "halves of one context, as many candidates as squares, and places among them");
+        goto release;
+    }
+    found = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(num_rows * sizeof(float)));
+    if (found == NULL) goto release;
+    const float context_squares = *(const float *)views[1].buf;
+    float *logits = (float *)PyBytes_AS_STRING(found);
+    size_t padded = self->layers[0].weight.width;
+    for (size_t row = 0; row < num_rows; row += CHUNK, logits += CHUNK) {
+        size_t n = num_rows - row < CHUNK ? num_rows - row : CHUNK;
+        for (size_t i = 0; i < n; i++) {
+            size_t place = (size_t)places[row + i];
+            const float *candidate = candidates + place * width;
+            if (row + i + 1 < num_rows) prefetch(candidates + (size_t)places[row + i + 1] * width, width);
+            self->kernels->add(context, candidate, H, self->here + i * padded);
+            memset(self->here + i * padded + H, 0, (padded - H) * sizeof(float));
+            self->kernels->add(context + H, candidate + H, self->D, self->sums);
+            logits[i] = factorised(self->sums, self->D, context_squares + squares[place]);
+        }
+        add_deep(self, n, logits);
+    }
+release:
+    while (num_views > 0) PyBuffer_Release(&views[--num_views]);
+    return found;
+}
+
+/* A copy of width numbers, padded; the padding of a layer stays 0 all the way: no weight, no bias. */
+static float *copy_padded(const float *numbers, size_t width, size_t padded) {
+    float *copy = calloc(padded, sizeof *copy);
+    if (copy != NULL) memcpy(copy, numbers, width * sizeof *copy);
+    return copy;
+}
+
+/* weight [depth, width] in panels; 0, or -1 without memory. */
+static int pack(Matrix *matrix, const float *weight, size_t depth, size_t width, size_t panel_width) {
+    matrix->depth = depth;
+    matrix->width = (width + PADDING - 1) / PADDING * PADDING;
+    matrix->panels = calloc(depth * matrix->width, sizeof(float));
+    if (matrix->panels == NULL) return -1;
+    float *to = matrix->panels;
+    for (size_t column = 0; column < matrix->width; column += panel_width)
+        for (size_t k = 0; k < depth; k++)
+            for (size_t j = column; j < column + panel_width && j < matrix->width; j++, to++)
+                if (j < width) *to = weight[k * width + j];
+    return 0;
+}
+
+/* Read the layers, (weight [depth, width], bias [width]) each; 0, or -1 with an exception. */
+static int read_layers(Head *self, PyObject *layers, PyObject *last) {
+    size_t depth = self->num_fields * self->D, widest = 0, width = 0;
+    for (size_t l = 0; l < self->num_layers; l++, depth = width) {
+        PyObject *weight, *bias;
+        Py_buffer w, b;
+        if (!PyArg_ParseTuple(PyTuple_GetItem(layers, (Py_ssize_t)l), "OO", &weight, &bias)) return -1;
+        if (get_floats(bias, &b, 1) < 0) return -1;
+        if (get_floats(weight, &w, 1) < 0) return PyBuffer_Release(&b), -1;
+        width = (size_t)b.len / sizeof(float);
+        int fits = width > 0 && (size_t)w.len == depth * width * sizeof(float);
+        Layer *layer = &self->layers[l];
+        int failed = fits && pack(&layer->weight, w.buf, depth, width, self->kernels->panel_width) < 0;
+        if (fits && !failed) failed = (layer->bias = copy_padded(b.buf, width, layer->weight.width)) == NULL;
+        PyBuffer_Release(&w), PyBuffer_Release(&b);
+        if (!fits) return PyErr_Format(PyExc_ValueError, "layer %zu does not fit the one before", l), -1;
+        if (failed) return PyErr_NoMemory(), -1;
+        if (l == 0) self->num_hidden = width;
+        widest = layer->weight.width > widest ? layer->weight.width : widest;
+    }
+    Py_buffer view;
+    if (get_floats(last, &view, 1) < 0) return -1;
+    int fits = (size_t)view.len == width * sizeof(float);
+    if (fits) self->last = copy_padded(view.buf, width, self->layers[self->num_layers - 1].weight.width);
+    PyBuffer_Release(&view);
+    if (!fits) return PyErr_Format(PyExc_ValueError, "the last layer does not fit the one before"), -1;
+    self->here = calloc(CHUNK * widest, sizeof(float));
+    self->there = calloc(CHUNK * widest, sizeof(float));
+    self->sums = calloc(2 * self->D, sizeof(float));
+    if (self->last == NULL || self->here == NULL || self->there == NULL || self->sums == NULL) return PyErr_NoMemory(), -1;
+    return 0;
+}
+
+static void Head_dealloc(Head *self) {
+    for (size_t l = 0; self->layers != NULL && l < self->num_layers; l++)
+        free(self->layers[l].weight.panels), free(self->layers[l].bias);
+    free(self->layers), free(self->last), free(self->here), free(self->there), free(self->sums);
+    PyTypeObject *type = Py_TYPE(self);
+    type->tp_free((PyObject *)self);
+    Py_DECREF(type);
+}
+
+static PyObject *Head_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"num_fields", "dim", "layers", "last", "bias", NULL};
+    Py_ssize_t num_fields, dim;
+    PyObject *layers, *last;
+    float bias;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "nnO!Of", names, &num_fields, &dim, &PyTuple_Type, &layers, &last, &bias))
+        return NULL;
+    if (num_fields < 1 || dim < 1 || num_fields > 1 << 20 || dim > 1 << 20 || PyTuple_Size(layers) < 1)
+        return PyErr_Format(PyExc_ValueError, "sizes must be positive, and not too large");
+    const Kernels *kernels = find_kernels();
+    if (kernels == NULL) return PyErr_Format(PyExc_NotImplementedError, "no kernels for this processor");
+    Head *self = (Head *)type->tp_alloc(type, 0);
+    if (self == NULL) return NULL;
+    self->kernels = kernels, self->num_fields = (size_t)num_fields, self->D = (size_t)dim, self->bias = bias;
+    self->num_layers = (size_t)PyTuple_Size(layers);
+    self->layers = calloc(self->num_layers, sizeof *self->layers);
+    if (self->layers == NULL) PyErr_NoMemory();
+    if (self->layers == NULL || read_layers(self, layers, last) < 0) Py_CLEAR(self);
+    return (PyObject *)self;
+}
+
+static PyMethodDef methods[] = {
+    {"logits", (PyCFunction)Head_logits, METH_O, NULL},
+    {"rank", (PyCFunction)Head_rank, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_new, Head_new}, {Py_tp_dealloc, Head_dealloc}, {Py_tp_methods, methods}, {0, NULL},
+};
+
+PyType_Spec head_spec = {"models._native.Head", sizeof(Head), 0, Py_TPFLAGS_DEFAULT, slots};

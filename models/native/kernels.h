@@ -1,0 +1,34 @@
+/* The arithmetic of a head over float32 rows, for the processor that it finds. */
+#ifndef CTRSERVE_KERNELS_H
+#define CTRSERVE_KERNELS_H
+
+#include <stddef.h>
+
+#define PADDING 16 /* widths of layers are padded to a multiple of it */
+
+typedef struct {
+    float *panels; /* W [depth, width]: some of its columns at a time, of each such panel all rows one after the other */
+    size_t depth;
+    size_t width; /* padded */
+} Matrix;
+
+/* All of them work on each row by itself and in the same order, however many rows there are: a row has the same bits
+ * alone and among others. */
+typedef struct {
+    size_t panel_width;
+    /* y[rows, w->width] = x[rows, x_stride] W; each number of y is a sum over W's rows in order. */
+    void (*multiply)(const float *x, size_t x_stride, size_t rows, const Matrix *w, float *y);
+    /* x[rows, width] = max(x + bias, 0). */
+    void (*rectify)(float *x, size_t rows, size_t width, const float *bias);
+    /* y[rows] += x[rows, width] w. */
+    void (*add_dot)(const float *x, size_t rows, size_t width, const float *w, float *y);
+    /* sums[D] and the sum of squares of the first D - 1 columns of x[num_fields, D]; scratch [D]. */
+    float (*sum_fields)(const float *x, size_t num_fields, size_t D, float *sums, float *scratch);
+    /* y[n] = a[n] + b[n]. */
+    void (*add)(const float *a, const float *b, size_t n, float *y);
+} Kernels;
+
+/* NULL where there are none. */
+const Kernels *find_kernels(void);
+
+#endif

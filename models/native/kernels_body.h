@@ -1,0 +1,98 @@
+/* The kernels for a processor with TARGET, whose vectors have LANES numbers; VECTORS of them are a panel's width. */
+
+#define JOIN_(a, b) a##_##b
+#define JOIN(a, b) JOIN_(a, b)
+#define NAME(name) JOIN(name, LANES)
+#define KERNEL __attribute__((target(TARGET))) static
+#define INLINE static inline __attribute__((always_inline, target(TARGET)))
+
+typedef float NAME(Vector) __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float))));
+
+/* Some rows, one panel of n vectors; both are constants where this is inlined, and the sums stay in registers. */
+INLINE void NAME(block)(size_t rows, size_t n, const float *x, size_t x_stride, const float *w, size_t depth, float *y,
+                        size_t y_stride) {
+    NAME(Vector) sums[ROWS][VECTORS] = {0};
+    for (size_t k = 0; k < depth; k++) {
+        NAME(Vector) weights[VECTORS];
+#pragma GCC unroll 4
+        for (size_t j = 0; j < n; j++) weights[j] = *(const NAME(Vector) *)(w + (k * n + j) * LANES);
+#pragma GCC unroll 6
+        for (size_t i = 0; i < rows; i++) {
+            NAME(Vector) value = x[i * x_stride + k] - (NAME(Vector)){0};
+#pragma GCC unroll 4
+            for (size_t j = 0; j < n; j++) sums[i][j] += value * weights[j];
+        }
+    }
+#pragma GCC unroll 6
+    for (size_t i = 0; i < rows; i++)
+#pragma GCC unroll 4
+        for (size_t j = 0; j < n; j++) *(NAME(Vector) *)(y + i * y_stride + j * LANES) = sums[i][j];
+}
+
+INLINE void NAME(panel)(size_t n, const float *x, size_t x_stride, size_t rows, const float *w, size_t depth, float *y,
+                        size_t y_stride) {
+    for (; rows >= ROWS; rows -= ROWS, x += ROWS * x_stride, y += ROWS * y_stride)
+        NAME(block)(ROWS, n, x, x_stride, w, depth, y, y_stride);
+    switch (rows) {
+    case 5: NAME(block)(5, n, x, x_stride, w, depth, y, y_stride); break;
+    case 4: NAME(block)(4, n, x, x_stride, w, depth, y, y_stride); break;
+    case 3: NAME(block)(3, n, x, x_stride, w, depth, y, y_stride); break;
+    case 2: NAME(block)(2, n, x, x_stride, w, depth, y, y_stride); break;
+    case 1: NAME(block)(1, n, x, x_stride, w, depth, y, y_stride); break;
+    default: break;
+    }
+}
+
+KERNEL void NAME(multiply)(const float *x, size_t x_stride, size_t rows, const Matrix *w, float *y) {
+    const float *panel = w->panels;
+    for (size_t column = 0, n; column < w->width; column += n * LANES, panel += n * LANES * w->depth) {
+        n = (w->width - column) / LANES;
+        n = n < VECTORS ? n : VECTORS;
+        switch (n) {
+        case 1: NAME(panel)(1, x, x_stride, rows, panel, w->depth, y + column, w->width); break;
+#if VECTORS > 2
+        case 2: NAME(panel)(2, x, x_stride, rows, panel, w->depth, y + column, w->width); break;
+        case 3: NAME(panel)(3, x, x_stride, rows, panel, w->depth, y + column, w->width); break;
+#endif
+        default: NAME(panel)(VECTORS, x, x_stride, rows, panel, w->depth, y + column, w->width); break;
+        }
+    }
+}
+
+KERNEL void NAME(rectify)(float *x, size_t rows, size_t width, const float *bias) {
+    for (size_t i = 0; i < rows; i++, x += width)
+        for (size_t j = 0; j < width; j++) {
+            float sum = x[j] + bias[j];
+            x[j] = sum < 0 ? 0 : sum; /* what is no number stays none */
+        }
+}
+
+KERNEL void NAME(add_dot)(const float *x, size_t rows, size_t width, const float *w, float *y) {
+    for (size_t i = 0; i < rows; i++, x += width) {
+        float sums[PADDING] = {0};
+        for (size_t k = 0; k < width; k += PADDING)
+            for (size_t j = 0; j < PADDING; j++) sums[j] += x[k + j] * w[k + j];
+        for (size_t j = 0; j < PADDING; j++) y[i] += sums[j];
+    }
+}
+
+KERNEL float NAME(sum_fields)(const float *x, size_t num_fields, size_t D, float *sums, float *scratch) {
+    for (size_t e = 0; e < D; e++) sums[e] = scratch[e] = 0;
+    for (size_t f = 0; f < num_fields; f++, x += D)
+        for (size_t e = 0; e < D; e++) sums[e] += x[e], scratch[e] += x[e] * x[e];
+    float squares = 0;
+    for (size_t e = 0; e + 1 < D; e++) squares += scratch[e];
+    return squares;
+}
+
+KERNEL void NAME(add)(const float *a, const float *b, size_t n, float *y) {
+    for (size_t i = 0; i < n; i++) y[i] = a[i] + b[i];
+}
+
+static const Kernels NAME(kernels) = {LANES * VECTORS, NAME(multiply), NAME(rectify), NAME(add_dot), NAME(sum_fields), NAME(add)};
+
+#undef JOIN_
+#undef JOIN
+#undef NAME
+#undef KERNEL
+#undef INLINE

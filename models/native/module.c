@@ -1,0 +1,47 @@
+/* The parts of scoring that are slow in Python. Their Python twins do the same where there is no compiler. */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "artifacts are little-endian, and so must be the machine"
+#endif
+
+#include <math.h>
+
+extern PyType_Spec reader_spec, head_spec;
+
+/* 1 / (1 + exp(-(slope z + intercept))) of float32 logits, bounded by max_logit on both sides; bytes of float64. */
+static PyObject *platt(PyObject *module, PyObject *args) {
+    Py_buffer logits;
+    double slope, intercept, max_logit;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "y*ddd", &logits, &slope, &intercept, &max_logit)) return NULL;
+    Py_ssize_t n = logits.len / (Py_ssize_t)sizeof(float);
+    PyObject *found = PyBytes_FromStringAndSize(NULL, n * (Py_ssize_t)sizeof(double));
+    for (Py_ssize_t i = 0; found != NULL && i < n; i++) {
+        double z = slope * ((const float *)logits.buf)[i] + intercept;
+        z = z < -max_logit ? -max_logit : z > max_logit ? max_logit : z; /* what is no number stays none */
+        ((double *)PyBytes_AS_STRING(found))[i] = 1 / (1 + exp(-z));
+    }
+    PyBuffer_Release(&logits);
+    return found;
+}
+
+static PyMethodDef functions[] = {{"platt", platt, METH_VARARGS, NULL}, {NULL, NULL, 0, NULL}};
+
+static int add_type(PyObject *module, PyType_Spec *spec, const char *name) {
+    PyObject *type = PyType_FromSpec(spec);
+    int failed = type == NULL || PyModule_AddObjectRef(module, name, type) < 0;
+    Py_XDECREF(type);
+    return failed ? -1 : 0;
+}
+
+static int execute(PyObject *module) {
+    return add_type(module, &reader_spec, "RowReader") < 0 || add_type(module, &head_spec, "Head") < 0 ? -1 : 0;
+}
+
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, execute}, {0, NULL}};
+
+static PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "models._native", .m_methods = functions, .m_slots = slots};
+
+PyMODINIT_FUNC PyInit__native(void) { return PyModuleDef_Init(&definition); }
