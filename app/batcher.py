@@ -67,9 +67,11 @@ class Batcher:
         try:
             scored = predictor.score(np.concatenate([fields for _, fields, _ in batch]))
         except Exception as error:  # noqa: BLE001  # it belongs to those who wait
-            for _, _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
+            if len(batch) > 1:  # to one of them, perhaps: the others must not suffer for whom they met
+                for one in batch:
+                    self._score(predictor, [one])
+            elif not batch[0][2].done():
+                batch[0][2].set_exception(error)
             return
         start = 0
         for _, fields, future in batch:

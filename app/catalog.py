@@ -5,9 +5,11 @@ Halves of the candidates are computed once per catalog and model version, so tha
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from app.errors import Problem
 from app.rank_wire import RankWire
 from models.artifact import Artifact
 from models.ranking import Halves, SideScorer
+
+log = logging.getLogger("ctrserve.catalog")
 
 CHUNK = 4_096
 
@@ -61,16 +65,22 @@ class CatalogFile:
         """Put another catalog in the file's place; readers see the old one or the new one, never half of one.
 
         Raises:
-            Problem: ``no_catalog`` without a path.
+            Problem: ``no_catalog`` without a path, ``catalog_not_kept`` when there is no room for it, or no right to write it.
         """
         if self._path is None:
             raise Problem("no_catalog", "set CTR_CATALOG to the file that keeps it")
         temporary = self._path.with_name(f".{self._path.name}-{uuid.uuid4().hex}")
-        with temporary.open("wb") as file:
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(self._path)
+        try:
+            with temporary.open("wb") as file:
+                file.write(body)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(self._path)
+        except OSError as error:
+            with suppress(OSError):  # a half must not take the room that others have
+                temporary.unlink(missing_ok=True)
+            log.error("the catalog cannot be written: %s", error.strerror)
+            raise Problem("catalog_not_kept") from error
         self.refresh()
 
 

@@ -49,14 +49,16 @@ class ScoreMonitor:
             if number:
                 bucket.inc(number)
         if self._edges is None:
+            self._telemetry.score_psi.set(0)  # what stands there is of the model before
             return
         # A window of two halves: when the younger is full it becomes the older.
         self._now = self._now + np.bincount(
             self._edges.searchsorted(scores, side="right"), minlength=len(self._expected)
         )
         counted = self._before + self._now
-        if counted.sum() >= MIN_ROWS:
-            self._telemetry.score_psi.set(population_stability_index(self._expected, counted / counted.sum()))
+        is_enough = counted.sum() >= MIN_ROWS
+        psi = population_stability_index(self._expected, counted / counted.sum()) if is_enough else 0
+        self._telemetry.score_psi.set(psi)
         if self._now.sum() >= WINDOW_ROWS // 2:
             self._before, self._now = self._now, np.zeros_like(self._now)
 

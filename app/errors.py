@@ -30,6 +30,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "draining": (503, "The service is about to stop"),
     "not_rankable": (422, "The model has no candidate fields, so there is nothing to rank"),
     "no_catalog": (409, "There is no catalog to take candidates from"),
+    "catalog_not_kept": (507, "The catalog could not be written, and the one before goes on"),
     "no_previous": (409, "There is no model to go back to"),
     "artifact_refused": (409, "The artifact that is named must not be served"),
     "invalid_output": (500, "The model gave a number that is no probability"),

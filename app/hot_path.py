@@ -77,10 +77,11 @@ class HotPath:
             await self._pass_on(request, scope, receive, send)
             return
         try:
+            body = await read_json_body(headers, receive, self._max_body_bytes)
             deadline = headers.get(b"x-request-timeout-ms")
-            if deadline is not None:
+            if deadline is not None:  # not before: a body that comes in parts is waited for, while others are answered
                 _check_deadline(deadline, scope)
-            answer = await handler(await read_json_body(headers, receive, self._max_body_bytes))
+            answer = await handler(body)
         except Problem as problem:
             await self._refuse(problem, request, scope, receive, send)
             return
@@ -188,7 +189,7 @@ async def read_json_body(headers: Mapping[bytes, bytes], receive: Receive, max_b
 
 
 def _check_deadline(deadline_ms: bytes, scope: Scope) -> None:
-    # Before the body is read: a request whose time has passed costs nothing more.
+    # Before the body is parsed: a request whose time has passed costs nothing more.
     try:
         seconds = float(deadline_ms) / 1000
     except ValueError:

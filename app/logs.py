@@ -19,8 +19,8 @@ log = logging.getLogger("ctrserve.requests")
 
 LINES_PER_S = 10
 MAX_WAITING_LINES = 1_000
-FLOODABLE = ("uvicorn.error", "ctrserve")
-"""Loggers with lines that a client can bring about: a request that is none, a defect that it has found."""
+FLOODABLE = ("uvicorn.error", "ctrserve", "py.warnings")
+"""Loggers with lines that a client can bring about: a request that is none, a defect that it has found, a sum too large."""
 
 
 def configure_logging() -> None:
@@ -44,6 +44,7 @@ def configure_logging() -> None:
     root = logging.getLogger()
     root.handlers[:] = [BehindHandler(formatter)]
     root.setLevel(logging.INFO)
+    logging.captureWarnings(capture=True)  # numpy's, of sums too large, would be lines that are no JSON
     for name in FLOODABLE:
         logger = logging.getLogger(name)
         if not any(isinstance(found, FewLines) for found in logger.filters):
@@ -53,6 +54,8 @@ def configure_logging() -> None:
 class BehindHandler(logging.Handler):
     """Writes lines to stderr from a thread of its own: a pipe that nobody reads must not stop the service.
 
+    Lines that find no room, or cannot be written, are counted; the next one says in ``dropped`` how many they are by now.
+
     Args:
         formatter: makes the lines.
     """
@@ -61,19 +64,29 @@ class BehindHandler(logging.Handler):
         super().__init__()
         self.setFormatter(formatter)
         self._lines: queue.Queue[str | None] = queue.Queue(MAX_WAITING_LINES)
+        self._num_without_room = self._num_unwritten = 0  # each changed by one thread alone
+        self._num_told = 0
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
         atexit.register(self._finish)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Leave a line to the thread, or drop it when there is no room."""
-        with suppress(queue.Full):
+        num_dropped = self._num_without_room + self._num_unwritten
+        if num_dropped != self._num_told:
+            record.__dict__["dropped"] = num_dropped
+        try:
             self._lines.put_nowait(self.format(record) + "\n")
+            self._num_told = num_dropped
+        except queue.Full:
+            self._num_without_room += 1
 
     def _write(self) -> None:
         while (line := self._lines.get()) is not None:
-            with suppress(OSError):  # nobody reads any more
+            try:
                 os.write(2, line.encode())
+            except OSError:  # nobody reads any more, or there is no room
+                self._num_unwritten += 1
 
     def _finish(self) -> None:
         with suppress(queue.Full):

@@ -84,6 +84,7 @@ class Registry:
         self._order_number = ""
         self._refused: str | None = None
         self._lock = asyncio.Lock()
+        self._rollback_lock = asyncio.Lock()
         self.current: Snapshot | None = None
         self.previous: Snapshot | None = None
         self.last_error: dict[str, str] | None = None
@@ -102,16 +103,21 @@ class Registry:
     async def roll_back(self) -> None:
         """Serve what was served before, in every worker, for as long as ``current`` names what it names now.
 
+        It does not wait for a model that is being loaded, which will not be served when it is ready.
+
         Raises:
             Problem: ``no_previous``.
             ArtifactError: ``current`` cannot be read.
         """
-        async with self._lock:
+        async with self._rollback_lock:
             if self.current is None or self.previous is None:
                 raise Problem("no_previous")
+            snapshot = self.previous
             named = await asyncio.to_thread(read_current, self._root)
-            await asyncio.to_thread(self._orders.give, named, self.previous.artifact.model_version)
-            await self._refresh()
+            await asyncio.to_thread(self._orders.give, named, snapshot.artifact.model_version)
+            await asyncio.to_thread(self._prepare, snapshot)  # somebody waits for it
+            if self.current is not snapshot:
+                self._serve(snapshot)
 
     async def _refresh(self) -> None:
         version = "-"
@@ -128,11 +134,12 @@ class Registry:
                 return
             if self.previous is not None and version == self.previous.artifact.model_version:
                 snapshot = self.previous
-                await asyncio.to_thread(self._prepare, snapshot)  # somebody waits for it
+                await asyncio.to_thread(self._prepare, snapshot)
             elif self.current is not None:
                 snapshot = await run_behind(self._load, version)
             else:
                 snapshot = await asyncio.to_thread(self._load, version)
+            now = await asyncio.to_thread(self._orders.read)
         except ArtifactError as error:
             self._refuse(version, error)
             return
@@ -140,6 +147,10 @@ class Registry:
             log.exception("%s could not be loaded", version)
             self._refuse(version, ArtifactError("failed", f"could not be loaded: {type(error).__name__}"))
             return
+        if (now.skip, now.serve) == (order.skip, order.serve):  # else it was rolled back from while it was loading
+            self._serve(snapshot)
+
+    def _serve(self, snapshot: Snapshot) -> None:
         self.previous, self.current = self.current, snapshot
         settle_garbage(is_first=self.previous is None)
         self.last_error, self._refused = None, None

@@ -32,7 +32,6 @@ from app.wire_types import (
     impression_type,
     invalid_input,
     list_of,
-    printable,
     typed_dict,
     wire_fields,
 )
@@ -114,8 +113,8 @@ class Wire:
             raise Problem("invalid_input", ONE_OF_BOTH)
         if request.instances is UNSET:
             values, num_rows = self._field_values.of_columns(request.inputs)
-            names = [] if everything is None else everything.inputs.keys() - self._names.keys()
-            return Columns(values, num_rows, {printable(name): num_rows for name in names})
+            unknown = {} if everything is None else count_unknown([everything.inputs], self._names, num_rows)
+            return Columns(values, num_rows, unknown)
         rows = request.instances
         unknown = {} if everything is None else count_unknown(everything.instances, self._names)
         return Columns(self._field_values.of_rows(rows), len(rows), unknown)
@@ -141,7 +140,7 @@ class Wire:
     def _from_columns(self, columns: dict[str, Any]) -> Columns:
         num_rows = one_length({len(values) for name, values in columns.items() if name in self._names})
         absent = [None] * num_rows
-        unknown = {printable(name): num_rows for name in columns.keys() - self._names.keys()}
+        unknown = count_unknown([columns], self._names, num_rows)
         return Columns([columns.get(name, absent) for name in self._names], num_rows, unknown)
 
     def json_schema(self) -> dict[str, Any]:

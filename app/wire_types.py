@@ -84,14 +84,23 @@ def example_of(schema: FittedSchema) -> dict[str, Any]:
     return {f.name: list(fit.example) if isinstance(fit.example, tuple) else fit.example for f, fit in pairs}
 
 
-def count_unknown(rows: Iterable[Mapping[str, Any]], names: Mapping[str, Any]) -> dict[str, int]:
-    """Return how many rows carry each field that is none, by a printable form of its name; the first few by name."""
+def count_unknown(rows: Iterable[Mapping[str, Any]], names: Mapping[str, Any], weight: int = 1) -> dict[str, int]:
+    """Return how many rows carry each field that is none, by a printable form of its name; the first few by name.
+
+    Args:
+        rows: fields by name.
+        names: of the model's fields.
+        weight: how many rows each of ``rows`` stands for.
+    """
     known, unknown = names.keys(), dict[str, int]()
     for row in rows:
         if not row.keys() <= known:
-            for name in row.keys() - known:
-                shown = printable(name) if len(unknown) < MAX_UNKNOWN else OTHERS
-                unknown[shown] = unknown.get(shown, 0) + 1
+            others = row.keys() - known
+            while others and len(unknown) < MAX_UNKNOWN:
+                shown = printable(others.pop())
+                unknown[shown] = unknown.get(shown, 0) + weight
+            if others:  # of 4 MB of names: one by one they would take a tenth of a second
+                unknown[OTHERS] = unknown.get(OTHERS, 0) + weight * len(others)
     return unknown
 
 

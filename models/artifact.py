@@ -9,6 +9,7 @@ import mmap
 import os
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -197,18 +198,25 @@ def set_current(root: Path, model_version: str) -> None:
 
 
 def read_current(root: Path) -> str:
-    """Return the version named by ``<root>/current``.
+    """Return the version named by ``<root>/current``, which must be a plain file: a pipe would be waited for without end.
 
     Raises:
         ArtifactError: ``missing`` when there is none yet, ``path`` when it does not hold a version's name.
     """
     try:
-        with (root / CURRENT).open("rb") as file:
-            name = file.read(128).decode("ascii", "replace").strip()
+        fd = os.open(root / CURRENT, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            is_plain, name = stat.S_ISREG(os.fstat(fd).st_mode), ""
+            if is_plain:
+                name = os.read(fd, 128).decode("ascii", "replace").strip()
+        finally:
+            os.close(fd)
     except FileNotFoundError as error:
         raise ArtifactError("missing", f"no artifact yet: {root.name}/{CURRENT} does not exist") from error
     except OSError as error:
-        raise ArtifactError("path", f"{CURRENT}: cannot be read") from error
+        raise ArtifactError("path", f"{CURRENT}: is not a plain file that can be read") from error
+    if not is_plain:
+        raise ArtifactError("path", f"{CURRENT}: is not a plain file")
     if not re.fullmatch(VERSION_PATTERN, name):
         raise ArtifactError("path", f"{CURRENT}: does not hold the name of a version")
     return name

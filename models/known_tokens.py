@@ -6,6 +6,7 @@ a fiftieth of that, and is keyed anew in each process, so that nobody can choose
 
 from __future__ import annotations
 
+import mmap
 from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from itertools import chain
@@ -51,7 +52,10 @@ class KnownTokens:
         self._limits = [min(size, limit) for size in sizes]
         self._room = [*(size + 1 for size in self._limits), MAX_UNSEEN]  # a null too
         bits = (2 * sum(self._room)).bit_length()
-        self._slots = np.zeros((1 << bits, 2), np.int64)  # key, row + 1; takes memory where something has been written
+        # Key, row + 1. Mapped, so that it takes memory only where something has been written, and gives all of it back: what
+        # the allocator takes from an arena of its own is written full of zeros, and stays there.
+        room = mmap.mmap(-1, 16 << bits, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._slots = np.frombuffer(room, np.int64).reshape(-1, 2)
         self._shift = np.uint64(64 - bits)
         self._mask = (1 << bits) - 1
 

@@ -91,15 +91,24 @@ def test_large_requests_go_alone() -> None:
     asyncio.run(run())
 
 
-def test_a_failure_reaches_everyone_who_waits_and_a_client_that_left_harms_nobody() -> None:
+def test_a_failure_reaches_only_who_brought_it_about_and_a_client_that_left_harms_nobody() -> None:
     async def run() -> None:
         batcher, doubler = Batcher(), Doubler()
         await asyncio.gather(*(ask(batcher, doubler, 1) for _ in range(4)))
-        failing = [ask(batcher, doubler, -1), ask(batcher, doubler, 1)]
-        assert all(isinstance(e, ValueError) for e in await asyncio.gather(*failing, return_exceptions=True))
+        doubler.calls.clear()
+        failing = [ask(batcher, doubler, x) for x in (1, -1, 2, 3, -2)]
+        found = await asyncio.gather(*failing, return_exceptions=True)
+        assert [isinstance(x, ValueError) for x in found] == [False, True, False, False, True]
+        assert [x.tolist() for x in found if isinstance(x, np.ndarray)] == [[2], [4], [6]]
+        assert doubler.calls == [5, 1, 1, 1, 1, 1]
         leaving, staying = ask(batcher, doubler, 1), ask(batcher, doubler, 2)
         await asyncio.sleep(0)
         leaving.cancel()
         assert (await staying).tolist() == [4]
+        leaving, failing_alone = ask(batcher, doubler, -1), ask(batcher, doubler, -2)
+        await asyncio.sleep(0)
+        leaving.cancel()
+        with pytest.raises(ValueError, match="negative"):
+            await failing_alone
 
     asyncio.run(run())

@@ -2,6 +2,9 @@
 
 import json
 import logging
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,9 +14,10 @@ import pytest
 from app.drift import MIN_ROWS, WINDOW_ROWS, ScoreMonitor
 from app.logs import LINES_PER_S, RequestLog
 from app.telemetry import STAGES, Telemetry
+from models.artifact import set_current
 from models.assessment import score_reference
 from tests.clients import open_with
-from tests.making import make_artifact
+from tests.making import make_artifact, make_log
 from tests.server import serving
 
 ROW = {"user_id": 7, "ad_id": "ad3", "price": 1.5}
@@ -34,6 +38,38 @@ def test_lines_are_json_with_the_request_id_and_nothing_that_was_sent(tmp_path: 
         assert {"path": "/predict", "status": 422, "code": "invalid_input", "level": "info"}.items() <= about.items()
         assert "s3cr3t" not in server.log.read_text()
         assert {"serving v1"} <= {line["event"] for line in lines}
+
+
+MANY_LINES = """
+import logging, os, sys, time
+from app.logs import configure_logging
+configure_logging()
+log = logging.getLogger("test")
+for n in range(3_000):
+    log.info("%d " + "." * 200, n)
+sys.stdin.read(1)
+log.info("after")
+time.sleep(0.2)
+log.info("last")
+"""
+
+
+def test_lines_that_found_no_room_are_counted_in_the_next_one() -> None:
+    command = [sys.executable, "-c", MANY_LINES]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        held = os.read(process.stderr.fileno(), 1)
+        time.sleep(1)  # nobody reads: first the pipe is full, then the queue
+        while held.count(b"\n") < 1_000:  # what waited in the process has gone out
+            held += os.read(process.stderr.fileno(), 1 << 20)
+        process.stdin.write(b"x")
+        process.stdin.close()
+        held += process.stderr.read()
+    lines = {line["event"]: line for line in map(json.loads, held.splitlines())}
+    assert 0 < lines["after"]["dropped"] < 3_000
+    assert len(held.splitlines()) == 3_002 - lines["after"]["dropped"]
+    assert "dropped" not in lines["last"]
 
 
 def test_every_answer_carries_its_trace(tmp_path: Path) -> None:
@@ -131,6 +167,33 @@ def test_the_same_population_has_no_drift_and_another_one_has() -> None:
     found = np.quantile(held_out, np.linspace(0, 1, 11)[1:-1])
     shares = np.bincount(found.searchsorted(rng.beta(4, 20, 200_000)), minlength=10) / 200_000
     assert psi() == pytest.approx(((shares - 0.1) * np.log(shares / 0.1)).sum(), rel=0.1)
+
+
+def test_a_service_tells_drift_and_begins_anew_with_the_next_model(tmp_path: Path) -> None:
+    frame = make_log().frame
+    users, ads = [int(user) for user in frame["user_id"]], frame["ad_id"].to_list()
+    for version, seed in (("v1", 0), ("v2", 1)):
+        make_artifact(tmp_path, version, seed, current=version == "v1")
+    with serving(tmp_path) as server:
+
+        def ask(columns: dict[str, list[object]]) -> list[float]:
+            found: list[float] = server.client.post("/predict", json={"inputs": columns}).json()["predictions"]
+            return found
+
+        columns: dict[str, list[object]] = {"user_id": [*users], "ad_id": [*ads]}
+        reference = score_reference(np.array(ask(columns)), 1.0)
+        manifest = json.loads((tmp_path / "v2" / "manifest.json").read_text())
+        (tmp_path / "v2" / "manifest.json").write_text(json.dumps(manifest | {"scores": reference.model_dump()}))
+        assert server.metric("ctr_score_psi") == 0  # v1 has no reference
+        set_current(tmp_path, "v2")
+        server.wait_for(lambda: server.client.get("/model").json()["model_version"] == "v2")
+        for _ in range(8):
+            ask({"user_id": [users[0]] * 2_000, "ad_id": [ads[0]] * 2_000})
+        server.wait_for(lambda: server.metric("ctr_score_psi") > 1)
+        set_current(tmp_path, "v1")
+        server.wait_for(lambda: server.client.get("/model").json()["model_version"] == "v1")
+        ask({"user_id": [users[0]]})
+        server.wait_for(lambda: server.metric("ctr_score_psi") == 0)
 
 
 def test_the_reference_is_of_what_is_served_where_negatives_were_dropped() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -113,6 +114,20 @@ def test_a_request_whose_own_deadline_has_passed_is_not_computed(artifacts: Path
             assert ask_within(server, odd) == (422, "invalid_input")
         assert server.metric("ctr_rows_total") == rows
         assert server.metric("ctr_shed_total", reason="deadline") == 3
+
+
+def test_a_body_that_comes_after_its_requests_deadline_is_not_computed(artifacts: Path) -> None:
+    body = json.dumps({"instances": [ROW]}).encode()
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n" % len(body)
+    with serving(artifacts) as server:
+        for milliseconds, status in ((b"50", b"504"), (b"60000", b"200")):
+            with open_with(
+                server, head + b"X-Request-Timeout-Ms: " + milliseconds + b"\r\n\r\n" + body[:1]
+            ) as connection:
+                time.sleep(0.2)
+                connection.sendall(body[1:])
+                assert connection.recv(4096).startswith(b"HTTP/1.1 " + status)
+        assert server.metric("ctr_rows_total") == 1
 
 
 def test_chunked_bodies_in_flight_count_like_those_of_a_known_length(artifacts: Path) -> None:

@@ -89,6 +89,11 @@ def test_of_many_unknown_fields_the_first_are_told_apart(wire: Wire) -> None:
         assert len(unknown) == MAX_UNKNOWN + 1
         assert sum(unknown.values()) == len(row)
         assert unknown[OTHERS] == len(row) - MAX_UNKNOWN
+        columns = {name: [value] * 3 for name, value in row.items()} | {"ad_id": ["ad1"] * 3}
+        unknown = wire.parse(body(inputs=columns)).unknown_fields
+        assert len(unknown) == MAX_UNKNOWN + 1
+        assert sum(unknown.values()) == 3 * len(row)
+        assert unknown[OTHERS] == 3 * (len(row) - MAX_UNKNOWN)
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 5_000, "-" + "9" * 5_000])

@@ -59,6 +59,8 @@ def refused_under_load(arena: Arena, damages: dict[str, tuple[Damage, str]]) -> 
     finally:
         set_current(arena.artifacts, "v1")
         for name in names:
+            if (arena.artifacts / name).is_symlink():
+                (arena.artifacts / name).unlink()
             shutil.rmtree(arena.artifacts / name, ignore_errors=True)
 
 
@@ -130,6 +132,13 @@ def shapes(arena: Arena) -> None:
         save_tensors(directory / "head.safetensors", tensors)
         sign(directory, "head.safetensors")
 
+    def field_less(directory: Path) -> None:
+        document = json.loads((directory / "schema.json").read_text())
+        del document["num_tokens"][document["features"]["fields"].pop()["name"]]
+        document["fitted"].pop()
+        (directory / "schema.json").write_text(json.dumps(document))
+        sign(directory, "schema.json")
+
     edit = edit_tensor
     refused_under_load(
         arena,
@@ -141,6 +150,7 @@ def shapes(arena: Arena) -> None:
             ),
             "integers": (lambda d: edit(d, "embeddings.safetensors", "rows", lambda a: a.astype(np.int64)), "shape"),
             "another name": (renamed, "shape"),
+            "a field less in the schema": (field_less, "shape"),
         },
     )
 
@@ -205,6 +215,13 @@ def paths(arena: Arena) -> None:
 
         return damage
 
+    def naming(name: str) -> Damage:
+        return lambda directory: sign(directory, files={name: {"sha256": "0" * 64, "size_bytes": 1}})
+
+    def linked(directory: Path) -> None:
+        shutil.rmtree(directory)
+        directory.symlink_to(arena.artifacts / "v2")
+
     outside = arena.artifacts / "v2" / "schema.json"
     refused_under_load(
         arena,
@@ -213,18 +230,36 @@ def paths(arena: Arena) -> None:
             "a pipe": (replaced(lambda p: os.mkfifo(p)), "path"),
             "a device": (replaced(lambda p: p.symlink_to("/dev/zero")), "path"),
             "a directory": (replaced(lambda p: p.mkdir()), "path"),
-            "`..` in the manifest": (
-                lambda d: sign(d, files={"../v2/schema.json": {"sha256": "0" * 64, "size_bytes": 1}}),
-                "manifest",
-            ),
+            "a link for the whole": (linked, "path"),
+            "`..` in the manifest": (naming("../v2/schema.json"), "manifest"),
+            "a whole path in the manifest": (naming("/etc/passwd"), "manifest"),
         },
     )
-    with arena.serve() as server, arena.load(server):
-        for text in ("../v2", "/etc", "v1/../v2", "", "v1;v2", "x" * 1000):
-            (arena.artifacts / ".next").write_text(text)
-            (arena.artifacts / ".next").rename(arena.artifacts / "current")
-            until(lambda: last_error(server).get("reason") == "path", text)
+    current, make = arena.artifacts / "current", arena.artifacts / ".next"
+
+    def text(content: str) -> Callable[[], object]:
+        return lambda: make.write_text(content)
+
+    kinds: dict[str, Callable[[], object]] = {
+        f"{content[:8]!r} in current": text(content)
+        for content in ("../v2", "/etc", "v1/../v2", "", "v1;v2", "x" * 1000)
+    }
+    kinds |= {
+        "current is a link": lambda: make.symlink_to(outside),
+        "current is a pipe": lambda: os.mkfifo(make),
+        "current is a device": lambda: make.symlink_to("/dev/zero"),
+    }
+    try:
+        with arena.serve() as server, arena.load(server):
+            for n, (what, put) in enumerate(kinds.items()):
+                put()
+                make.rename(current)
+                until(lambda: last_error(server).get("reason") == "path", what)
+                set_current(arena.artifacts, ("v2", "v1")[n % 2])  # a version that is served clears the error
+                until(lambda: not last_error(server), f"{what}, put right")
+    finally:
         set_current(arena.artifacts, "v1")
+    arena.tally.notes.append(f"{len(kinds)} kinds of current")
 
 
 @fault("A14", "a pickle planted as a weights file, signed", "refused as `shape`; nothing is unpickled")

@@ -53,7 +53,11 @@ def stop_under_load(arena: Arena) -> None:
             assert failures == []
 
 
-@fault("D6", "SIGTERM with half-sent requests, during start-up, and twice", "exits in time with status 0")
+@fault(
+    "D6",
+    "SIGTERM with half-sent requests, during start-up, and twice",
+    "exits in time with status 0, or before our first line with the signal's",
+)
 def awkward_stops(arena: Arena) -> None:
     with arena.serve() as server, ExitStack() as stack:
         for half in HALVES:
@@ -74,15 +78,33 @@ def awkward_stops(arena: Arena) -> None:
         arena.tally.note(200, 200, 0.0)
 
 
-@fault("D8", "a worker killed by SIGKILL", "the other serves, another takes its place, metrics go on")
+@fault(
+    "D7",
+    "SIGHUP to a service of two workers under load",
+    "the workers are replaced one after the other; no error, the same answers",
+)
+def rolling_restart(arena: Arena) -> None:
+    with arena.serve(workers=2, drain_s=1) as server:
+        until(lambda: len(children(server)) == 2, "two workers")
+        before = set(children(server))
+        with arena.load(server, 200, num_threads=4):
+            time.sleep(0.3)
+            server.process.send_signal(signal.SIGHUP)
+            took = until(lambda: len(set(children(server)) - before) == 2 and len(children(server)) == 2, "new workers")
+            time.sleep(0.3)
+        arena.tally.notes.append(f"both replaced after {took:.1f} s")
+
+
+@fault(
+    "D8",
+    "a worker killed by SIGKILL, then one frozen by SIGSTOP",
+    "the other serves, another takes its place, of a frozen one after five seconds; metrics go on",
+)
 def killed_worker(arena: Arena) -> None:
     with arena.serve(workers=2) as server:
         until(lambda: len(children(server)) == 2, "two workers")
         arena.ask(server)
         before = server.metric("ctr_rows_total")
-        first = children(server)[0]
-        os.kill(first, signal.SIGKILL)
-        took = until(lambda: len(set(children(server)) - {first}) == 2, "a new worker")
         url = f"{server.client.base_url}"
 
         def answers() -> bool:
@@ -93,25 +115,42 @@ def killed_worker(arena: Arena) -> None:
             except httpx.TransportError:
                 return False
 
-        until(lambda: all(answers() for _ in range(6)), "answers")
-        for i in range(12):
-            arena.ask(server, i)
-        metrics = httpx.get(f"{url}/metrics").text
+        for number in (signal.SIGKILL, signal.SIGSTOP):
+            first = children(server)[0]
+            os.kill(first, number)
+            if number == signal.SIGSTOP:
+                for _ in range(20):
+                    arena.tally.note(200 if answers() else 0, 200, 0.0)
+            took = until(lambda first=first: len(set(children(server)) - {first}) == 2, "a new worker")  # type: ignore[misc]
+            until(lambda: all(answers() for _ in range(6)), "answers")
+            arena.tally.notes.append(f"{number.name}: replaced after {took:.1f} s")
+        with httpx.Client(base_url=url, timeout=10) as client:  # the one that was kept may have been the lost worker's
+            for i, body in enumerate(arena.bodies[:12]):
+                answer = client.post("/predict", content=body, headers=JSON)
+                is_right = arena.answers.is_right(i, answer.content)
+                arena.tally.note(answer.status_code, 200, answer.elapsed.total_seconds(), is_right)
+            metrics = client.get("/metrics").text
         total = sum(float(line.split()[1]) for line in metrics.splitlines() if line.startswith("ctr_rows_total "))
         assert total >= before
-        arena.tally.notes.append(f"replaced after {took:.1f} s")
 
 
-@fault("D10", "the log's reader is gone, or reads no more", "serving goes on; lines are dropped")
+@fault(
+    "D10",
+    "the log's reader is gone, or reads no more; the disk is full",
+    "serving goes on; lines are dropped, and once there is room again the next says how many; a catalog is refused whole",
+)
 def blocked_log(arena: Arena) -> None:
-    for is_closed in (True, False):
+    for kind in ("closed", "blocked", "full"):
         reader, writer = os.pipe()
+        if kind == "full":
+            os.close(writer)
+            writer = os.open("/dev/full", os.O_WRONLY)
         listener = socket.create_server(("127.0.0.1", 0))
         port = listener.getsockname()[1]
         listener.close()
         environment = {**os.environ, "CTR_ARTIFACTS": str(arena.artifacts), "CTR_PORT": str(port), "CTR_DRAIN_S": "0"}
         process = subprocess.Popen([sys.executable, "-m", "app"], env=environment, stdout=writer, stderr=writer)
-        if not is_closed:  # it is as good as full: what is written from now on would wait for ever
+        if kind == "blocked":  # it is as good as full: what is written from now on would wait for ever
             os.set_blocking(writer, False)
             try:
                 while os.write(writer, b"." * 4096):
@@ -122,7 +161,7 @@ def blocked_log(arena: Arena) -> None:
         try:
             url = f"http://127.0.0.1:{port}"
             until(lambda url=url: is_up(url), "up")  # type: ignore[misc]
-            if is_closed:
+            if kind == "closed":
                 os.close(reader)
             with httpx.Client(base_url=url, headers=JSON, timeout=5) as client:
                 for n in range(200):
@@ -134,8 +173,31 @@ def blocked_log(arena: Arena) -> None:
         finally:
             process.terminate()
             assert process.wait(15) == 0
-            if not is_closed:
+            if kind != "closed":
                 os.close(reader)
+    full_disk(arena)
+
+
+def full_disk(arena: Arena) -> None:
+    """Let no file grow, the log's neither, put a catalog; then let them again."""
+    catalog = arena.directory / "full" / "catalog.json"
+    catalog.parent.mkdir()
+    with arena.serve(catalog=catalog) as server:
+        pid = server.process.pid
+        for content, room, status in ((b'{"items": {}}', 1 << 30, 200), (b'{"items": {"a": {}}}', 0, 507)):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+            answer = server.client.put("/catalog", content=content, headers=JSON)
+            arena.tally.note(answer.status_code, status, answer.elapsed.total_seconds())
+        assert [path.name for path in catalog.parent.iterdir()] == ["catalog.json"]
+        assert catalog.read_bytes() == b'{"items": {}}'
+        for i in range(12):
+            arena.ask(server, i)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        answer = server.client.put("/catalog", content=b'{"items": {"a": {}}}', headers=JSON)
+        arena.tally.note(answer.status_code, 200, answer.elapsed.total_seconds())
+        answer = server.client.post("/predict", content=b"{", headers=JSON)
+        arena.tally.note(answer.status_code, 422, answer.elapsed.total_seconds())
+        until(lambda: '"dropped":' in server.log.read_text(), "lines counted")
 
 
 @fault(

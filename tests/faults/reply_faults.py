@@ -9,7 +9,7 @@ from tests.faults.redis_watching import during, fill, lookups, proxied, redis_st
 from tests.faults.watching import until
 
 
-@fault("B5", "every reply 5, 20 or 200 ms late", "no error, same bytes")
+@fault("B5", "every reply 5, 20 or 200 ms late", "no error, same bytes; no request waits beyond its budget")
 def late(arena: Arena) -> None:
     with proxied(arena) as (server, _, proxy):
         for delay_ms in (5, 20, 200):

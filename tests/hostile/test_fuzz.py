@@ -6,7 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from app.errors import Problem
+from app.rank_wire import RankWire
+from app.wire import Wire
+from models.artifact import load_artifact
+from tests.hostile.composing import compose
+from tests.making import make_artifact
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 5
@@ -28,3 +36,20 @@ def test_no_bytes_break_the_wires_or_the_encoder(tmp_path: Path) -> None:
     executions = re.search(r"number_of_executed_units: (\d+)", ran.stderr)
     assert executions is not None, ran.stderr[-4_000:]
     assert int(executions[1]) > 1_000
+
+
+def test_most_of_what_is_composed_is_taken_and_some_of_it_refused(tmp_path: Path) -> None:
+    atheris = pytest.importorskip("atheris", reason="atheris has no wheel for this machine")
+    schema = load_artifact(make_artifact(tmp_path)).schema
+    wire, rank_wire = Wire(schema, 64), RankWire(schema, 64)
+    rng, taken = np.random.default_rng(0), np.zeros(3, int)
+    for _ in range(600):
+        body = compose(atheris.FuzzedDataProvider(rng.bytes(300)))
+        for n, read in enumerate((wire.parse, rank_wire.parse, rank_wire.parse_catalog)):
+            try:
+                read(body)
+            except Problem:
+                continue
+            taken[n] += 1
+    assert (taken > 50).all()
+    assert 300 < taken.sum() < 600

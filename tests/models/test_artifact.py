@@ -232,3 +232,18 @@ def test_current_names_whole_versions_only(tmp_path: Path) -> None:
         (tmp_path / "current").write_text(name)
         with pytest.raises(ArtifactError, match="name of a version"):
             read_current(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["link", "broken link", "pipe", "directory", "device"])
+def test_current_must_be_a_plain_file_and_is_never_waited_for(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "current"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        (tmp_path / "elsewhere").write_text("v1")
+        path.symlink_to({"link": "elsewhere", "broken link": "nowhere", "device": "/dev/zero"}[kind])
+    with pytest.raises(ArtifactError, match="not a plain file") as refused:
+        read_current(tmp_path)
+    assert refused.value.reason == "path"
