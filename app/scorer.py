@@ -74,8 +74,8 @@ def _note(answer: dict[str, Any], reading: Reading, unknown_fields: Mapping[str,
     if reading.missing:
         answer["missing"] = reading.missing
         for field, count in reading.missing.items():
-            telemetry.missing.labels(field).inc(count)
+            telemetry.count_missing[field](count)
     if reading.unseen:
         answer["unseen"] = reading.unseen
         for field, count in reading.unseen.items():
-            telemetry.unseen.labels(field).inc(count)
+            telemetry.count_unseen[field](count)

@@ -6,6 +6,9 @@ from numpy.typing import NDArray
 def platt(logits: NDArray[np.float32], slope: float, intercept: float, max_logit: float) -> bytes:
     """Return the float64 sigmoid of slope · logits + intercept, bounded by ``max_logit`` on both sides."""
 
+def keep_freed_memory(largest: int, most: int) -> None:
+    """Let the allocator keep pieces of up to ``largest`` bytes that are freed, together ``most`` at the top of its heap."""
+
 class RowReader:
     """Bytes of a request → rows of the table; see ``native/request.h``.
 

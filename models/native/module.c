@@ -7,6 +7,9 @@
 #endif
 
 #include <math.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 extern PyType_Spec reader_spec, head_spec;
 
@@ -27,7 +30,23 @@ static PyObject *platt(PyObject *module, PyObject *args) {
     return found;
 }
 
-static PyMethodDef functions[] = {{"platt", platt, METH_VARARGS, NULL}, {NULL, NULL, 0, NULL}};
+/* Keep freed memory up to `most` bytes, in pieces up to `largest`; where the C library is glibc. */
+static PyObject *keep_freed_memory(PyObject *module, PyObject *args) {
+    int largest, most;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "ii", &largest, &most)) return NULL;
+#ifdef __GLIBC__
+    mallopt(M_MMAP_THRESHOLD, largest);
+    mallopt(M_TRIM_THRESHOLD, most);
+#endif
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"platt", platt, METH_VARARGS, NULL},
+    {"keep_freed_memory", keep_freed_memory, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
 
 static int add_type(PyObject *module, PyType_Spec *spec, const char *name) {
     PyObject *type = PyType_FromSpec(spec);
