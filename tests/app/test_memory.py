@@ -1,10 +1,9 @@
 import platform
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
-
-from app.memory import keep
 
 PROBE = """
 import resource, sys
@@ -20,7 +19,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc" or keep is None, reason="needs glibc and the compiled part")
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc" or find_spec("models._native") is None, reason="needs glibc and the compiled part"
+)
 def test_a_process_that_keeps_its_memory_asks_for_none_again() -> None:
     faults = [
         int(subprocess.run([sys.executable, "-c", PROBE, how], capture_output=True, check=True, timeout=60).stdout)
