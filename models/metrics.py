@@ -119,6 +119,22 @@ def ece(labels: Labels, probabilities: Floats, num_bins: int = NUM_BINS) -> floa
     return float(np.average(np.abs(bins.mean_probability - bins.click_rate), weights=bins.rows))
 
 
+def ece_by_chance(probabilities: Floats, num_bins: int = NUM_BINS) -> tuple[float, float, float]:
+    """Return mean and 95 % interval of the ECE that these probabilities would have if all of them were true.
+
+    An ECE is a sum of absolute values, so it is not 0 even then: a bin's clicks are about normal with variance
+    σ² = Σ p(1 − p), whose absolute deviation has mean σ·√(2/π) and variance σ²·(1 − 2/π).
+
+    >>> [round(x, 4) for x in ece_by_chance(np.full(1000, 0.5))]  # |mean − ½| of 1,000 coins: √(2/π)·√(¼/1000) = .0126
+    [0.0126, 0.0, 0.0313]
+    """
+    p = np.sort(probabilities)
+    variances = np.add.reduceat(p * (1 - p), _bin_starts(p, num_bins))
+    mean = np.sqrt(2 / np.pi) * np.sqrt(variances).sum() / len(p)
+    deviation = np.sqrt((1 - 2 / np.pi) * variances.sum()) / len(p)
+    return float(mean), float(max(mean - Z_95 * deviation, 0)), float(mean + Z_95 * deviation)
+
+
 def reliability_curve(labels: Labels, probabilities: Floats, num_bins: int = NUM_BINS) -> Reliability:
     """Cut the rows by probability into at most ``num_bins`` bins of equal mass; equal probabilities share a bin.
 
@@ -127,11 +143,15 @@ def reliability_curve(labels: Labels, probabilities: Floats, num_bins: int = NUM
     y, p = _checked(labels, probabilities)
     order = np.argsort(p)
     y, p = y[order], p[order]
-    first = np.searchsorted(p, p)  # [B], the rank of the first of equals
-    _, starts = np.unique(first * num_bins // len(p), return_index=True)
+    starts = _bin_starts(p, num_bins)
     rows = np.diff(np.append(starts, len(p)))
     clicks = np.add.reduceat(y.astype(np.int64), starts)
     return Reliability(np.add.reduceat(p, starts) / rows, clicks / rows, rows, *wilson_interval(clicks, rows))
+
+
+def _bin_starts(p: Floats, num_bins: int) -> NDArray[np.intp]:
+    first = np.searchsorted(p, p)  # [B], the rank of the first of equals
+    return np.unique(first * num_bins // len(p), return_index=True)[1]
 
 
 def wilson_interval(clicks: NDArray[np.integer], rows: NDArray[np.integer]) -> tuple[Floats, Floats]:

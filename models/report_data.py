@@ -15,7 +15,17 @@ from models.bootstrap import NAMES, bootstrap, resample
 from models.epochs import Epoch
 from models.importance import Importance
 from models.manifest import DataFacts
-from models.metrics import Z_95, Floats, Labels, Metrics, calibration_interval, calibration_ratio, evaluate, log_losses
+from models.metrics import (
+    Z_95,
+    Floats,
+    Labels,
+    Metrics,
+    calibration_interval,
+    calibration_ratio,
+    ece_by_chance,
+    evaluate,
+    log_losses,
+)
 
 NUM_SEGMENT_VALUES = 12
 # A total this far from the clicks that came is no reason for a warning, however many rows prove it.
@@ -178,7 +188,7 @@ class SegmentRatio(NamedTuple):
 
 
 def verdict(scored: Scored) -> tuple[str, bool]:
-    """Say in a sentence or two how good the model is; and whether it beats its rival and keeps its promises."""
+    """Say in three sentences how good the model is; and whether it beats its rival and keeps its promises."""
     rival, p = "logistic regression", scored.baseline_probabilities
     if p is None:
         rival, p = "constant", np.full(len(scored.labels), scored.constant)
@@ -195,7 +205,11 @@ def verdict(scored: Scored) -> tuple[str, bool]:
     second = f"Its total calibration Σp/Σy is {total:.3f} (95 % interval {low:.3f} to {high:.3f})"
     if not low <= 1 <= high:
         second += f": it promises {100 * abs(total - 1):.1f} % too {'many' if total > 1 else 'few'} clicks"
-    return f"{first} {second}.", gain > error and (low <= 1 <= high or abs(total - 1) <= TOLERATED)
+    chance, least, most = ece_by_chance(scored.probabilities)
+    third = f"Its ECE is {scored.metrics.ece:.4f}; with so many rows true probabilities would show {chance:.4f}"
+    return f"{first} {second}. {third} ({least:.4f} to {most:.4f}).", gain > error and (
+        low <= 1 <= high or abs(total - 1) <= TOLERATED
+    )
 
 
 def segment_ratios(scored: Scored, values: Sequence[str]) -> list[SegmentRatio]:

@@ -9,6 +9,7 @@ from models.metrics import (
     calibration_interval,
     calibration_ratio,
     ece,
+    ece_by_chance,
     evaluate,
     gauc,
     log_loss,
@@ -94,6 +95,15 @@ def test_ece_of_a_slow_loop_over_bins() -> None:
         bins.setdefault(ranked.tolist().index(value) * 20 // len(p), []).append(row)
     expected = sum(len(rows) / len(p) * abs(p[rows].mean() - y[rows].mean()) for rows in bins.values())
     assert ece(y, p) == pytest.approx(expected)
+
+
+def test_the_ece_of_true_probabilities_is_what_drawing_clicks_from_them_gives() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.beta(1, 4, 5_000)
+    drawn = [ece(rng.random(len(p)) < p, p) for _ in range(400)]
+    mean, low, high = ece_by_chance(p)
+    assert mean == pytest.approx(np.mean(drawn), rel=0.03)
+    assert [low, high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]).tolist(), rel=0.1)
 
 
 def test_bins_hold_equal_mass_unless_values_are_equal() -> None:
