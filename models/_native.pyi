@@ -46,3 +46,59 @@ class Head:
         candidates_product: NDArray[np.float32],
         candidates_squares: NDArray[np.float32],
     ) -> bytes: ...
+
+class Step:
+    """Sums over a batch's distinct rows, forwards and backwards; see ``native/step.h`` for what the arrays are.
+
+    ``longest``: numbers of the longest vectors to use, 16, 8 or 4, where the processor has them.
+
+    Raises:
+        ValueError: arrays that do not fit together, or values whose rows are not their field's.
+    """
+
+    def __init__(self, num_fields: int, embedding_dim: int, num_units: int, longest: int) -> None: ...
+    def forward(
+        self,
+        values: NDArray[np.float32],
+        weight: NDArray[np.float32],
+        bounds: NDArray[np.int64],
+        index: NDArray[np.int64],
+        kept: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        hidden: NDArray[np.float32],
+        totals: NDArray[np.float32],
+        logits: NDArray[np.float32],
+        /,
+    ) -> None: ...
+    def backward(
+        self,
+        values: NDArray[np.float32],
+        weight: NDArray[np.float32],
+        bounds: NDArray[np.int64],
+        index: NDArray[np.int64],
+        kept: NDArray[np.float32],
+        by_hidden: NDArray[np.float32],
+        by_logit: NDArray[np.float32],
+        totals: NDArray[np.float32],
+        gradient: NDArray[np.float32],
+        by_weight: NDArray[np.float32],
+        /,
+    ) -> None: ...
+
+def adagrad(
+    learning_rate: float,
+    longest: int,
+    touched: NDArray[np.int64],
+    values: NDArray[np.float32],
+    gradient: NDArray[np.float32],
+    decay: NDArray[np.float32],
+    precision: NDArray[np.float32],
+    table: NDArray[np.float32],
+    squares: NDArray[np.float32],
+    /,
+) -> None:
+    """Row-wise Adagrad with a lazy Gaussian prior, in place; see ``native/step.h``, and `Step` for ``longest``.
+
+    Raises:
+        ValueError: arrays that do not fit the table.
+    """
