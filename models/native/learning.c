@@ -107,7 +107,8 @@ static int Step_init(Step *self, PyObject *args, PyObject *keywords) {
     Py_ssize_t F, E, H, longest;
     if (!PyArg_ParseTupleAndKeywords(args, keywords, "nnnn", names, &F, &E, &H, &longest)) return -1;
     self->kernels = find_step_kernels((size_t)longest);
-    if (F < 1 || E < 1 || H < 1 || F > 1 << 20 || E > 1 << 20 || H > 1 << 20) return refuse("a size below one, or too large");
+    if (F < 1 || E < 1 || H < 1 || F > 1 << 20 || E > 1 << 20 || H > 1 << 20)
+        return refuse("a size below one, or too large");
     self->num_fields = (size_t)F, self->embedding_dim = (size_t)E, self->num_units = (size_t)H;
     return 0;
 }
@@ -126,7 +127,8 @@ static PyMethodDef methods[] = {
 };
 
 static PyType_Slot slots[] = {
-    {Py_tp_init, Step_init}, {Py_tp_dealloc, Step_dealloc}, {Py_tp_methods, methods}, {Py_tp_new, PyType_GenericNew}, {0, NULL},
+    {Py_tp_new, PyType_GenericNew}, {Py_tp_init, Step_init}, {Py_tp_dealloc, Step_dealloc}, {Py_tp_methods, methods},
+    {0, NULL},
 };
 
 PyType_Spec step_spec = {"models._native.Step", sizeof(Step), 0, Py_TPFLAGS_DEFAULT, slots};
@@ -136,7 +138,8 @@ static PyMethodDef functions[] = {{"adagrad", adagrad, METH_VARARGS, NULL}, {0}}
 /* Add what is defined here to the module; 0, or -1 with an exception. */
 int add_learning(PyObject *module) {
     PyObject *type = PyType_FromSpec(&step_spec);
-    int failed = type == NULL || PyModule_AddObjectRef(module, "Step", type) < 0 || PyModule_AddFunctions(module, functions) < 0;
+    int failed = type == NULL || PyModule_AddObjectRef(module, "Step", type) < 0 ||
+                 PyModule_AddFunctions(module, functions) < 0;
     Py_XDECREF(type);
     return failed ? -1 : 0;
 }

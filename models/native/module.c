@@ -7,7 +7,7 @@
 #endif
 
 extern PyType_Spec reader_spec, head_spec;
-int add_learning(PyObject *module);
+int add_learning(PyObject *module), add_columns(PyObject *module);
 
 static int add_type(PyObject *module, PyType_Spec *spec, const char *name) {
     PyObject *type = PyType_FromSpec(spec);
@@ -18,7 +18,7 @@ static int add_type(PyObject *module, PyType_Spec *spec, const char *name) {
 
 static int execute(PyObject *module) {
     if (add_type(module, &reader_spec, "RowReader") < 0 || add_type(module, &head_spec, "Head") < 0) return -1;
-    return add_learning(module);
+    return add_learning(module) < 0 || add_columns(module) < 0 ? -1 : 0;
 }
 
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, execute}, {0, NULL}};

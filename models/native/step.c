@@ -21,7 +21,7 @@ typedef struct {
     float kept;
 } Share;
 
-/* The impressions that hold each row, [b * F]: those of row r end at ends[r], where those of the next begin; in the order of the impressions. */
+/* The impressions that hold each row, [b * F], in their order: those of row r end at ends[r], where the next row's begin. */
 static void transpose(const Batch *x, uint32_t *ends, Share *holders) {
     memset(ends, 0, (x->U + 1) * sizeof(uint32_t));
     for (size_t n = 0; n < x->b * x->F; n++) ends[x->index[n] + 1]++;

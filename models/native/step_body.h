@@ -17,7 +17,8 @@ INLINE NAME(Vector) NAME(load)(const float *p) { return *(const NAME(Vector) *)p
 INLINE void NAME(store)(float *p, NAME(Vector) v) { *(NAME(Vector) *)p = v; }
 INLINE NAME(Vector) NAME(all)(float x) { return x - (NAME(Vector)){0}; }
 
-/* to[0 … n vectors) = Σ kept · row over some shares of rows; n is a constant where this is inlined, and sums stay in registers. */
+/* to[0 … n vectors) = Σ kept · row over some shares of rows; n is a constant where this is inlined, so sums stay in
+ * registers. */
 INLINE void NAME(sum_some)(size_t n, const float *rows, size_t width, const Share *shares, size_t count, float *to) {
     NAME(Vector) sums[8] = {0};
     for (size_t j = 0; j < count; j++) {
@@ -103,8 +104,8 @@ KERNEL void NAME(forward)(const Batch *x, const float *bias, float *scratch, flo
     }
 }
 
-/* TOGETHER rows of one field: their sums of hidden units' gradients, by the layer's weight [H, E], are added to those of their
- * embeddings, which follow, and by their values [TOGETHER, E] to the change of the layer [H, E]. */
+/* TOGETHER rows of one field: their sums of hidden units' gradients, by the layer's weight [H, E], are added to those of
+ * their embeddings, which follow, and by their values [TOGETHER, E] to the change of the layer [H, E]. */
 INLINE void NAME(back_through)(const Batch *x, const float *weight, float *change, const float *values, float *sums) {
     size_t H = padded(x->H), E = padded(x->E), width = H + E;
     for (size_t e = 0; e < E; e += LANES) {
