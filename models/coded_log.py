@@ -85,7 +85,7 @@ class CodedLog:
         lengths: dict[str, NDArray[np.uint16]] = {}
         for name, (spec, series) in columns.items():
             if spec.kind == "numeric":
-                values[name] = series.to_numpy().astype(np.float64)
+                values[name] = series.to_numpy().astype(np.float64, copy=False)
                 continue
             if spec.kind == "sequence":
                 series = series.list.tail(spec.max_length)

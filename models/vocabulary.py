@@ -106,7 +106,7 @@ class Vocabulary:
             ends: int64 [n], where each token ends.
         """
         hashes = _hash_all(text, ends)
-        positions = np.argsort(hashes, kind="stable")
+        positions = np.argsort(hashes)  # which are all different, or refused
         hashes = hashes[positions]
         if len(hashes) and bool((hashes[1:] == hashes[:-1]).any()):
             raise ValueError("two tokens have one hash: rename one of them, or use 'buckets'")

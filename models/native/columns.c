@@ -194,8 +194,11 @@ static PyObject *look_up(PyObject *module, PyObject *args) {
 #define AT_ONCE 64 /* numbers */
 #define MOST_COMPARED 64 /* boundaries: up to so many a number is compared with each, since a search guesses wrong */
 
-/* bins[i] = how many of k boundaries are at or below x[i]. */
-static inline void compare(const double *x, const double *boundaries, size_t k, int64_t *bins) {
+/* bins[i] = how many of k boundaries are at or below x[i]; compiled for longer vectors too where the linker can choose. */
+#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__)
+__attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#endif
+static void compare(const double *x, const double *boundaries, size_t k, int64_t *bins) {
     memset(bins, 0, AT_ONCE * sizeof *bins);
     for (size_t j = 0; j < k; j++)
         for (size_t i = 0; i < AT_ONCE; i++) bins[i] += x[i] >= boundaries[j];
