@@ -45,7 +45,7 @@ class Dictionary:
         codes, firsts = self._table.number(tokens)
         if len(firsts):
             # Without the concatenation a few tokens would keep the text of their whole chunk in memory.
-            self._tokens.append(tokens.gather(firsts) + "")
+            self._tokens.append(tokens[firsts] + "")
             self._size += len(firsts)
         return codes
 
