@@ -53,3 +53,112 @@ class Head:
         candidates_squares: NDArray[np.float32],
         places: NDArray[np.int64],
     ) -> bytes: ...
+
+class Step:
+    """Sums over a batch's distinct rows, forwards and backwards; see ``native/step.h`` for what the arrays are.
+
+    ``longest``: numbers of the longest vectors to use, 16, 8 or 4, where the processor has them.
+
+    Raises:
+        ValueError: arrays that do not fit together, or values whose rows are not their field's.
+    """
+
+    def __init__(self, num_fields: int, embedding_dim: int, num_units: int, longest: int) -> None: ...
+    def forward(
+        self,
+        values: NDArray[np.float32],
+        weight: NDArray[np.float32],
+        bounds: NDArray[np.int64],
+        index: NDArray[np.int64],
+        kept: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        hidden: NDArray[np.float32],
+        totals: NDArray[np.float32],
+        logits: NDArray[np.float32],
+        /,
+    ) -> None: ...
+    def backward(
+        self,
+        values: NDArray[np.float32],
+        weight: NDArray[np.float32],
+        bounds: NDArray[np.int64],
+        index: NDArray[np.int64],
+        kept: NDArray[np.float32],
+        by_hidden: NDArray[np.float32],
+        by_logit: NDArray[np.float32],
+        totals: NDArray[np.float32],
+        gradient: NDArray[np.float32],
+        by_weight: NDArray[np.float32],
+        /,
+    ) -> None: ...
+
+def adagrad(
+    learning_rate: float,
+    longest: int,
+    touched: NDArray[np.int64],
+    values: NDArray[np.float32],
+    gradient: NDArray[np.float32],
+    decay: NDArray[np.float32],
+    precision: NDArray[np.float32],
+    table: NDArray[np.float32],
+    squares: NDArray[np.float32],
+    /,
+) -> None:
+    """Row-wise Adagrad with a lazy Gaussian prior, in place; see ``native/step.h``, and `Step` for ``longest``.
+
+    Raises:
+        ValueError: arrays that do not fit the table.
+    """
+
+class TokenTable:
+    """Distinct tokens, numbered from 1 as they come; see ``native/dictionary.h``. Columns are Arrow streams of string views.
+
+    Raises:
+        ValueError: columns of another type or length than their codes, or ends outside their text.
+    """
+
+    def number(self, column: object, codes: NDArray[np.uint32], /) -> bytes:
+        """Fill in the codes; return the places of tokens that are new, int64."""
+    def find(self, column: object, codes: NDArray[np.uint32], /) -> None: ...
+    def find_text(self, text: NDArray[np.uint8], ends: NDArray[np.int64], codes: NDArray[np.uint32], /) -> None: ...
+
+def count(
+    codes: NDArray[np.uint32], counted: NDArray[np.bool_], counts: NDArray[np.int64], seen: NDArray[np.bool_], /
+) -> None:
+    """Add each of ``codes`` [n] that is ``counted`` [n] to ``counts`` [codes], and mark all in ``seen`` [codes].
+
+    Raises:
+        ValueError: codes that are none of those counted.
+    """
+
+def look_up(
+    rows: NDArray[np.int32], codes: NDArray[np.uint32], to: NDArray[np.int32], first: int, step: int, /
+) -> None:
+    """``to[first + i * step] = rows[codes[i]]``.
+
+    Raises:
+        ValueError: codes without a row, or too little room.
+    """
+
+def place(
+    numbers: NDArray[np.float64],
+    boundaries: NDArray[np.float64],
+    first_bin: int,
+    missing: int,
+    to: NDArray[np.int32],
+    first: int,
+    step: int,
+    /,
+) -> None:
+    """``to[first + i * step]`` = ``first_bin`` + how many boundaries are at or below ``numbers[i]``; ``missing`` for NaN.
+
+    Raises:
+        ValueError: too little room.
+    """
+
+def hash_tokens(text: NDArray[np.uint8], ends: NDArray[np.int64], hashes: NDArray[np.uint64], /) -> None:
+    """Fill in the xxh3 of tokens that stand in a text one after the other; 0 for those with more than 240 bytes.
+
+    Raises:
+        ValueError: ends outside the text.
+    """

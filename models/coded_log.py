@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from models.dictionary import NULL, Dictionary
-from models.impressions import Chunk, Log, comparable, decide_type, refuse_one_class
+from models.impressions import Chunk, Log, are_integers, comparable, decide_type, refuse_one_class
 from models.schema import FeatureSchema, FieldSpec, TokenType
 from models.vocabulary import SLICE
 
+FEW_TOKENS = 1_000
+"""If these are no integers, a field's tokens are none."""
 GROUP = "\0group"
 """Key of the dictionary and the codes of a group column that is no field."""
 
@@ -83,7 +85,7 @@ class CodedLog:
         lengths: dict[str, NDArray[np.uint16]] = {}
         for name, (spec, series) in columns.items():
             if spec.kind == "numeric":
-                values[name] = series.to_numpy().astype(np.float64)
+                values[name] = series.to_numpy().astype(np.float64, copy=False)
                 continue
             if spec.kind == "sequence":
                 series = series.list.tail(spec.max_length)
@@ -152,10 +154,11 @@ class CodedLog:
         types: dict[str, TokenType] = {}
         for spec in self.schema.fields:
             if spec.kind != "numeric":
-                codes = np.flatnonzero(seen[spec.name][1:]) + 1
-                types[spec.name] = decide_type(
-                    spec, self.stated.get(spec.name), self.dictionaries[spec.block].tokens(codes)
-                )
+                codes, dictionary = np.flatnonzero(seen[spec.name][1:]) + 1, self.dictionaries[spec.block]
+                tokens = dictionary.tokens(codes[:FEW_TOKENS])
+                if are_integers(tokens):  # else there is no need to look at all of them
+                    tokens = dictionary.tokens(codes)
+                types[spec.name] = decide_type(spec, self.stated.get(spec.name), tokens)
         return types
 
     def frame(self, rows: NDArray[np.int64]) -> pl.DataFrame:

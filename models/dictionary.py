@@ -6,6 +6,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from models.vocabulary import Vocabulary
+
+try:
+    from models._native import TokenTable
+except ImportError:  # pragma: no cover  # built without a compiler
+    TokenTable = None  # type: ignore[assignment,misc]
+
 NULL = 0
 """Code of a null and of an empty sequence; tokens have codes from 1."""
 FREE = 0
@@ -17,20 +24,15 @@ Hashes = NDArray[np.uint64]
 class Dictionary:
     """The distinct tokens of a block, numbered from 1 as they come.
 
-    A hash table with open addressing and linear probing that is asked about a whole column at once: some numpy calls
-    instead of one look-up per token. One hash says where the search for a token begins, a second, independent one
-    is its name, so of ten million different tokens any two are taken for one with a probability of about 10⁻¹².
-
     >>> d = Dictionary()
     >>> d.codes(pl.Series(["b", None, "a", "b"])).tolist(), d.tokens(np.array([2])).to_list(), len(d)
     ([1, 0, 2, 1], ['a'], 3)
-    >>> d.find(pl.Series(["a", "c"])).tolist()
+    >>> d.find(Vocabulary.from_tokens(["a", "c"])).tolist()
     [2, 0]
     """
 
     def __init__(self) -> None:
-        self._slots = np.full(1 << 10, FREE, np.int32)  # a token's code; at most half of them are taken
-        self._homes, self._names = np.zeros((2, 1 << 9), np.uint64)  # by code
+        self._table: CompiledTable | ArrayTable = ArrayTable() if TokenTable is None else CompiledTable(TokenTable())
         self._tokens: list[pl.Series] = []
         self._size = 1
 
@@ -40,26 +42,72 @@ class Dictionary:
 
     def codes(self, tokens: pl.Series) -> NDArray[np.uint32]:
         """Return the codes of String tokens, uint32 [n]; new tokens get new ones, in the order of their appearance."""
-        homes, names = _hash(tokens)
-        found = self._look_up(homes, names)  # of a null too, which is never found
-        new = np.flatnonzero(found == NULL)
-        if tokens.null_count():
-            new = new[tokens.is_not_null().to_numpy()[new]]
-        if len(new):
-            found[new], firsts = self._insert(homes[new], names[new])
+        codes, firsts = self._table.number(tokens)
+        if len(firsts):
             # Without the concatenation a few tokens would keep the text of their whole chunk in memory.
-            self._tokens.append(tokens.gather(new[firsts]) + "")
-        return found.astype(np.uint32)
+            self._tokens.append(tokens[firsts] + "")
+            self._size += len(firsts)
+        return codes
 
-    def find(self, tokens: pl.Series) -> Codes:
-        """Return the codes of String tokens without a null, int64 [n]; `NULL` for those that have none."""
-        return self._look_up(*_hash(tokens))
+    def find(self, vocabulary: Vocabulary) -> NDArray[np.uint32]:
+        """Return the codes of a vocabulary's tokens in the order of their ids, uint32 [n]; `NULL` for those that have none."""
+        return self._table.find(vocabulary)
 
     def tokens(self, codes: NDArray[np.integer]) -> pl.Series:
         """Return the tokens of codes from 1, String [n]."""
         if len(self._tokens) != 1:
             self._tokens = [pl.concat([pl.Series(dtype=pl.String), *self._tokens], rechunk=True)]
         return self._tokens[0].gather(codes - 1)
+
+
+class CompiledTable:
+    """Codes by the compiled table, which takes a column as it stands in memory and tells tokens apart by their bytes."""
+
+    def __init__(self, table: TokenTable) -> None:
+        self._table = table
+
+    def number(self, tokens: pl.Series) -> tuple[NDArray[np.uint32], Codes]:
+        """As `ArrayTable.number`."""
+        codes = np.empty(len(tokens), np.uint32)
+        return codes, np.frombuffer(self._table.number(tokens.__arrow_c_stream__(), codes), np.int64)
+
+    def find(self, vocabulary: Vocabulary) -> NDArray[np.uint32]:
+        """As `ArrayTable.find`."""
+        codes = np.empty(len(vocabulary), np.uint32)
+        self._table.find_text(vocabulary.text, vocabulary.ends, codes)
+        return codes
+
+
+class ArrayTable:
+    """Codes where there is no compiler.
+
+    A hash table with open addressing and linear probing that is asked about a whole column at once: some numpy calls
+    instead of one look-up per token. One hash says where the search for a token begins, a second, independent one
+    is its name, so of ten million different tokens any two are taken for one with a probability of about 10⁻¹².
+    """
+
+    def __init__(self) -> None:
+        self._slots = np.full(1 << 10, FREE, np.int32)  # a token's code; at most half of them are taken
+        self._homes, self._names = np.zeros((2, 1 << 9), np.uint64)  # by code
+        self._size = 1
+
+    def number(self, tokens: pl.Series) -> tuple[NDArray[np.uint32], Codes]:
+        """Return the codes of String tokens, uint32 [n], and the places of those that are new, in their order, int64."""
+        homes, names = _hash(tokens)
+        found = self._look_up(homes, names)  # of a null too, which is never found
+        new = np.flatnonzero(found == NULL)
+        if tokens.null_count():
+            new = new[tokens.is_not_null().to_numpy()[new]]
+        if not len(new):
+            return found.astype(np.uint32), new
+        found[new], firsts = self._insert(homes[new], names[new])
+        return found.astype(np.uint32), new[firsts]
+
+    def find(self, vocabulary: Vocabulary) -> NDArray[np.uint32]:
+        """Return the codes of a vocabulary's tokens in the order of their ids, uint32 [n]; `NULL` for those that have none."""
+        slices = (pl.Series(tokens, dtype=pl.String) for _, tokens in vocabulary.slices())
+        found = [self._look_up(*_hash(tokens)).astype(np.uint32) for tokens in slices]
+        return np.concatenate([np.empty(0, np.uint32), *found])
 
     def _look_up(self, homes: Hashes, names: Hashes) -> Codes:
         at = self._places(homes)

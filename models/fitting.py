@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 import polars as pl
@@ -15,13 +14,15 @@ from numpy.typing import NDArray
 
 from models.artifact import Artifact
 from models.coded_log import CodedChunk, CodedLog, code_log, loaded, slices
+from models.columns import count_codes, fill_bins, fill_rows
 from models.dictionary import NULL, Dictionary
 from models.encoding import EncodedBatch, FeatureEncoder
 from models.errors import SchemaError
+from models.field_encoding import FieldEncoder
 from models.impressions import Chunk, Log
 from models.packed import PackedRows
 from models.schema import FeatureSchema, FieldSpec, FittedField, FittedSchema, TokenType
-from models.vocabulary import MISSING, OOV, Vocabulary
+from models.vocabulary import MISSING, NUM_SPECIAL, OOV, Vocabulary
 from models.warm_start import register_tokens
 
 MAX_NUMBERS = 1_000_000
@@ -59,13 +60,14 @@ def tally(log: CodedLog, train_rows: NDArray[np.int64]) -> Tally:
     numbers: dict[str, list[NDArray[np.float64]]] = {f.name: [] for f in fields if f.kind == "numeric"}
     masks = np.stack([is_train, is_sampled], axis=1)
     for chunk, mask in log.chunks_with(masks):
+        in_train, sampled = mask[:, 0].copy(), np.flatnonzero(mask[:, 1])
         for name, codes in chunk.values.items():
             if name in numbers:
-                numbers[name].append(codes[mask[:, 1]])
+                x = codes.view(np.float64)
+                numbers[name].append(x if len(sampled) == len(x) else x[sampled])
             elif name in counts:
-                counted = mask[:, 0] if name not in chunk.lengths else np.repeat(mask[:, 0], chunk.lengths[name])
-                np.add.at(counts[name], codes[counted].astype(np.int64), 1)  # bincount would go through all codes
-                seen[name][codes] = True
+                counted = in_train if name not in chunk.lengths else np.repeat(in_train, chunk.lengths[name])
+                count_codes(codes.view(np.uint32), counted, counts[name], seen[name])
     return Tally(counts, seen, {name: _without_nulls(parts) for name, parts in numbers.items()})
 
 
@@ -98,7 +100,10 @@ def fit_coded(log: CodedLog, train_rows: NDArray[np.int64], artifact: Artifact |
                 codes, before = known[field.name]
                 together[codes] += np.maximum(before, field.min_count)  # known tokens stay
             kept = _by_frequency(together, dictionary, field.min_count)
-            vocabularies[field.name] = Vocabulary.from_tokens(chain.from_iterable(slices(kept)))
+            text = np.frombuffer(kept.str.join("").item().encode(), np.uint8)
+            vocabularies[field.name] = Vocabulary.from_text(
+                text, np.cumsum(kept.str.len_bytes().to_numpy(), dtype=np.int64)
+            )
             num_tokens[field.name] = len(kept)
         elif field.block == field.name and field.buckets is not None:
             num_tokens[field.name] = field.buckets
@@ -132,22 +137,22 @@ class ChunkEncoder:
                     tokens = dictionary.tokens(np.arange(1, len(dictionary)))
                     rows[1:] = np.concatenate([np.empty(0), *map(field.find_all, slices(tokens))])
                 else:  # the other way round, since most tokens of a log are rare and in no vocabulary
-                    for ids, known in vocabulary.slices():
-                        rows[dictionary.find(pl.Series(known, dtype=pl.String))] = field.start + ids
+                    rows[dictionary.find(vocabulary)] = field.start + NUM_SPECIAL + np.arange(len(vocabulary))
                 rows[NULL] = field.start + MISSING  # where tokens that the log lacks have gone, too
                 self._rows[block] = rows
 
     def encode(self, chunk: CodedChunk) -> PackedRows:
         """Encode B impressions."""
         F = len(self.fields)
-        columns = [
-            field.encode_numbers(chunk.values[field.spec.name].view(np.float64)).astype(np.int32)
-            if field.spec.kind == "numeric"
-            else self._rows[field.spec.block][chunk.values[field.spec.name]]
-            for field in self.fields
-        ]
         if not chunk.lengths:
-            return PackedRows(np.stack(columns, axis=1).reshape(-1), None, F)
+            B = len(chunk.values[self.fields[0].spec.name])
+            ids = np.empty(B * F, np.int32)
+            for f, field in enumerate(self.fields):
+                self._fill(field, chunk.values[field.spec.name], ids, f, F)
+            return PackedRows(ids, None, F)
+        columns = [np.empty(len(chunk.values[field.spec.name]), np.int32) for field in self.fields]
+        for field, column in zip(self.fields, columns, strict=True):
+            self._fill(field, chunk.values[field.spec.name], column, 0, 1)
         B = len(next(iter(chunk.lengths.values())))
         lengths = np.ones((B, F), np.uint16)
         for f, field in enumerate(self.fields):
@@ -161,6 +166,15 @@ class ChunkEncoder:
             own = np.cumsum(sizes) - sizes
             ids[np.arange(len(column)) + np.repeat(starts - own, sizes)] = column
         return PackedRows(ids, lengths, F)
+
+    def _fill(
+        self, field: FieldEncoder, values: NDArray[np.generic], to: NDArray[np.int32], first: int, step: int
+    ) -> None:
+        # Writes the table rows of one field's codes uint32 [n] or numbers float64 [n] to every step-th place from the first.
+        if field.spec.kind == "numeric":
+            fill_bins(field, values.view(np.float64), to, first, step)
+        else:
+            fill_rows(self._rows[field.spec.block], values.view(np.uint32), to, first, step)
 
 
 def encode_frame(encoder: FeatureEncoder, frame: pl.DataFrame) -> EncodedBatch:
@@ -184,11 +198,14 @@ def _by_frequency(counts: Counts, dictionary: Dictionary, min_count: int) -> pl.
 
 def _boundaries(x: NDArray[np.float64], bins: int) -> tuple[float, ...]:
     """Place bins − 1 cut points at the quantiles; equal ones fall together, so a spike is a bin of its own."""
-    x = x[np.isfinite(x)]
+    x = np.sort(x[np.isfinite(x)])
     if not len(x):
         return ()
-    cuts = np.unique(np.quantile(x, np.linspace(0, 1, bins + 1)[1:-1], method="higher"))
-    return tuple(float(c) for c in cuts if c > x.min())
+    places = np.ceil(np.linspace(0, 1, bins + 1)[1:-1] * (len(x) - 1)).astype(
+        np.int64
+    )  # of the quantiles, or the next higher
+    cuts = np.unique(x[places])
+    return tuple(float(c) for c in cuts if c > x[0])
 
 
 def _middle(x: NDArray[np.float64]) -> float | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 from polars.datatypes import DataTypeClass
 
@@ -163,8 +164,10 @@ def _canonical(raw: pl.DataFrame, place: Place, schema: FeatureSchema) -> pl.Dat
 
 def _labels(series: pl.Series, place: Place) -> pl.Series:
     labels = _floats(series, place, "labels 0 and 1")
-    bad = labels.is_null() | ~labels.is_in([0.0, 1.0])
-    _refuse(bad, series, place, "expected a label 0 or 1")
+    found = labels.to_numpy()  # NaN where null
+    bad = (found != 0.0) & (found != 1.0)
+    if bad.any():
+        _refuse(pl.Series(bad), series, place, "expected a label 0 or 1")
     return labels.cast(pl.Int8)
 
 
@@ -178,10 +181,14 @@ def _numbers(series: pl.Series, place: Place) -> pl.Series:
     numbers = _floats(series, place, "numbers")
     if numbers.null_count() > series.null_count():
         _refuse(numbers.is_null() & series.is_not_null(), series, place, "expected a number")
-    return numbers.fill_nan(None)
+    # Here and below numpy looks, since polars would let it wait for the threads that read what comes next.
+    has_nan = np.count_nonzero(np.isnan(numbers.to_numpy())) > numbers.null_count()
+    return numbers.fill_nan(None) if has_nan else numbers
 
 
 def _tokens(series: pl.Series, place: Place) -> pl.Series:
+    if series.dtype == pl.String:
+        return series
     if series.dtype.is_float():
         whole = series.fill_nan(None)
         bad = (whole != whole.round()) | (whole.abs() > 2**53)

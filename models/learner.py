@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.calibration import Calibration
+from models.compiled_step import FEW_ROWS, DistinctStep
 from models.deepfm import DeepFMHead, batch_tensors, first_order, pool
-from models.distinct_step import differentiate_rows
 from models.encoding import EncodedBatch
 from models.head import DeepFMConfig
 from models.optimizers import RULES, DenseOptimizer, DenseRule, DistinctRows, RowOptimizer, RowRule
@@ -32,9 +32,6 @@ values share, has seen enough: it nearly stays."""
 WARM_SQUARES = 40.0
 """Squares of gradients that a known row's adagrad begins with, in units of p(1 − p)/b²: about what a first run leaves there, which
 is not in the artifact. Rows that are new begin with none."""
-
-FEW_ROWS = 3
-"""A batch with so many values for each distinct row is learnt from row by row."""
 
 
 class LearnerConfig(Strict):
@@ -115,6 +112,7 @@ class Learner:
             [1 / config.embedding_variance] * (width - 1) + [1 / config.weight_variance]
         )
         self.distinct = DistinctRows(len(counts))
+        self._by_rows = DistinctStep(self.head)
         self._workspace = torch.empty(2, 0, 0, 0)
         self.has_own_blocks = bool((np.diff(oov_rows) > 0).all())  # of table rows, in the order of the fields
         self.block_starts = np.append(oov_rows - OOV, len(counts))
@@ -141,20 +139,23 @@ class Learner:
         if self.has_own_blocks and batch.is_single and len(touched) * FEW_ROWS <= len(ids):
             bounds = np.searchsorted(touched.numpy(), self.block_starts)
             kept = self._kept_fields(torch.Size((len(batch), batch.num_fields))).squeeze(2)
-            loss, gradient = differentiate_rows(self.head, values, bounds, index, kept, labels)
+            loss, gradient = self._by_rows.differentiate(values, bounds, index, kept, labels)
         else:
             fields = pool(values, index, weights, offsets, batch.num_fields)  # [b, F, E+1]
             loss, by_field = self._differentiate(fields, labels)
             gradient = gradient_of_rows(by_field, index, weights, offsets, len(touched))
         if not math.isfinite(loss):
             return loss
-        distance, precision = values, self.prior_precision  # of a Gaussian prior with mean zero
-        if self.prior is not None:
-            means, certainty = self.prior.of(touched)
-            distance, precision = values - means, precision + certainty
-        gradient.addcmul_(distance, self.decay.index_select(0, touched).unsqueeze(1) * precision)
         remaining = 1 - (self.step - 1) / self.num_steps
-        self.rows.step(touched, gradient, self.step, self.config.learning_rate * self.first_step * remaining)
+        learning_rate = self.config.learning_rate * self.first_step * remaining
+        if self.prior is None:
+            precision = self.prior_precision
+            self.rows.step_decayed(touched, values, gradient, self.decay, precision, self.step, learning_rate)
+        else:
+            means, certainty = self.prior.of(touched)
+            precision = self.prior_precision + certainty
+            gradient.addcmul_(values - means, self.decay.index_select(0, touched).unsqueeze(1) * precision)
+            self.rows.step(touched, gradient, self.step, learning_rate)
         if self.config.dense_l2:
             for parameter in self.head.parameters():
                 if parameter.grad is not None and parameter.dim() > 1:

@@ -13,10 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+try:
+    from models._native import adagrad
+except ImportError:  # pragma: no cover  # built without a compiler
+    adagrad = None  # type: ignore[assignment]
+
 DenseRule = Literal["adam", "adagrad", "sgd"]
 RowRule = Literal["rowwise_adagrad", "adam", "adagrad", "sgd"]
 
 SMALL = 1e-8
+LONGEST = 16
+"""Numbers of the longest vectors that compiled code is to use, of what the processor has."""
 
 
 class Rule(NamedTuple):
@@ -103,6 +110,35 @@ class RowOptimizer:
         self.table.index_add_(0, touched, self.rule.update(gradient, state, step, learning_rate))
         for whole, part in zip(self.state, state, strict=True):
             whole.index_copy_(0, touched, part)
+
+    def step_decayed(
+        self,
+        touched: Tensor,
+        values: Tensor,
+        gradient: Tensor,
+        decay: Tensor,
+        precision: Tensor,
+        step: int,
+        learning_rate: float,
+    ) -> None:
+        """Do `step` with what a Gaussian prior with mean zero adds to the gradient, which may be written into.
+
+        Args:
+            touched: int64 [U], all different.
+            values: float32 [U, D], these rows.
+            gradient: float32 [U, D], without the prior's.
+            decay: float32 [R], what a row pays when it is touched, see `models.learner.lazy_decay`.
+            precision: float32 [D], of the prior.
+            step: counts all steps from 1.
+            learning_rate: step size.
+        """
+        if adagrad is not None and self.rule is RULES["rowwise_adagrad"]:
+            (squares,) = self.state
+            arrays = (touched, values, gradient, decay, precision, self.table, squares)
+            adagrad(learning_rate, LONGEST, *(a.numpy() for a in arrays))
+            return
+        gradient.addcmul_(values, decay.index_select(0, touched).unsqueeze(1) * precision)
+        self.step(touched, gradient, step, learning_rate)
 
 
 class DistinctRows:

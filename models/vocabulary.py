@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice, pairwise, repeat
+from itertools import islice, pairwise
 from typing import Protocol, Self
 
 import numpy as np
@@ -16,12 +16,19 @@ from numpy.typing import NDArray
 
 from models.errors import ArtifactError
 
+try:
+    from models._native import hash_tokens
+except ImportError:  # pragma: no cover  # built without a compiler
+    hash_tokens = None  # type: ignore[assignment]
+
 MISSING = 0
 OOV = 1
 NUM_SPECIAL = 2
 HASH_SEED = 0
 FEW_TOKENS = 8
 """Up to so many are found one by one."""
+MAX_COMPILED_BYTES = 240
+"""Of tokens that compiled code hashes."""
 SLICE = 100_000
 """Tokens that are Python strings at once, each of which weighs as much as ten ids."""
 
@@ -82,20 +89,28 @@ class Vocabulary:
         Raises:
             ValueError: two tokens have the same 64-bit hash (about once in 4·10^5 vocabularies of ten million).
         """
-        text, hashed, lengths = bytearray(), array("Q"), array("Q")
+        text, lengths = bytearray(), array("Q")
         rest = iter(tokens)
         while encoded := [token.encode() for token in islice(rest, SLICE)]:
             text += b"".join(encoded)
-            hashed.extend(map(xxhash.xxh3_64_intdigest, encoded, repeat(HASH_SEED)))
             lengths.extend(map(len, encoded))
-        hashes = np.frombuffer(hashed, np.uint64)
-        positions = np.argsort(hashes, kind="stable")
+        ends = np.cumsum(np.frombuffer(lengths, np.uint64), dtype=np.int64)
+        return cls.from_text(np.frombuffer(text, np.uint8), ends)
+
+    @classmethod
+    def from_text(cls, text: NDArray[np.uint8], ends: NDArray[np.int64]) -> Self:
+        """Build from the UTF-8 of distinct tokens, one after the other in the order of their ids; errors as in `from_tokens`.
+
+        Args:
+            text: uint8 [T].
+            ends: int64 [n], where each token ends.
+        """
+        hashes = _hash_all(text, ends)
+        positions = np.argsort(hashes)  # which are all different, or refused
         hashes = hashes[positions]
         if len(hashes) and bool((hashes[1:] == hashes[:-1]).any()):
             raise ValueError("two tokens have one hash: rename one of them, or use 'buckets'")
-        ends = np.cumsum(np.frombuffer(lengths, np.uint64), dtype=np.int64)
-        letters = np.frombuffer(text, np.uint8)
-        return cls({"hashes": hashes, "positions": positions.astype(np.int64), "text": letters, "ends": ends})
+        return cls({"hashes": hashes, "positions": positions.astype(np.int64), "text": text, "ends": ends})
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -181,3 +196,15 @@ class Vocabulary:
             )
         ):
             raise ArtifactError("shape", f"vocabulary of {name!r}: its arrays do not describe {n} tokens")
+
+
+def _hash_all(text: NDArray[np.uint8], ends: NDArray[np.int64]) -> NDArray[np.uint64]:
+    # The xxh3 of each token of a text, uint64 [n].
+    hashes, starts = np.zeros(len(ends), np.uint64), np.concatenate(([0], ends[:-1]))
+    rest = np.arange(len(ends))
+    if hash_tokens is not None:
+        hash_tokens(text, ends, hashes)
+        rest = np.flatnonzero(ends - starts > MAX_COMPILED_BYTES)
+    for i in rest.tolist():
+        hashes[i] = xxhash.xxh3_64_intdigest(text[starts[i] : ends[i]].tobytes(), HASH_SEED)
+    return hashes

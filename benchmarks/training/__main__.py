@@ -1,7 +1,8 @@
 """Compare training speed: ``python -m benchmarks.training --fuxictr VENV/bin/python --deepctr VENV/bin/python``.
 
 Each library runs alone in a process of its own, with the same rows, model, batch size and threads. Peers need their own
-environments: ``pip install fuxictr==2.3.10 polars==1.35.2`` and ``pip install deepctr-torch``. Writes one JSON file.
+environments: ``pip install fuxictr==2.3.10 polars==1.35.2`` and ``pip install deepctr-torch requests``. Libraries take turns,
+``--repeats`` times; the best run of each is printed, all go into one JSON file.
 """
 
 from __future__ import annotations
@@ -31,19 +32,35 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=4_096)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=8.0, help="of each run, after its warm-up (default 8)")
+    parser.add_argument("--repeats", type=int, default=1, help="runs of each (default 1)")
+    parser.add_argument(
+        "--spread", type=int, nargs="*", default=[], help="then ctrserve in tables so many times larger"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     pythons = {"ctrserve": Path(sys.executable), "fuxictr": options.fuxictr, "deepctr": options.deepctr}
     runs, load = [], os.getloadavg()
     for hidden, ids, rows in product(options.hidden, options.ids, options.rows):
-        for name, python in pythons.items():
-            if python is not None:
-                setting = {"rows_in_log": rows, "ids": ids, "hidden": [int(w) for w in hidden.split(",")]}
-                run = setting | _run(name, python, setting, options)
-                runs.append(run)
-                print(
-                    f"{hidden:>12} {ids:>10,} ids  {name:9} {run.get('rows_per_cpu_s', 0):>10,.0f} rows/s of CPU {run.get('error', '')}"
-                )
+        setting = {"rows_in_log": rows, "ids": ids, "hidden": [int(w) for w in hidden.split(",")]}
+        here = [
+            setting | _run(name, python, setting, options)
+            for _, (name, python) in product(range(options.repeats), pythons.items())
+            if python is not None
+        ]
+        here += [
+            setting | {"spread": spread} | _run("ctrserve", pythons["ctrserve"], setting, options, spread)
+            for spread, _ in product(options.spread, range(options.repeats))
+        ]
+        runs += here
+        for library, spread in dict.fromkeys((run["library"], run.get("spread", 1)) for run in here):
+            of_it = [run for run in here if (run["library"], run.get("spread", 1)) == (library, spread)]
+            best = max(of_it, key=lambda run: float(run.get("rows_per_cpu_s", 0)))
+            name = f"{library} ×{spread}" if spread > 1 else library
+            rate, step = best.get("rows_per_cpu_s", 0), best.get("cpu_ms_per_step", 0)
+            print(
+                f"{hidden:>12} {ids:>10,} ids {rows:>9,} rows  {name:15} {rate:>9,.0f} rows/s of CPU, {step:6.1f} ms a step "
+                f"{best.get('error', '')}"
+            )
     now = datetime.now(UTC)
     document = {
         "schema_version": 1,
@@ -55,6 +72,8 @@ def main() -> None:
         "batch_size": options.batch_size,
         "threads": options.threads,
         "load_average_before": load,
+        "openblas": {name: value for name, value in os.environ.items() if name.startswith("OPENBLAS_")},
+        "repeats": options.repeats,
         "seconds_per_run": options.seconds,
         "runs": runs,
     }
@@ -64,11 +83,14 @@ def main() -> None:
     print(path)
 
 
-def _run(name: str, python: Path, setting: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+def _run(
+    name: str, python: Path | None, setting: dict[str, Any], options: argparse.Namespace, spread: int = 1
+) -> dict[str, Any]:
     command = [str(python), "-m", f"benchmarks.training.run_{name}", "--rows", str(setting["rows_in_log"])]
     command += ["--ids", str(setting["ids"]), "--hidden", *map(str, setting["hidden"])]
     command += ["--batch-size", str(options.batch_size), "--threads", str(options.threads)]
     command += ["--seconds", str(options.seconds)]
+    command += ["--spread", str(spread)] if spread > 1 else []
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(options.threads)}
     ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if ran.returncode:

@@ -1,4 +1,7 @@
-"""Time ctrserve's own learning loop: batches taken from packed rows, forward, backward, both optimizers."""
+"""Time ctrserve's own learning loop: batches taken from packed rows, forward, backward, both optimizers.
+
+With ``--spread k`` the same batches are learnt in a table with k times as many rows, of which they hold every k-th.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,14 @@ NUM_BINS = 20
 
 def main() -> None:
     """Run once."""
-    options = parse()
+    options = parse(spread=True)
     torch.set_num_threads(options.threads)
     ids, numbers, labels = rows(options.rows, options.ids)
     blocks = np.concatenate((sizes(options.ids) + 2, np.full(numbers.shape[1], NUM_BINS + 2)))
     starts = np.cumsum(blocks) - blocks
+    blocks, starts = blocks * options.spread, starts * options.spread
     local = np.concatenate((ids, (numbers * NUM_BINS).astype(np.int64)), axis=1) + 2
-    packed = PackedRows((local + starts).astype(np.int32).reshape(-1), None, len(blocks))
+    packed = PackedRows((local * options.spread + starts).astype(np.int32).reshape(-1), None, len(blocks))
     counts = np.bincount(packed.ids, minlength=int(blocks.sum()))
     model = DeepFMConfig(embedding_dim=EMBEDDING_DIM, hidden=tuple(options.hidden))
     config = LearnerConfig(model=model, batch_size=options.batch_size, threads=options.threads)

@@ -19,9 +19,11 @@ WARM_UP_STEPS = 3
 SHARES = np.array([0.25, 0.2, 0.15, 0.12, 0.1, 0.08, 0.05, 0.03] + [0.02 / 18] * 18)
 
 
-def parse() -> argparse.Namespace:
-    """Return the options of one run."""
+def parse(*, spread: bool = False) -> argparse.Namespace:
+    """Return the options of one run; with ``spread``, that option too."""
     parser = argparse.ArgumentParser()
+    if spread:
+        parser.add_argument("--spread", type=int, default=1, help="table rows for each that the log can hold")
     parser.add_argument("--rows", type=int, required=True)
     parser.add_argument("--ids", type=int, required=True)
     parser.add_argument("--hidden", type=int, nargs="+", required=True)

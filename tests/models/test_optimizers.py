@@ -52,6 +52,18 @@ def test_adam_rows_equal_torchs_sparse_adam() -> None:
     torch.testing.assert_close(table, theirs.data)
 
 
+def test_a_step_from_a_prior_adds_its_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.optimizers.adagrad", None)
+    torch.manual_seed(0)
+    decay, precision, touched, gradient = torch.rand(9), torch.rand(3), torch.tensor([7, 2]), torch.randn(2, 3)
+    for rule in RULES.values():
+        table = torch.randn(9, 3)
+        mine, other = RowOptimizer(rule, table.clone()), RowOptimizer(rule, table.clone())
+        mine.step_decayed(touched, table[touched], gradient.clone(), decay, precision, 1, 0.1)
+        other.step(touched, gradient + table[touched] * decay[touched, None] * precision, 1, 0.1)
+        torch.testing.assert_close(mine.table, other.table)
+
+
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=60), st.lists(st.integers(0, 30), min_size=1, max_size=60))
 def test_distinct_rows_are_each_named_once_and_give_back_the_ids(first: list[int], second: list[int]) -> None:
     distinct = DistinctRows(31)

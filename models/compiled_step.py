@@ -1,0 +1,70 @@
+"""A step by distinct rows, compiled: what `models.distinct_step` does with torch, and that where there is no compiled code.
+
+Each distinct row's part of the first layer stands beside its embedding, so one pass over the values sums all that an
+impression needs, and one pass over the rows, each with the impressions that hold it, all that a gradient needs. Nothing of the
+size of [U, H] is read twice. Used by `models.learner`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.deepfm import DeepFMHead
+from models.distinct_step import differentiate_rows
+from models.optimizers import LONGEST
+
+try:
+    from models._native import Step as CompiledStep
+except ImportError:  # pragma: no cover  # built without a compiler
+    CompiledStep = None  # type: ignore[assignment,misc]
+
+FEW_ROWS = 3 if CompiledStep is None else 1
+"""A batch with so many values for each distinct row is learnt from by distinct rows; compiled that is quicker for all."""
+
+
+class DistinctStep:
+    """Loss and gradients of one head's batches; keeps its memory from one to the next, so is for one thread.
+
+    Args:
+        head: of the model.
+    """
+
+    def __init__(self, head: DeepFMHead) -> None:
+        self.head = head
+        first = head.deep[0]
+        assert isinstance(first, nn.Linear), "every deep part begins with one"
+        self._first = first
+        sizes = head.num_fields, head.config.embedding_dim, first.out_features, LONGEST
+        self._compiled = None if CompiledStep is None else CompiledStep(*sizes)
+
+    def differentiate(
+        self, values: Tensor, bounds: NDArray[np.int64], index: Tensor, kept: Tensor, labels: Tensor
+    ) -> tuple[float, Tensor]:
+        """Return and fill what `differentiate_rows` does, given the same."""
+        if self._compiled is None:
+            return differentiate_rows(self.head, values, bounds, index, kept, labels)
+        head, first, b = self.head, self._first, len(labels)
+        hidden = torch.empty(b, first.out_features)
+        totals, first_two = torch.empty(b, values.shape[1] - 1), torch.empty(b)
+        with torch.no_grad():
+            weight = first.weight.numpy()
+            batch = values.numpy(), weight, bounds, index.numpy(), kept.numpy()
+            self._compiled.forward(*batch, first.bias.numpy(), hidden.numpy(), totals.numpy(), first_two.numpy())
+        deep = head.deep[1:](hidden.requires_grad_()).squeeze(1)
+        with torch.no_grad():
+            logits = head.bias + first_two + deep
+            loss = functional.binary_cross_entropy_with_logits(logits, labels).item()
+            g = (torch.sigmoid(logits) - labels) / b  # [b]
+            head.zero_grad(set_to_none=True)
+            deep.backward(g)
+            assert hidden.grad is not None
+            head.bias.grad, first.bias.grad = g.sum(), hidden.grad.sum(dim=0)
+            gradient, first.weight.grad = torch.empty_like(values), torch.empty_like(first.weight)
+            by_hidden = hidden.grad.contiguous().numpy()
+            by_weight = first.weight.grad.numpy()
+            self._compiled.backward(*batch, by_hidden, g.numpy(), totals.numpy(), gradient.numpy(), by_weight)
+        return loss, gradient
