@@ -19,9 +19,18 @@ a minute, and a thread that the processor is kept from keeps the interpreter's l
 TURN_S = 0.001
 """How long one thread may keep the interpreter's lock from another, instead of 5 ms."""
 
+MIN_PAUSE_S = 0.0001
+REST = 8
+"""Sleep so many times as long as was worked: a load has a ninth of a core, and most requests never meet it."""
 
-PAUSE_S = 0.0001
-"""Sleep between two pieces of work: to the system's timers a sixth of a millisecond."""
+
+class _Worked(threading.local):
+    """Processor time of this thread at the end of its last pause, seconds."""
+
+    until_s = 0.0
+
+
+_worked = _Worked()
 
 
 def pause() -> None:
@@ -29,7 +38,8 @@ def pause() -> None:
 
     A lower priority is not enough: Linux lets a thread that runs go on until the clock's next tick, up to 4 ms later.
     """
-    time.sleep(PAUSE_S)
+    time.sleep(max(MIN_PAUSE_S, REST * (time.thread_time() - _worked.until_s)))
+    _worked.until_s = time.thread_time()
 
 
 async def run_behind(function: Callable[..., T], *arguments: object) -> T:

@@ -7,10 +7,6 @@ body, which is counted as it comes.
 
 from __future__ import annotations
 
-import orjson
-from starlette.types import Receive, Scope, Send
-
-from app.errors import PROBLEMS
 from app.telemetry import Telemetry
 
 
@@ -59,18 +55,3 @@ class Gate:
         self.num_bytes -= num_grown
         if num_bytes <= self._max_body_bytes:
             self.num_bytes -= num_bytes
-
-
-_STATUS, _TITLE = PROBLEMS["overloaded"]
-_BODY = orjson.dumps({"type": "about:blank", "title": _TITLE, "status": _STATUS, "code": "overloaded"})
-_HEADERS = [
-    (b"content-type", b"application/problem+json"),
-    (b"content-length", b"%d" % len(_BODY)),
-    (b"retry-after", b"1"),
-]
-
-
-async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer ``overloaded``, as an ASGI app, without reading the body."""
-    await send({"type": "http.response.start", "status": _STATUS, "headers": _HEADERS})
-    await send({"type": "http.response.body", "body": _BODY})

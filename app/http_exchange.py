@@ -8,11 +8,13 @@ leave one right after the other: the first wakes the reader, the others find it 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from app.errors import Problem
+from app.errors import PROBLEMS, Problem
 from app.gate import Gate
 from app.hot_path import CLOSE
 
@@ -106,11 +108,7 @@ class Exchange:
                 await cycle.send(start)
             await cycle.send(message)
             return
-        parts = [STATUS_LINE[start["status"]]]
-        for name, value in (*cycle.default_headers, *start["headers"]):
-            parts += name, b": ", value, b"\r\n"
-        parts += b"\r\n", message["body"]  # type: ignore[typeddict-item]
-        self._answer = b"".join(parts)
+        self._answer = _whole(cycle, start["status"], start["headers"], message["body"])  # type: ignore[typeddict-item]
         cycle.response_started = True
         if self._gate.num_requests > 1:
             self._outbox.put(self)
@@ -122,13 +120,41 @@ class Exchange:
         cycle = self._cycle
         if cycle.disconnected or cycle.transport.is_closing():
             return
-        cycle.transport.write(self._answer)
-        cycle.response_complete = True
-        cycle.message_event.set()
-        if not cycle.keep_alive:  # the server is stopping
-            cycle.transport.close()
-        cycle.on_response()
-        cycle.on_response = _nothing  # it refers to the connection, which refers to it
+        _write(cycle, self._answer)
+
+
+_STATUS, _TITLE = PROBLEMS["overloaded"]
+_BODY = orjson.dumps({"type": "about:blank", "title": _TITLE, "status": _STATUS, "code": "overloaded"})
+_REFUSAL = [
+    (b"content-type", b"application/problem+json"),
+    (b"content-length", b"%d" % len(_BODY)),
+    (b"retry-after", b"1"),
+]
+
+
+def refuse(cycle: RequestResponseCycle) -> None:
+    """Answer ``overloaded`` at once, with no task and without the body, which is thrown away as it comes."""
+    headers = _REFUSAL if cycle.keep_alive else [*_REFUSAL, CLOSE]
+    cycle.response_started = True
+    _write(cycle, _whole(cycle, _STATUS, headers, _BODY))
+
+
+def _whole(cycle: RequestResponseCycle, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
+    parts = [STATUS_LINE[status]]
+    for name, value in (*cycle.default_headers, *headers):
+        parts += name, b": ", value, b"\r\n"
+    parts += b"\r\n", body
+    return b"".join(parts)
+
+
+def _write(cycle: RequestResponseCycle, answer: bytes) -> None:
+    cycle.transport.write(answer)
+    cycle.response_complete = True
+    cycle.message_event.set()
+    if not cycle.keep_alive:  # the server is stopping
+        cycle.transport.close()
+    cycle.on_response()
+    cycle.on_response = _nothing  # it refers to the connection, which refers to it
 
 
 def _nothing() -> None:

@@ -9,12 +9,12 @@ import asyncio
 import logging
 import re
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app.gate import Gate, refuse
-from app.http_exchange import Exchange, Outbox
+from app.gate import Gate
+from app.http_exchange import Exchange, Outbox, refuse
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -130,6 +130,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._is_receiving = False
         self._head_bytes = 0
         super().on_message_complete()
+        if self.cycle.response_complete and self.timeout_keep_alive_task is None and not self.transport.is_closing():
+            # It was answered before its body had come, which took uvicorn's timer away.
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """Begin to answer a request; a scored one only if the gate lets it in."""
@@ -139,7 +144,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         num_bytes: int | None = scope["state"]["body_bytes"]
         if not gate.enter(num_bytes or 0):
-            super()._start_asgi_task(cycle, cast("ASGI3Application", refuse))
+            refuse(cycle)
             return
         scope["state"]["arrived"] = time.perf_counter()
         task = self.loop.create_task(_answer(cycle, app, gate, self.app_state["outbox"], num_bytes))
