@@ -20,8 +20,8 @@ TURN_S = 0.001
 """How long one thread may keep the interpreter's lock from another, instead of 5 ms."""
 
 MIN_PAUSE_S = 0.0001
-REST = 8
-"""Sleep so many times as long as was worked: a load has a ninth of a core, and most requests never meet it."""
+REST = 12
+"""Sleep so many times as long as was worked: a load has a thirteenth of a core, and most requests never meet it."""
 
 
 class _Worked(threading.local):

@@ -266,8 +266,9 @@ def _replay_golden(artifact: Artifact, pause: Callable[[], None]) -> None:
     golden = artifact.golden
     logits = np.empty(len(golden.rows), np.float32)
     for i, row in enumerate(golden.rows):
-        pause()  # one takes a quarter of a millisecond, with tokens that are new to the encoder
+        pause()  # one takes a tenth of a millisecond or two, with tokens that are new to the encoder
         batch = artifact.encoder.encode(columns_of(artifact.schema, [row]))
+        pause()
         logits[i] = artifact.predictor.score_table(batch, artifact.table)[0]
     probabilities = artifact.predictor.probabilities(logits)
     if len(logits) == 0 or not (len(golden.logits) == len(golden.probabilities) == len(logits)):
