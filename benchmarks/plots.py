@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt  # noqa: E402  # after the backend is chosen
 from matplotlib.axes import Axes  # noqa: E402
 
 COLOURS = {"ours": "#0b6e4f", "naive": "#8d99ae", "floor": "#d9d9d9", "peer": "#457b9d"}
-STAGE_COLOURS = ("#264653", "#2a9d8f", "#8ab17d", "#e9c46a", "#f4a261", "#e76f51", "#bbbbbb")
+STAGE_COLOURS = ("#264653", "#2a9d8f", "#e9c46a", "#f4a261", "#e76f51", "#bbbbbb")
 SIZE = (8.0, 4.2)
 Result = Mapping[str, Any]
 
