@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import orjson
@@ -20,6 +21,9 @@ from app.hot_path import CLOSE
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGIReceiveEvent, ASGISendEvent, HTTPResponseStartEvent
+
+
+Headers = Iterable[tuple[bytes, bytes]]
 
 
 class Outbox:
@@ -108,7 +112,7 @@ class Exchange:
                 await cycle.send(start)
             await cycle.send(message)
             return
-        self._answer = _whole(cycle, start["status"], start["headers"], message["body"])  # type: ignore[typeddict-item]
+        self._answer = _whole(cycle.default_headers, start["status"], start["headers"], message["body"])  # type: ignore[typeddict-item]
         cycle.response_started = True
         if self._gate.num_requests > 1:
             self._outbox.put(self)
@@ -134,14 +138,19 @@ _REFUSAL = [
 
 def refuse(cycle: RequestResponseCycle) -> None:
     """Answer ``overloaded`` at once, with no task and without the body, which is thrown away as it comes."""
-    headers = _REFUSAL if cycle.keep_alive else [*_REFUSAL, CLOSE]
     cycle.response_started = True
-    _write(cycle, _whole(cycle, _STATUS, headers, _BODY))
+    _write(cycle, _refusal(tuple(cycle.default_headers), cycle.keep_alive))
 
 
-def _whole(cycle: RequestResponseCycle, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
+@lru_cache(maxsize=2)
+def _refusal(server_headers: tuple[tuple[bytes, bytes], ...], keep_alive: bool) -> bytes:
+    # The server's own headers change once a second, with the date.
+    return _whole(server_headers, _STATUS, _REFUSAL if keep_alive else [*_REFUSAL, CLOSE], _BODY)
+
+
+def _whole(server_headers: Headers, status: int, headers: Headers, body: bytes) -> bytes:
     parts = [STATUS_LINE[status]]
-    for name, value in (*cycle.default_headers, *headers):
+    for name, value in (*server_headers, *headers):
         parts += name, b": ", value, b"\r\n"
     parts += b"\r\n", body
     return b"".join(parts)
