@@ -43,8 +43,9 @@ class Head:
         layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...],
         last: NDArray[np.float32],
         bias: float,
+        known: tuple[tuple[int, NDArray[np.float32]] | None, ...],
     ) -> None: ...
-    def logits(self, fields: NDArray[np.float32]) -> bytes: ...
+    def logits(self, fields: NDArray[np.float32], ids: NDArray[np.int64]) -> bytes: ...
     def rank(
         self,
         product: NDArray[np.float32],
