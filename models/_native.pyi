@@ -55,6 +55,18 @@ class Head:
         places: NDArray[np.int64],
     ) -> bytes: ...
 
+class Names:
+    """Strings and their places.
+
+    Raises:
+        TypeError: not a list of strings.
+        UnicodeEncodeError: a name with half a character.
+    """
+
+    def __init__(self, strings: list[str]) -> None: ...
+    def find(self, strings: list[str]) -> bytes:
+        """Return their places int64 [n]; -1 for one that is not there."""
+
 class Step:
     """Sums over a batch's distinct rows, forwards and backwards; see ``native/step.h`` for what the arrays are.
 
