@@ -170,9 +170,16 @@ release:
     return found;
 }
 
+/* n numbers, 0, in whole cache lines: a vector that lies in two of them is read twice. NULL without memory. */
+static float *allocate(size_t n) {
+    size_t num_bytes = (n * sizeof(float) / 64 + 1) * 64;
+    float *numbers = aligned_alloc(64, num_bytes);
+    return numbers == NULL ? NULL : memset(numbers, 0, num_bytes);
+}
+
 /* A copy of width numbers, padded; the padding of a layer stays 0 all the way: no weight, no bias. */
 static float *copy_padded(const float *numbers, size_t width, size_t padded) {
-    float *copy = calloc(padded, sizeof *copy);
+    float *copy = allocate(padded);
     if (copy != NULL) memcpy(copy, numbers, width * sizeof *copy);
     return copy;
 }
@@ -181,7 +188,7 @@ static float *copy_padded(const float *numbers, size_t width, size_t padded) {
 static int pack(Matrix *matrix, const float *weight, size_t depth, size_t width, size_t panel_width) {
     matrix->depth = depth;
     matrix->width = (width + PADDING - 1) / PADDING * PADDING;
-    matrix->panels = calloc(depth * matrix->width + 1, sizeof(float));
+    matrix->panels = allocate(depth * matrix->width);
     if (matrix->panels == NULL) return -1;
     float *to = matrix->panels;
     for (size_t column = 0; column < matrix->width; column += panel_width)
@@ -225,7 +232,7 @@ static int read_first_layer(Head *self, const float *weight, size_t H, PyObject 
         self->known[self->num_known++] = (Known){f, num_products, num_rows, start};
         num_products += num_rows;
     }
-    self->products = calloc(num_products * padded + 1, sizeof *self->products);
+    self->products = allocate(num_products * padded);
     self->places = calloc(CHUNK * self->num_known + 1, sizeof *self->places);
     if (self->products == NULL || self->places == NULL) goto release;
     for (size_t k = 0; k < self->num_known; k++)
@@ -267,9 +274,9 @@ static int read_layers(Head *self, PyObject *layers, PyObject *last, PyObject *k
     if (fits) self->last = copy_padded(view.buf, width, self->layers[self->num_layers - 1].weight.width);
     PyBuffer_Release(&view);
     if (!fits) return PyErr_Format(PyExc_ValueError, "the last layer does not fit the one before"), -1;
-    self->here = calloc(CHUNK * widest, sizeof(float));
-    self->there = calloc(CHUNK * widest, sizeof(float));
-    self->sums = calloc(2 * self->D, sizeof(float));
+    self->here = allocate(CHUNK * widest);
+    self->there = allocate(CHUNK * widest);
+    self->sums = allocate(2 * self->D);
     if (self->last == NULL || self->here == NULL || self->there == NULL || self->sums == NULL) return PyErr_NoMemory(), -1;
     return 0;
 }
