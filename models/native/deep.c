@@ -112,14 +112,24 @@ int deep_forward(Deep *self, size_t b, const float *x, const Layer *layers, floa
     return 0;
 }
 
+/* y[n] += factor * x[n]. */
+static void add_times(float factor, const float *restrict x, size_t n, float *restrict y) {
+    for (size_t j = 0; j < n; j++) y[j] += factor * x[j];
+}
+
+/* by_x [n] is 0 wherever x is not above it. */
+static void mask(const float *restrict x, size_t n, float *restrict by_x) {
+    for (size_t j = 0; j < n; j++) by_x[j] = x[j] <= 0 ? 0 : by_x[j];
+}
+
 /* The last layer: by_x [rows, padded] where x is above zero, and what its own gradients grow by. */
 static void back_from_unit(const Hidden *h, const float *x, const float *weight, const float *by_logit, size_t rows,
-                           const Layer *layer, float *by_x) {
+                           const Layer *layer, float *restrict by_x) {
     for (size_t i = 0; i < rows; i++, x += h->padded, by_x += h->padded) {
-        float g = by_logit[i];
-        for (size_t j = 0; j < h->padded; j++) by_x[j] = x[j] <= 0 ? 0 : g * weight[j];
-        for (size_t j = 0; j < h->width; j++) layer->by_weight[j] += g * x[j];
-        layer->by_bias[0] += g;
+        for (size_t j = 0; j < h->padded; j++) by_x[j] = by_logit[i] * weight[j];
+        mask(x, h->padded, by_x);
+        add_times(by_logit[i], x, h->width, layer->by_weight);
+        layer->by_bias[0] += by_logit[i];
     }
 }
 
@@ -132,18 +142,9 @@ static void add_gradients(Deep *self, const Hidden *from, const Hidden *to, cons
     Matrix panels = {self->panels, rows, from->padded};
     pack(self->kernels, x, from->padded, from->padded, 0, &panels);
     self->kernels->multiply(by_y, &unit, to->width, &panels, self->change);
-    for (size_t k = 0; k < to->width; k++) {
-        const float *change = self->change + k * from->padded;
-        float *sum = layer->by_weight + k * from->width;
-        for (size_t j = 0; j < from->width; j++) sum[j] += change[j];
-    }
-    for (size_t i = 0; i < rows; i++, by_y += to->padded)
-        for (size_t j = 0; j < to->width; j++) layer->by_bias[j] += by_y[j];
-}
-
-/* by_x [n] is 0 wherever x is not above it. */
-static void mask(const float *x, size_t n, float *by_x) {
-    for (size_t j = 0; j < n; j++) by_x[j] = x[j] <= 0 ? 0 : by_x[j];
+    for (size_t k = 0; k < to->width; k++)
+        add_times(1, self->change + k * from->padded, from->width, layer->by_weight + k * from->width);
+    for (size_t i = 0; i < rows; i++) add_times(1, by_y + i * to->padded, to->width, layer->by_bias);
 }
 
 void deep_backward(Deep *self, const float *by_logit, const Layer *layers, float *by_x) {
