@@ -112,6 +112,30 @@ class Step:
         /,
     ) -> None: ...
 
+class Deep:
+    """Rectified hidden layers behind the first, and the last one; forwards and backwards; see ``native/deep.h``.
+
+    Each tuple has a weight [outputs, inputs] and a bias [outputs] for each layer. ``backward`` is that of the last
+    ``forward``. ``longest``: numbers of the longest vectors to use, 16 or 8, where the processor has them.
+
+    Raises:
+        ValueError: sizes that it cannot work with, or arrays that do not fit the layers.
+        NotImplementedError: there are no kernels for this processor.
+    """
+
+    def __init__(self, widths: tuple[int, ...], longest: int) -> None: ...
+    def forward(
+        self, x: NDArray[np.float32], parameters: tuple[NDArray[np.float32], ...], logits: NDArray[np.float32], /
+    ) -> None: ...
+    def backward(
+        self,
+        by_logit: NDArray[np.float32],
+        parameters: tuple[NDArray[np.float32], ...],
+        by_x: NDArray[np.float32],
+        gradients: tuple[NDArray[np.float32], ...],
+        /,
+    ) -> None: ...
+
 def adagrad(
     learning_rate: float,
     longest: int,

@@ -2,6 +2,9 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdlib.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 #include "step.h"
 
@@ -24,6 +27,16 @@ static int refuse(const char *why) {
     return -1;
 }
 
+/* Room for n floats, in large pages where the system has them: rows are looked up all over it. */
+static float *allocate_pages(size_t n) {
+    size_t page = (size_t)2 << 20, size = (n * sizeof(float) + page - 1) / page * page;
+    float *found = aligned_alloc(page, size);
+#ifdef MADV_HUGEPAGE
+    if (found != NULL) madvise(found, size, MADV_HUGEPAGE);
+#endif
+    return found;
+}
+
 static int holds(const Py_buffer *buffer, size_t count, size_t size) { return (size_t)buffer->len == count * size; }
 
 /* The batch that the first buffers are, with scratch memory for it; 0, or -1 with an exception. */
@@ -43,7 +56,7 @@ static int batch_of(Step *self, const Py_buffer *buffers, Batch *x) {
     if (needed > self->room) {
         free(self->scratch);
         self->room = 0;
-        self->scratch = malloc(needed * sizeof(float));
+        self->scratch = allocate_pages(needed);
         if (self->scratch == NULL) return PyErr_NoMemory(), -1;
         self->room = needed;
     }
