@@ -28,6 +28,11 @@ class KnownField(NamedTuple):
     """Its rows, float32 [n, E+1]."""
 
 
+def known_fields(single: Mapping[int, tuple[int, int]], table: Floats) -> dict[int, KnownField]:
+    """Return fields of one value each with their rows of ``table`` float32 [R, E+1], given their first and end rows."""
+    return {position: KnownField(start, table[start:end]) for position, (start, end) in single.items()}
+
+
 def choose_known(single: Mapping[int, KnownField], width: int) -> dict[int, KnownField]:
     """Return the fields of the fewest rows, as many as fit `KNOWN_BYTES`, by position.
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.compiled_head import KnownField
 from models.encoding import EncodedBatch
 from models.head import BATCH_NORM_EPS, DICE_EPS, Activation, DeepFMConfig, Head
 
@@ -107,9 +108,14 @@ class DeepFMHead(nn.Module):
         )
         return logit
 
-    def frozen(self) -> Head:
-        """Return the same function with the weights as they are now, in evaluation mode, in numpy."""
-        return Head(self.config, self.num_fields, {key: value.numpy() for key, value in self.state_dict().items()})
+    def frozen(self, single: Mapping[int, KnownField] | None = None) -> Head:
+        """Return the same function with the weights as they are now, in evaluation mode, without torch.
+
+        Args:
+            single: as `Head` takes it; with the same fields as in serving it has the same last bits as there.
+        """
+        tensors = {key: value.numpy() for key, value in self.state_dict().items()}
+        return Head(self.config, self.num_fields, tensors, single)
 
 
 def _deep_layers(config: DeepFMConfig, width: int) -> Sequence[nn.Module]:

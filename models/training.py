@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from models.artifact import load_artifact, set_current, write_artifact
 from models.assessment import Scorer, assess, environment_of, metrics_of, peak_memory_bytes, score_reference
 from models.calibration import Calibration, fit_calibration
+from models.compiled_head import known_fields
 from models.epochs import Learnt, Progress
 from models.errors import TrainingError
 from models.gate import Requirement, failures
@@ -142,7 +143,7 @@ def _train(
         final, counts = refit(prepared, config, learnt, calibration, out, progress, say)
     for stage in Stage:
         checkpoint_of(prepared, config, out, stage).unlink(missing_ok=True)
-    measured, served = (Scorer(Predictor(model.head.frozen(), calibration), model.table) for model in (learnt, final))
+    measured, served = (_scorer(prepared, model, calibration) for model in (learnt, final))
     say(f"calibration: {calibration.method}; writing the report")
     created = datetime.now(UTC).replace(microsecond=0)
     model_version = f"{created:%Y%m%dT%H%M%S}-{hashlib.sha256(served.table.tobytes()).hexdigest()[:8]}"
@@ -168,6 +169,12 @@ def _train(
     if not missed:
         set_current(out, model_version)
     return TrainResult(directory, manifest, metrics, baseline, rival_metrics, learnt, missed, peak_memory_bytes(), size)
+
+
+def _scorer(prepared: Prepared, model: Learnt, calibration: Calibration) -> Scorer:
+    # As it will serve, to the last bit: the report is of what answers.
+    known = known_fields(prepared.encoder.single_fields(), model.table)
+    return Scorer(Predictor(model.head.frozen(known), calibration), model.table)
 
 
 def _ancestry(prepared: Prepared) -> dict[str, str | int]:
