@@ -92,6 +92,29 @@ class Step:
         /,
     ) -> None: ...
 
+class HiddenLayers:
+    """The rectified layers after the first and the last one, forwards and backwards; see ``native/hidden.h``.
+
+    ``layers``: weight and bias of each, going backwards followed by the arrays for their gradients. `backward` undoes what the
+    last `forward` left, so it can be called once. ``longest`` as for `Step`.
+
+    Raises:
+        ValueError: arrays that do not fit together.
+    """
+
+    def __init__(self, longest: int) -> None: ...
+    def forward(
+        self, sums: NDArray[np.float32], logits: NDArray[np.float32], /, *layers: NDArray[np.float32]
+    ) -> None: ...
+    def backward(
+        self,
+        by_logit: NDArray[np.float32],
+        by_sums: NDArray[np.float32],
+        by_first_bias: NDArray[np.float32],
+        /,
+        *layers: NDArray[np.float32],
+    ) -> None: ...
+
 def adagrad(
     learning_rate: float,
     longest: int,

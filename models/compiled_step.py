@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from models.deepfm import DeepFMHead
 from models.distinct_step import differentiate_rows
+from models.hidden_layers import Layers
 from models.optimizers import LONGEST
 
 try:
@@ -31,15 +32,18 @@ class DistinctStep:
 
     Args:
         head: of the model.
+        layers: what comes after its first layer.
     """
 
-    def __init__(self, head: DeepFMHead) -> None:
+    def __init__(self, head: DeepFMHead, layers: Layers) -> None:
         self.head = head
         first = head.deep[0]
         assert isinstance(first, nn.Linear), "every deep part begins with one"
         self._first = first
         sizes = head.num_fields, head.config.embedding_dim, first.out_features, LONGEST
         self._compiled = None if CompiledStep is None else CompiledStep(*sizes)
+        self._layers = layers
+        self._sums = torch.empty(0, first.out_features)
 
     def differentiate(
         self, values: Tensor, bounds: NDArray[np.int64], index: Tensor, kept: Tensor, labels: Tensor
@@ -48,23 +52,20 @@ class DistinctStep:
         if self._compiled is None:
             return differentiate_rows(self.head, values, bounds, index, kept, labels)
         head, first, b = self.head, self._first, len(labels)
-        hidden = torch.empty(b, first.out_features)
-        totals, first_two = torch.empty(b, values.shape[1] - 1), torch.empty(b)
+        if len(self._sums) < b:  # kept, since new memory costs page faults
+            self._sums = torch.empty(b, first.out_features)
+        sums, totals, first_two = self._sums[:b], torch.empty(b, values.shape[1] - 1), torch.empty(b)
         with torch.no_grad():
             weight = first.weight.numpy()
             batch = values.numpy(), weight, bounds, index.numpy(), kept.numpy()
-            self._compiled.forward(*batch, first.bias.numpy(), hidden.numpy(), totals.numpy(), first_two.numpy())
-        deep = head.deep[1:](hidden.requires_grad_()).squeeze(1)
-        with torch.no_grad():
-            logits = head.bias + first_two + deep
+            self._compiled.forward(*batch, first.bias.numpy(), sums.numpy(), totals.numpy(), first_two.numpy())
+            logits = head.bias + first_two + self._layers.forward(sums)
             loss = functional.binary_cross_entropy_with_logits(logits, labels).item()
             g = (torch.sigmoid(logits) - labels) / b  # [b]
-            head.zero_grad(set_to_none=True)
-            deep.backward(g)
-            assert hidden.grad is not None
-            head.bias.grad, first.bias.grad = g.sum(), hidden.grad.sum(dim=0)
-            gradient, first.weight.grad = torch.empty_like(values), torch.empty_like(first.weight)
-            by_hidden = hidden.grad.contiguous().numpy()
+            head.bias.grad, by_sums = g.sum(), self._layers.backward(g)
+            gradient = torch.empty_like(values)
+            if first.weight.grad is None:
+                first.weight.grad = torch.empty_like(first.weight)
             by_weight = first.weight.grad.numpy()
-            self._compiled.backward(*batch, by_hidden, g.numpy(), totals.numpy(), gradient.numpy(), by_weight)
+            self._compiled.backward(*batch, by_sums.numpy(), g.numpy(), totals.numpy(), gradient.numpy(), by_weight)
         return loss, gradient

@@ -33,18 +33,21 @@ static void transpose(const Batch *x, uint32_t *ends, Share *holders) {
 #if defined(__x86_64__)
 #define LANES 16
 #define TARGET "avx512f"
+#include "vectors.h"
 #include "step_body.h"
 #undef LANES
 #undef TARGET
 
 #define LANES 8
 #define TARGET "avx2,fma"
+#include "vectors.h"
 #include "step_body.h"
 #undef LANES
 #undef TARGET
 #endif
 
 #define LANES 4
+#include "vectors.h"
 #include "step_body.h"
 
 const StepKernels *find_step_kernels(size_t longest) {

@@ -1,21 +1,4 @@
-/* What `step.h` declares, for a processor with TARGET, whose vectors have LANES numbers; without TARGET for any. */
-
-#define JOIN_(a, b) a##_##b
-#define JOIN(a, b) JOIN_(a, b)
-#define NAME(name) JOIN(name, LANES)
-#ifdef TARGET
-#define KERNEL __attribute__((target(TARGET))) static
-#define INLINE static inline __attribute__((always_inline, target(TARGET)))
-#else
-#define KERNEL static
-#define INLINE static inline __attribute__((always_inline))
-#endif
-
-typedef float NAME(Vector) __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
-
-INLINE NAME(Vector) NAME(load)(const float *p) { return *(const NAME(Vector) *)p; }
-INLINE void NAME(store)(float *p, NAME(Vector) v) { *(NAME(Vector) *)p = v; }
-INLINE NAME(Vector) NAME(all)(float x) { return x - (NAME(Vector)){0}; }
+/* What `step.h` declares, with vectors of LANES numbers. */
 
 /* to[0 … n vectors) = Σ kept · row over some shares of rows; n is a constant where this is inlined, so sums stay in
  * registers. */
@@ -203,9 +186,3 @@ KERNEL void NAME(adagrad)(size_t U, size_t E, const int64_t *touched, const floa
 }
 
 static const StepKernels NAME(kernels) = {NAME(forward), NAME(backward), NAME(adagrad)};
-
-#undef JOIN_
-#undef JOIN
-#undef NAME
-#undef KERNEL
-#undef INLINE

@@ -19,6 +19,7 @@ from models.compiled_step import DistinctStep
 from models.deepfm import DeepFMHead
 from models.distinct_step import differentiate_rows
 from models.head import DeepFMConfig
+from models.hidden_layers import layers_of
 from models.optimizers import RULES, RowOptimizer
 
 STARTS = np.array([0, 20, 23, 60])
@@ -47,7 +48,7 @@ def test_loss_and_gradients_are_those_of_torch(
     head = DeepFMHead(DeepFMConfig(embedding_dim=embedding_dim, hidden=hidden), 3)
     expected_loss, expected = differentiate_rows(head, *batch)
     gradients = [p.grad.clone() for p in head.parameters() if p.grad is not None]
-    step = DistinctStep(head)
+    step = DistinctStep(head, layers_of(head, longest))
     step._compiled = Step(3, embedding_dim, head.state_dict()["deep.0.weight"].shape[0], longest)
     for _ in range(2):
         loss, gradient = step.differentiate(*batch)
