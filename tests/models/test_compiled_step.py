@@ -29,7 +29,7 @@ VECTORS = [16, 8, 4]
 
 @pytest.mark.parametrize("longest", VECTORS)
 @pytest.mark.parametrize("embedding_dim", [1, 4, 16, 35])
-@pytest.mark.parametrize("hidden", [(), (8,), (8, 4), (17,), (150, 3), (256,)])
+@pytest.mark.parametrize("hidden", [(), (8,), (8, 4), (17,), (150, 3), (400,)])
 @pytest.mark.parametrize("b", [1, 40, 200])
 def test_loss_and_gradients_are_those_of_torch(
     b: int, hidden: tuple[int, ...], embedding_dim: int, longest: int
