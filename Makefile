@@ -75,7 +75,8 @@ sanitize: setup
 		models/native/*.c
 	cd build/sanitized && LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc $(abspath $(BIN))/python -m pytest -q -p no:cacheprovider \
-		tests/app/test_row_reader.py tests/models/test_compiled_head.py tests/models/test_columns.py tests/models/test_compiled_step.py \
+		tests/app/test_row_reader.py tests/app/test_catalog_names.py tests/app/embeddings/test_table_file.py \
+		tests/models/test_compiled_head.py tests/models/test_columns.py tests/models/test_compiled_step.py \
 		tests/models/test_hidden_layers.py
 
 # The serving environment alone, as the Dockerfile installs it; the tools stand beside it, in $(VENV).

@@ -12,7 +12,10 @@ import asyncio
 import numpy as np
 from numpy.typing import NDArray
 
+from models.head import Pooled
 from models.predictor import Predictor
+
+Waiting = tuple[Predictor, Pooled, asyncio.Future[NDArray[np.float64]]]
 
 # A request of more rows fills the processor by itself.
 MAX_REQUEST_ROWS = 32
@@ -27,12 +30,12 @@ class Batcher:
     def __init__(self) -> None:
         self._is_same_turn = False
         self._patience = 0
-        self._waiting: list[tuple[Predictor, NDArray[np.float32], asyncio.Future[NDArray[np.float64]]]] = []
+        self._waiting: list[Waiting] = []
 
-    async def probabilities(self, predictor: Predictor, fields: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the probabilities float64 [b] of pooled rows float32 [b, F·(E+1)], alone or with others' rows."""
-        if len(fields) > MAX_REQUEST_ROWS:
-            return predictor.score(fields)
+    async def probabilities(self, predictor: Predictor, pooled: Pooled) -> NDArray[np.float64]:
+        """Return the probabilities float64 [b] of b impressions, alone or with others' rows."""
+        if pooled.num_impressions > MAX_REQUEST_ROWS:
+            return predictor.score(pooled)
         loop = asyncio.get_running_loop()
         if self._is_same_turn:
             self._patience = PATIENCE
@@ -40,9 +43,9 @@ class Batcher:
             self._is_same_turn = True
             loop.call_soon(self._next_turn)
         if not self._patience:
-            return predictor.score(fields)
+            return predictor.score(pooled)
         future: asyncio.Future[NDArray[np.float64]] = loop.create_future()
-        self._waiting.append((predictor, fields, future))
+        self._waiting.append((predictor, pooled, future))
         return await future
 
     def _next_turn(self) -> None:
@@ -54,18 +57,15 @@ class Batcher:
             predictor, num_rows, n = waiting[0][0], 0, 0
             # As many as fit that are for the same model: during a swap there may be two.
             while n < len(waiting) and waiting[n][0] is predictor and num_rows < MAX_BATCH_ROWS:
-                num_rows += len(waiting[n][1])
+                num_rows += waiting[n][1].num_impressions
                 n += 1
             self._score(predictor, waiting[:n])
             del waiting[:n]
 
-    def _score(
-        self,
-        predictor: Predictor,
-        batch: list[tuple[Predictor, NDArray[np.float32], asyncio.Future[NDArray[np.float64]]]],
-    ) -> None:
+    def _score(self, predictor: Predictor, batch: list[Waiting]) -> None:
+        fields, ids = ([pooled[part] for _, pooled, _ in batch] for part in (0, 1))
         try:
-            scored = predictor.score(np.concatenate([fields for _, fields, _ in batch]))
+            scored = predictor.score(Pooled(np.concatenate(fields), np.concatenate(ids)))
         except Exception as error:  # noqa: BLE001  # it belongs to those who wait
             if len(batch) > 1:  # to one of them, perhaps: the others must not suffer for whom they met
                 for one in batch:
@@ -74,7 +74,8 @@ class Batcher:
                 batch[0][2].set_exception(error)
             return
         start = 0
-        for _, fields, future in batch:
+        for _, pooled, future in batch:
+            end = start + pooled.num_impressions
             if not future.done():  # its client may have gone
-                future.set_result(scored[start : start + len(fields)])
-            start += len(fields)
+                future.set_result(scored[start:end])
+            start = end

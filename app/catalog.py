@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,11 @@ from app.errors import Problem
 from app.rank_wire import RankWire
 from models.artifact import Artifact
 from models.ranking import Halves, SideScorer
+
+try:
+    from models._native import Names as CompiledNames
+except ImportError:  # built without a compiler
+    CompiledNames = None  # type: ignore[assignment,misc]
 
 log = logging.getLogger("ctrserve.catalog")
 
@@ -97,7 +102,8 @@ class CatalogHalves:
     def __init__(
         self, items: Mapping[str, Mapping[str, Any]], artifact: Artifact, wire: RankWire, scorer: SideScorer
     ) -> None:
-        self._positions = {name: i for i, name in enumerate(items)}
+        self._num_items = len(items)
+        self._find = _finder(list(items))
         rows, parts = list(items.values()), []
         for start in range(0, len(rows), CHUNK):
             batch = scorer.encoder.encode(wire.candidate_columns(rows[start : start + CHUNK]))
@@ -109,8 +115,16 @@ class CatalogHalves:
 
     def __len__(self) -> int:
         """Return the number of candidates."""
-        return len(self._positions)
+        return self._num_items
 
-    def find(self, ids: Sequence[str]) -> NDArray[np.int64]:
+    def find(self, ids: list[str]) -> NDArray[np.int64]:
         """Return the candidates' places among `halves`, int64 [n]; -1 for those that are not there."""
-        return np.fromiter(map(self._positions.get, ids, [-1] * len(ids)), np.int64, len(ids))
+        return self._find(ids)
+
+
+def _finder(names: list[str]) -> Callable[[list[str]], NDArray[np.int64]]:
+    if CompiledNames is not None:
+        find = CompiledNames(names).find
+        return lambda ids: np.frombuffer(find(ids), np.int64)
+    positions = {name: i for i, name in enumerate(names)}
+    return lambda ids: np.fromiter(map(positions.get, ids, [-1] * len(ids)), np.int64, len(ids))

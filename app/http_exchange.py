@@ -58,15 +58,20 @@ class Exchange:
         cycle: uvicorn's request and response.
         gate: counts the bytes of a chunked body as they come.
         outbox: where answers wait while others are about to be ready.
+        parts: to which the protocol adds the body as it comes, all of which is given at once; ``None`` for one of unknown
+            length or that is to be asked for, which comes through uvicorn's buffer.
         is_chunked: whether nobody knows the body's length.
     """
 
-    __slots__ = ("_answer", "_cycle", "_gate", "_is_chunked", "_outbox", "_start", "num_grown")
+    __slots__ = ("_answer", "_cycle", "_gate", "_is_chunked", "_outbox", "_parts", "_start", "num_grown")
 
-    def __init__(self, cycle: RequestResponseCycle, gate: Gate, outbox: Outbox, *, is_chunked: bool) -> None:
+    def __init__(
+        self, cycle: RequestResponseCycle, gate: Gate, outbox: Outbox, parts: list[bytes] | None, *, is_chunked: bool
+    ) -> None:
         self._cycle = cycle
         self._gate = gate
         self._outbox = outbox
+        self._parts = parts
         self._is_chunked = is_chunked
         self._start: HTTPResponseStartEvent | None = None
         self._answer = b""
@@ -74,12 +79,21 @@ class Exchange:
         """Bytes of a chunked body so far."""
 
     async def receive(self) -> ASGIReceiveEvent:
-        """Return the next part of the body.
+        """Return the whole body, or the next part of one that comes through uvicorn's buffer.
 
         Raises:
             Problem: ``overloaded``, by a chunked body that has grown too much.
         """
-        cycle = self._cycle
+        cycle, parts = self._cycle, self._parts
+        if parts is not None:
+            while cycle.more_body and not cycle.disconnected:
+                cycle.message_event.clear()
+                await cycle.message_event.wait()
+            if cycle.disconnected or cycle.response_complete:
+                return {"type": "http.disconnect"}
+            body = parts[0] if len(parts) == 1 else b"".join(parts)
+            parts.clear()
+            return {"type": "http.request", "body": body, "more_body": False}
         if self._is_chunked:
             message = await cycle.receive()
             if message["type"] == "http.request":
@@ -88,10 +102,7 @@ class Exchange:
                     raise Problem("overloaded", headers={"Retry-After": "1"})
                 self.num_grown += num_bytes
             return message
-        if cycle.more_body or cycle.waiting_for_100_continue or cycle.disconnected:
-            return await cycle.receive()
-        body, cycle.body = bytes(cycle.body), bytearray()
-        return {"type": "http.request", "body": body, "more_body": False}
+        return await cycle.receive()
 
     async def send(self, message: ASGISendEvent) -> None:
         """Send an answer that comes in one part; others, and a connection's last, in uvicorn's way."""

@@ -25,6 +25,7 @@ REQUEST_S = 10.0
 """Seconds from a request's first byte, or from connecting, to its last byte."""
 SCORED = {"/predict", "/rank"}
 """Paths that pass the gate; probes and metrics are answered whatever the load."""
+SCORED_URLS = {path.encode() for path in SCORED}
 UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
 UPGRADE_BEGUN = re.compile(rb"(\r\n)?\r(\n(u(p(g(r(a(d(e[ \t]*)?)?)?)?)?)?)?)?\Z", re.IGNORECASE)
 ONCE = {b"content-length", b"host", b"content-type", b"transfer-encoding"}
@@ -48,9 +49,14 @@ def _without_upgrade(data: bytes) -> tuple[bytes, bytes]:
 
 
 async def _answer(
-    cycle: RequestResponseCycle, app: ASGI3Application, gate: Gate, outbox: Outbox, num_bytes: int | None
+    cycle: RequestResponseCycle,
+    app: ASGI3Application,
+    gate: Gate,
+    outbox: Outbox,
+    num_bytes: int | None,
+    parts: list[bytes] | None,
 ) -> None:
-    exchange = Exchange(cycle, gate, outbox, is_chunked=num_bytes is None)
+    exchange = Exchange(cycle, gate, outbox, parts, is_chunked=num_bytes is None)
     try:
         await app(cycle.scope, exchange.receive, exchange.send)
     except Exception:  # the app answers its handlers' defects; nothing of its own may leave a request unanswered
@@ -71,6 +77,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Bytes of a head that is not whole yet; None while a body is read."""
         self._held = b""
         """The end of what came of a head, which the parser has not seen."""
+        self._parts: list[bytes] | None = None
+        """Of the body that comes now, where its length is known and so counted; None: it goes through uvicorn's buffer."""
         self._timer: asyncio.TimerHandle | None = None
         self._gate: Gate | None = self.app_state.get("gate")
 
@@ -123,7 +131,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.scope["state"]["body_bytes"] = None if coding is not None else int(length or 0)
         if (length or coding) and self.parser.should_upgrade():
             raise ValueError("an upgrade with a body, which the parser would take for the next request")
+        is_known = coding is None and not self.expect_100_continue
+        self._parts = [] if is_known and self.url in SCORED_URLS and self.parser.get_method() == b"POST" else None
+        self.scope["state"]["parts"] = self._parts
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a part of the body: uvicorn's buffer copies it twice, and stops reading at 64 KiB until it is emptied."""
+        if self._parts is None:
+            super().on_body(body)
+        elif not self.cycle.response_complete:
+            self._parts.append(body)
 
     def on_message_complete(self) -> None:
         """Note that the request is whole."""
@@ -143,11 +161,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             super()._start_asgi_task(cycle, app)
             return
         num_bytes: int | None = scope["state"]["body_bytes"]
+        parts: list[bytes] | None = scope["state"]["parts"]
         if not gate.enter(num_bytes or 0):
             refuse(cycle)
             return
         scope["state"]["arrived"] = time.perf_counter()
-        task = self.loop.create_task(_answer(cycle, app, gate, self.app_state["outbox"], num_bytes))
+        task = self.loop.create_task(_answer(cycle, app, gate, self.app_state["outbox"], num_bytes, parts))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 

@@ -33,16 +33,26 @@ MAX_BODY_BYTES = 4 * 2**20
 
 
 class UnguardedProtocol(HttpToolsProtocol):
-    """uvicorn's own protocol, which sends answers as the service does: that is no guard."""
+    """uvicorn's own protocol, which takes bodies and sends answers as the service does: that is no guard."""
 
     telemetry = Telemetry()
     gate = Gate(1, 1, 1, telemetry)
     outbox: Outbox | None = None
+    parts: list[bytes]
+
+    def on_headers_complete(self) -> None:
+        """Begin a body."""
+        self.parts = []
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a part of it."""
+        self.parts.append(body)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         outbox = UnguardedProtocol.outbox = UnguardedProtocol.outbox or Outbox(self.loop)
         self.gate.num_requests = len(self.tasks) + 1
-        exchange = Exchange(cycle, self.gate, outbox, is_chunked=False)
+        exchange = Exchange(cycle, self.gate, outbox, self.parts, is_chunked=False)
         task = self.loop.create_task(
             cast("Coroutine[None, None, None]", app(cycle.scope, exchange.receive, exchange.send))
         )

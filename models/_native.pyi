@@ -6,6 +6,13 @@ from numpy.typing import NDArray
 def platt(logits: NDArray[np.float32], slope: float, intercept: float, max_logit: float) -> bytes:
     """Return the float64 sigmoid of slope · logits + intercept, bounded by ``max_logit`` on both sides."""
 
+def take_rows(table: NDArray[np.float32], dim: int, ids: NDArray[np.int64]) -> bytes:
+    """Return the rows float32 [n, dim] of ``table`` at ``ids`` [n].
+
+    Raises:
+        IndexError: there is no such row.
+    """
+
 def keep_freed_memory(largest: int, most: int) -> None:
     """Let the allocator keep pieces of up to ``largest`` bytes that are freed, together ``most`` at the top of its heap."""
 
@@ -43,8 +50,9 @@ class Head:
         layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...],
         last: NDArray[np.float32],
         bias: float,
+        known: tuple[tuple[int, NDArray[np.float32]] | None, ...],
     ) -> None: ...
-    def logits(self, fields: NDArray[np.float32]) -> bytes: ...
+    def logits(self, fields: NDArray[np.float32], ids: NDArray[np.int64]) -> bytes: ...
     def rank(
         self,
         product: NDArray[np.float32],
@@ -53,6 +61,18 @@ class Head:
         candidates_squares: NDArray[np.float32],
         places: NDArray[np.int64],
     ) -> bytes: ...
+
+class Names:
+    """Strings and their places.
+
+    Raises:
+        TypeError: not a list of strings.
+        UnicodeEncodeError: a name with half a character.
+    """
+
+    def __init__(self, strings: list[str]) -> None: ...
+    def find(self, strings: list[str]) -> bytes:
+        """Return their places int64 [n]; -1 for one that is not there."""
 
 class Step:
     """Sums over a batch's distinct rows, forwards and backwards; see ``native/step.h`` for what the arrays are.

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from models.calibration import Calibration
+from models.compiled_head import KnownField
 from models.encoding import FeatureEncoder
 from models.errors import ArtifactError
 from models.field_encoding import Value
@@ -142,9 +143,11 @@ def load_artifact(directory: Path, num_threads: int = 1, pause: Callable[[], Non
         if not np.isfinite(table[i : i + CHECKED_ROWS]).all():
             raise ArtifactError("finite", "embeddings.safetensors: holds a number that is not finite")
     pause()
-    predictor = Predictor(
-        Head(manifest.model, len(schema.features.fields), head), _parse(Calibration, "calibration.json", buffers)
-    )
+    single = {
+        position: KnownField(start, table[start:end]) for position, (start, end) in encoder.single_fields().items()
+    }
+    head_of_fields = Head(manifest.model, len(schema.features.fields), head, single)
+    predictor = Predictor(head_of_fields, _parse(Calibration, "calibration.json", buffers))
     pause()
     golden = _parse(Golden, "golden.json", buffers)
     artifact = Artifact(manifest, schema, encoder, predictor, table, counts, head, golden)

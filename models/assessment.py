@@ -6,13 +6,12 @@ import platform
 import resource
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.baseline import fit_logistic_regression
 from models.calibration import Calibration, sigmoid
 from models.epochs import Learnt
 from models.importance import permutation_importance, rows_used
@@ -25,6 +24,9 @@ from models.preparation import HeldOut, Prepared
 from models.report import FieldFacts, ReportData, RivalScores, Scored
 from models.schema import FieldSpec
 from models.slices import cold_starts
+
+if TYPE_CHECKING:
+    from models.baseline import LogisticBaseline
 
 LIBRARIES = ("torch", "numpy", "polars", "scikit-learn", "pydantic", "safetensors")
 
@@ -58,8 +60,7 @@ def assess(
         created: when, ISO 8601.
         environment: as `environment_of` gives it.
     """
-    sample = prepared.train[0].load()
-    baseline = fit_logistic_regression(sample.rows, sample.labels, prepared.encoder.num_rows, seed=config.seed)
+    baseline = None if prepared.inheritance is not None else _baseline(prepared, config.seed)
     scorers = {"validation": measured, "test": served}
     constant, rival = float(prepared.labels.mean()), prepared.rival
 
@@ -74,7 +75,7 @@ def assess(
             probabilities=probabilities,
             raw_probabilities=sigmoid(logits.astype(np.float64)),
             constant=constant,
-            baseline_probabilities=baseline.probabilities(examples.rows),
+            baseline_probabilities=None if baseline is None else baseline.probabilities(examples.rows),
             groups=held_out.groups,
             segments={s: [values[c] for c in codes.tolist()] for s, (codes, values) in held_out.segments.items()},
             cold_starts=cold_starts(prepared.encoder, examples.rows, examples.labels, probabilities),
@@ -137,6 +138,14 @@ def environment_of(learnt: Learnt, seconds: float) -> dict[str, str]:
 def peak_memory_bytes() -> int:
     """Return the most memory that this process has had resident."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _baseline(prepared: Prepared, seed: int) -> LogisticBaseline:
+    """Fit the regression on the first shard; not after a warm start, where a regression on one day would be no rival."""
+    from models.baseline import fit_logistic_regression  # scikit-learn takes half a second to import
+
+    sample = prepared.train[0].load()
+    return fit_logistic_regression(sample.rows, sample.labels, prepared.encoder.num_rows, seed=seed)
 
 
 def _field_facts(prepared: Prepared) -> list[FieldFacts]:

@@ -1,8 +1,8 @@
 """A step by distinct rows, compiled: what `models.distinct_step` does with torch, and that where there is no compiled code.
 
-Each distinct row's part of the first layer stands beside its embedding, so one pass over the values sums all that an
-impression needs, and one pass over the rows, each with the impressions that hold it, all that a gradient needs. Nothing of the
-size of [U, H] is read twice. Used by `models.learner`.
+Some units of the first layer at a time: each distinct row's part of them is computed and summed over the values while all
+rows' parts are in the caches; backwards one pass over the rows, each with the impressions that hold it, sums their gradients
+and takes them through the layer. Used by `models.learner`.
 """
 
 from __future__ import annotations

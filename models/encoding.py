@@ -193,6 +193,11 @@ class FeatureEncoder(Encoder):
             KnownTokens([0 if owners[name].kind == "numeric" else n for name, n in schema.num_tokens.items()]),
         )
 
+    def single_fields(self) -> dict[int, tuple[int, int]]:
+        """Return the first table row and the one after the last of each field that is no sequence, by its position."""
+        ends = [*self.block_starts.tolist()[1:], self.num_rows]
+        return {i: (f.start, ends[f.block]) for i, f in enumerate(self.fields) if f.spec.kind != "sequence"}
+
 
 def _count(numbers: NDArray[np.int64]) -> dict[int, int]:
     if len(numbers) < FEW_NUMBERS:

@@ -15,12 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from models.compiled_head import KnownField, choose_known, compile_head
 from models.schema import Strict
-
-try:
-    from models._native import Head as CompiledHead
-except ImportError:  # built without a compiler
-    CompiledHead = None  # type: ignore[assignment,misc]
 
 Activation = Literal["relu", "prelu", "dice"]
 Floats = NDArray[np.float32]
@@ -88,6 +84,20 @@ def head_tensors(config: DeepFMConfig, num_fields: int) -> dict[str, tuple[str, 
     return shapes
 
 
+class Pooled(NamedTuple):
+    """B impressions as the head takes them."""
+
+    fields: Floats
+    """Each field's vector, the weighted sum of a bag's rows: float32 [B, F·(E+1)]."""
+    ids: NDArray[np.int64]
+    """The table row of each bag's first value, int64 [B·F]; of a field that is no sequence there is one."""
+
+    @property
+    def num_impressions(self) -> int:
+        """B."""
+        return len(self.fields)
+
+
 class Head:
     """logit = bias + first order + second order + deep part, of pooled table rows.
 
@@ -98,9 +108,17 @@ class Head:
         config: sizes.
         num_fields: F.
         tensors: as `head_tensors` says.
+        single: the fields that are no sequences, by position; of those with the fewest rows, as many as fit
+            `KNOWN_BYTES`, the compiled head keeps the products with the first layer instead of computing them each time.
     """
 
-    def __init__(self, config: DeepFMConfig, num_fields: int, tensors: Mapping[str, NDArray[np.generic]]) -> None:
+    def __init__(
+        self,
+        config: DeepFMConfig,
+        num_fields: int,
+        tensors: Mapping[str, NDArray[np.generic]],
+        single: Mapping[int, KnownField] | None = None,
+    ) -> None:
         t = {name: array.astype(np.float32, copy=False) for name, array in tensors.items()}
         F, E, D = num_fields, config.embedding_dim, config.embedding_dim + 1
         layers, last = _hidden_layers(config)
@@ -118,17 +136,22 @@ class Head:
         self._num_hidden = H
         self.whole = HeadPart(self._first)
         self._compiled = None
-        if config.activation == "relu" and config.hidden and CompiledHead is not None:
-            self._compiled = _compile(F, D, products, self._bias)
+        if config.activation == "relu" and config.hidden:
+            self._compiled = compile_head(F, D, products, self._bias, choose_known(single or {}, H))
 
     def part(self, positions: Sequence[int]) -> HeadPart:
         """Return the first product of some fields only: sums over parts of all fields are that of the whole."""
         return HeadPart(self._first[list(positions)])
 
-    def logits(self, fields: Floats) -> Floats:
-        """Return logits float32 [B] of pooled rows float32 [B, F·(E+1)]."""
+    def logits(self, pooled: Pooled) -> Floats:
+        """Return logits float32 [B].
+
+        Raises:
+            ValueError: an id that its field does not have.
+        """
+        fields, ids = pooled
         if self._compiled is not None:
-            return np.frombuffer(self._compiled.logits(np.ascontiguousarray(fields)), np.float32)
+            return np.frombuffer(self._compiled.logits(np.ascontiguousarray(fields), ids), np.float32)
         return self.finish(*self.whole(fields))
 
     def rank(
@@ -169,18 +192,6 @@ class Head:
         logits += second_order
         logits += self._bias
         return logits
-
-
-def _compile(num_fields: int, dim: int, products: list[tuple[Floats, Floats]], bias: np.float32) -> CompiledHead | None:
-    E = dim - 1
-    (first, first_bias), *layers, (last, last_bias) = products
-    padded = np.zeros((num_fields, dim, first.shape[1]), np.float32)  # the first order has no share in the deep part
-    padded[:, :E] = first.reshape(num_fields, E, -1)
-    arrays = [(np.ascontiguousarray(w), np.ascontiguousarray(b)) for w, b in ((padded, first_bias), *layers)]
-    try:
-        return CompiledHead(num_fields, dim, tuple(arrays), np.ascontiguousarray(last), float(bias + last_bias[0]))
-    except NotImplementedError:  # a processor that it knows nothing of
-        return None
 
 
 class HeadPart:

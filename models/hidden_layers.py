@@ -21,6 +21,10 @@ except ImportError:  # pragma: no cover  # built without a compiler
     HiddenLayers = None  # type: ignore[assignment,misc]
 
 
+FEW_THREADS = 3
+"""With so many or fewer of torch's, one thread of compiled code is quicker."""
+
+
 class Layers(Protocol):
     """What comes after the first layer's sums."""
 
@@ -35,15 +39,16 @@ class Layers(Protocol):
         """
 
 
-def layers_of(head: DeepFMHead, longest: int = LONGEST) -> Layers:
+def layers_of(head: DeepFMHead, threads: int) -> Layers:
     """Return the quickest there is for a head.
 
     Args:
         head: of the model.
-        longest: numbers of the longest vectors to use.
+        threads: of torch.
     """
     rectified = len(head.deep) > 1 and all(isinstance(layer, nn.Linear | nn.ReLU) for layer in head.deep)
-    return AutogradLayers(head) if HiddenLayers is None or not rectified else CompiledLayers(head, longest)
+    compiled = HiddenLayers is not None and rectified and threads <= FEW_THREADS
+    return CompiledLayers(head) if compiled else AutogradLayers(head)
 
 
 class AutogradLayers:
@@ -70,9 +75,14 @@ class AutogradLayers:
 
 
 class CompiledLayers:
-    """In compiled code, for linear layers with rectifiers between them."""
+    """In compiled code, for linear layers with rectifiers between them.
 
-    def __init__(self, head: DeepFMHead, longest: int) -> None:
+    Args:
+        head: of the model.
+        longest: numbers of the longest vectors to use.
+    """
+
+    def __init__(self, head: DeepFMHead, longest: int = LONGEST) -> None:
         self._compiled = HiddenLayers(longest)
         self._first, *self._rest = [layer for layer in head.deep if isinstance(layer, nn.Linear)]
         self._by_sums = torch.empty(0, self._first.out_features)

@@ -77,7 +77,7 @@ def _pooled(rows: PackedRows, table: NDArray[np.float32]) -> NDArray[np.float32]
     pooled = np.empty((len(rows), rows.num_fields * table.shape[1]), np.float32)
     for at in range(0, len(rows), CHUNK):
         batch = rows.select(np.arange(at, min(at + CHUNK, len(rows))), starts).unpack()
-        pooled[at : at + CHUNK] = pool(batch, table.take(batch.ids, axis=0))
+        pooled[at : at + CHUNK] = pool(batch, table.take(batch.ids, axis=0)).fields
     return pooled
 
 

@@ -34,6 +34,9 @@ WARM_SQUARES = 40.0
 """Squares of gradients that a known row's adagrad begins with, in units of p(1 − p)/b²: about what a first run leaves there, which
 is not in the artifact. Rows that are new begin with none."""
 
+STEPS_IN_EPOCH = 256
+"""About so many steps make an epoch of a log that is not large; with half of them some seeds end far behind the others."""
+
 
 class LearnerConfig(Strict):
     """How a DeepFM is learnt. The defaults need no tuning: the regularisation scales with the data."""
@@ -48,7 +51,7 @@ class LearnerConfig(Strict):
     dense_learning_rate: Annotated[float, Field(gt=0)] = 0.003
     """Step size of the head at the start; falls likewise."""
     batch_size: Annotated[int, Field(ge=0)] = 0
-    """Impressions in a step; 0 takes the power of two nearest to rows/128, between 64 and 4096."""
+    """Impressions in a step; 0 takes the power of two nearest to rows/256, between 64 and 4096."""
     epochs: Annotated[int, Field(ge=1)] = 3
     """Most passes over the training rows."""
     patience: Annotated[int, Field(ge=1)] = 1
@@ -113,7 +116,7 @@ class Learner:
             [1 / config.embedding_variance] * (width - 1) + [1 / config.weight_variance]
         )
         self.distinct = DistinctRows(len(counts))
-        self._layers = layers_of(self.head)
+        self._layers = layers_of(self.head, config.threads)
         self._by_rows = DistinctStep(self.head, self._layers)
         self._workspace = torch.empty(2, 0, 0, 0)
         self.has_own_blocks = bool((np.diff(oov_rows) > 0).all())  # of table rows, in the order of the fields
@@ -273,4 +276,4 @@ def settle_untouched_rows(
 
 def batch_size_of(config: LearnerConfig, num_rows: int) -> int:
     """Return the impressions in a step of a run on so many rows."""
-    return config.batch_size or int(np.clip(2 ** round(np.log2(max(num_rows / 128, 1))), 64, 4_096))
+    return config.batch_size or int(np.clip(2 ** round(np.log2(max(num_rows / STEPS_IN_EPOCH, 1))), 64, 4_096))

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from models.calibration import Calibration
 from models.encoding import EncodedBatch
-from models.head import Head
+from models.head import Head, Pooled
 
 # Impressions scored at once: bounds memory, and keeps the activations in the cache.
 CHUNK = 4_096
@@ -34,9 +34,9 @@ class Predictor:
         """
         return self.head.logits(pool(batch, rows))
 
-    def score(self, fields: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the probabilities float64 [B] of pooled rows float32 [B, F·(E+1)]; see `pool`."""
-        return self.probabilities(self.head.logits(fields))
+    def score(self, pooled: Pooled) -> NDArray[np.float64]:
+        """Return the probabilities float64 [B] of pooled rows; see `pool`."""
+        return self.probabilities(self.head.logits(pooled))
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return calibrated click probabilities, float64 [B], in (0, 1)."""
@@ -51,15 +51,15 @@ class Predictor:
         return np.concatenate(chunks) if chunks else np.empty(0, np.float32)
 
 
-def pool(batch: EncodedBatch, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return each bag's weighted sum of rows, float32 [B, F·(E+1)].
+def pool(batch: EncodedBatch, rows: NDArray[np.float32]) -> Pooled:
+    """Return each bag's weighted sum of rows.
 
     Args:
         batch: B impressions of F fields.
         rows: float32 [N, E+1], one for each of ``batch.ids``.
     """
     if batch.is_single:
-        return rows.reshape(len(batch), -1)
+        return Pooled(rows.reshape(len(batch), -1), batch.ids)
     # No bag is empty, so a segment starts at every offset.
     bags = np.add.reduceat(rows * batch.weights[:, np.newaxis], batch.offsets[:-1], axis=0)
-    return bags.reshape(len(batch), -1)
+    return Pooled(bags.reshape(len(batch), -1), batch.ids[batch.offsets[:-1]])

@@ -45,7 +45,7 @@ class SideScorer:
             batch: n impressions of this side's fields.
             rows: float32 [N, E+1], the table row of each of ``batch.ids``.
         """
-        return Halves(*self._part(pool(batch, rows)))
+        return Halves(*self._part(pool(batch, rows).fields))
 
     def nothing(self) -> Halves:
         """Return the halves of one impression when no field is on this side."""

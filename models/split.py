@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import polars as pl
@@ -75,8 +76,22 @@ def _oldest_first(times: pl.Series) -> NDArray[np.int64]:
 
 def _first_row_from(sorted_column: pl.Series, value: object) -> int:
     try:
-        return int(sorted_column.search_sorted(pl.Series([value]).cast(sorted_column.dtype)[0], side="left"))
-    except pl.exceptions.PolarsError as error:
+        return int(sorted_column.search_sorted(_as_in(sorted_column.dtype, value)[0], side="left"))
+    except (pl.exceptions.PolarsError, ValueError) as error:
         raise SchemaError(
             f"split: {value!r} cannot be compared with column {sorted_column.name!r} of {sorted_column.dtype}"
         ) from error
+
+
+def _as_in(dtype: pl.DataType, value: object) -> pl.Series:
+    # One value of a column's type. Dates and times are ISO 8601, in the column's time zone where they name none.
+    if not isinstance(value, str) or not dtype.is_temporal():
+        return pl.Series([value]).cast(dtype)
+    moment = datetime.fromisoformat(value)
+    series = pl.Series([moment])
+    zone = dtype.time_zone if isinstance(dtype, pl.Datetime) else None
+    if zone is not None:
+        series = series.dt.convert_time_zone(zone) if moment.tzinfo else series.dt.replace_time_zone(zone)
+    elif moment.tzinfo is not None:
+        raise ValueError("the column has no time zone")
+    return series.cast(dtype)

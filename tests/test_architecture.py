@@ -16,7 +16,7 @@ SOURCES = [p for p in FILES if p.relative_to(ROOT).parts[0] in ("app", "models")
 ORDER = {
     "models": [
         "errors", "schema", "vocabulary",
-        "field_encoding", "known_tokens", "encoding", "head", "calibration", "tensor_file", "manifest", "predictor",
+        "field_encoding", "known_tokens", "encoding", "compiled_head", "head", "calibration", "tensor_file", "manifest", "predictor",
         "ranking", "row_reader",
         "artifact", "deepfm", "metrics", "gate", "bootstrap", "simulated_schema", "simulated_population", "simulated_market", "simulator",
         "log_files", "impressions", "schema_inference", "split", "dictionary", "coded_log", "packed", "warm_start", "slices",

@@ -3,6 +3,7 @@
 #define CTRSERVE_KERNELS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #define PADDING 16 /* widths of layers are padded to a multiple of it */
 
@@ -12,12 +13,20 @@ typedef struct {
     size_t width; /* padded */
 } Matrix;
 
+/* Which numbers of a row are multiplied: `length` of them from each of `at` [count]; rows are `stride` apart. */
+typedef struct {
+    size_t count, length, stride;
+    const uint32_t *at;
+} Pieces;
+
 /* All of them work on each row by itself and in the same order, however many rows there are: a row has the same bits
  * alone and among others. */
 typedef struct {
     size_t panel_width;
-    /* y[rows, w->width] = x[rows, x_stride] W; each number of y is a sum over W's rows in order. */
-    void (*multiply)(const float *x, size_t x_stride, size_t rows, const Matrix *w, float *y);
+    /* y[rows, w->width] = x's pieces W; each number of y is a sum over W's rows in order. */
+    void (*multiply)(const float *x, const Pieces *pieces, size_t rows, const Matrix *w, float *y);
+    /* y[rows, width] += the sum of products [*, width] at places [rows, count]. */
+    void (*add_products)(const float *products, const uint32_t *places, size_t count, size_t rows, size_t width, float *y);
     /* x[rows, width] = max(x + bias, 0). */
     void (*rectify)(float *x, size_t rows, size_t width, const float *bias);
     /* y[rows] += x[rows, width] w. */

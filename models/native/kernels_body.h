@@ -9,18 +9,20 @@
 typedef float NAME(Vector) __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float))));
 
 /* Some rows, one panel of n vectors; both are constants where this is inlined, and the sums stay in registers. */
-INLINE void NAME(block)(size_t rows, size_t n, const float *x, size_t x_stride, const float *w, size_t depth, float *y,
-                        size_t y_stride) {
+INLINE void NAME(block)(size_t rows, size_t n, const float *x, const Pieces *p, const float *w, float *y, size_t y_stride) {
     NAME(Vector) sums[ROWS][VECTORS] = {0};
-    for (size_t k = 0; k < depth; k++) {
-        NAME(Vector) weights[VECTORS];
+    for (size_t piece = 0; piece < p->count; piece++) {
+        const float *from = x + p->at[piece];
+        for (size_t k = 0; k < p->length; k++, w += n * LANES) {
+            NAME(Vector) weights[VECTORS];
 #pragma GCC unroll 4
-        for (size_t j = 0; j < n; j++) weights[j] = *(const NAME(Vector) *)(w + (k * n + j) * LANES);
+            for (size_t j = 0; j < n; j++) weights[j] = *(const NAME(Vector) *)(w + j * LANES);
 #pragma GCC unroll 6
-        for (size_t i = 0; i < rows; i++) {
-            NAME(Vector) value = x[i * x_stride + k] - (NAME(Vector)){0};
+            for (size_t i = 0; i < rows; i++) {
+                NAME(Vector) value = from[i * p->stride + k] - (NAME(Vector)){0};
 #pragma GCC unroll 4
-            for (size_t j = 0; j < n; j++) sums[i][j] += value * weights[j];
+                for (size_t j = 0; j < n; j++) sums[i][j] += value * weights[j];
+            }
         }
     }
 #pragma GCC unroll 6
@@ -29,33 +31,54 @@ INLINE void NAME(block)(size_t rows, size_t n, const float *x, size_t x_stride, 
         for (size_t j = 0; j < n; j++) *(NAME(Vector) *)(y + i * y_stride + j * LANES) = sums[i][j];
 }
 
-INLINE void NAME(panel)(size_t n, const float *x, size_t x_stride, size_t rows, const float *w, size_t depth, float *y,
-                        size_t y_stride) {
-    for (; rows >= ROWS; rows -= ROWS, x += ROWS * x_stride, y += ROWS * y_stride)
-        NAME(block)(ROWS, n, x, x_stride, w, depth, y, y_stride);
+INLINE void NAME(panel)(size_t n, const float *x, const Pieces *p, size_t rows, const float *w, float *y, size_t y_stride) {
+    for (; rows >= ROWS; rows -= ROWS, x += ROWS * p->stride, y += ROWS * y_stride)
+        NAME(block)(ROWS, n, x, p, w, y, y_stride);
     switch (rows) {
-    case 5: NAME(block)(5, n, x, x_stride, w, depth, y, y_stride); break;
-    case 4: NAME(block)(4, n, x, x_stride, w, depth, y, y_stride); break;
-    case 3: NAME(block)(3, n, x, x_stride, w, depth, y, y_stride); break;
-    case 2: NAME(block)(2, n, x, x_stride, w, depth, y, y_stride); break;
-    case 1: NAME(block)(1, n, x, x_stride, w, depth, y, y_stride); break;
+    case 5: NAME(block)(5, n, x, p, w, y, y_stride); break;
+    case 4: NAME(block)(4, n, x, p, w, y, y_stride); break;
+    case 3: NAME(block)(3, n, x, p, w, y, y_stride); break;
+    case 2: NAME(block)(2, n, x, p, w, y, y_stride); break;
+    case 1: NAME(block)(1, n, x, p, w, y, y_stride); break;
     default: break;
     }
 }
 
-KERNEL void NAME(multiply)(const float *x, size_t x_stride, size_t rows, const Matrix *w, float *y) {
+KERNEL void NAME(multiply)(const float *x, const Pieces *p, size_t rows, const Matrix *w, float *y) {
     const float *panel = w->panels;
     for (size_t column = 0, n; column < w->width; column += n * LANES, panel += n * LANES * w->depth) {
         n = (w->width - column) / LANES;
         n = n < VECTORS ? n : VECTORS;
         switch (n) {
-        case 1: NAME(panel)(1, x, x_stride, rows, panel, w->depth, y + column, w->width); break;
+        case 1: NAME(panel)(1, x, p, rows, panel, y + column, w->width); break;
 #if VECTORS > 2
-        case 2: NAME(panel)(2, x, x_stride, rows, panel, w->depth, y + column, w->width); break;
-        case 3: NAME(panel)(3, x, x_stride, rows, panel, w->depth, y + column, w->width); break;
+        case 2: NAME(panel)(2, x, p, rows, panel, y + column, w->width); break;
+        case 3: NAME(panel)(3, x, p, rows, panel, y + column, w->width); break;
 #endif
-        default: NAME(panel)(VECTORS, x, x_stride, rows, panel, w->depth, y + column, w->width); break;
+        default: NAME(panel)(VECTORS, x, p, rows, panel, y + column, w->width); break;
         }
+    }
+}
+
+/* y[n vectors] += the sum of products' rows; n is a constant where this is inlined. */
+INLINE void NAME(add_some)(size_t n, const float *products, const uint32_t *places, size_t count, size_t width, float *y) {
+    NAME(Vector) sums[8];
+#pragma GCC unroll 8
+    for (size_t j = 0; j < n; j++) sums[j] = *(NAME(Vector) *)(y + j * LANES);
+    for (size_t k = 0; k < count; k++) {
+        const float *product = products + places[k] * width;
+#pragma GCC unroll 8
+        for (size_t j = 0; j < n; j++) sums[j] += *(const NAME(Vector) *)(product + j * LANES);
+    }
+#pragma GCC unroll 8
+    for (size_t j = 0; j < n; j++) *(NAME(Vector) *)(y + j * LANES) = sums[j];
+}
+
+KERNEL void NAME(add_products)(const float *products, const uint32_t *places, size_t count, size_t rows, size_t width, float *y) {
+    for (size_t i = 0; i < rows; i++, places += count, y += width) {
+        size_t at = 0;
+        for (; at + 8 * LANES <= width; at += 8 * LANES) NAME(add_some)(8, products + at, places, count, width, y + at);
+        for (; at < width; at += LANES) NAME(add_some)(1, products + at, places, count, width, y + at);
     }
 }
 
@@ -89,7 +112,7 @@ KERNEL void NAME(add)(const float *a, const float *b, size_t n, float *y) {
     for (size_t i = 0; i < n; i++) y[i] = a[i] + b[i];
 }
 
-static const Kernels NAME(kernels) = {LANES * VECTORS, NAME(multiply), NAME(rectify), NAME(add_dot), NAME(sum_fields), NAME(add)};
+static const Kernels NAME(kernels) = {LANES * VECTORS, NAME(multiply), NAME(add_products), NAME(rectify), NAME(add_dot), NAME(sum_fields), NAME(add)};
 
 #undef JOIN_
 #undef JOIN

@@ -2,6 +2,9 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdlib.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 #include "hidden.h"
 #include "step.h"
@@ -39,11 +42,23 @@ static int refuse(const char *why) {
     return -1;
 }
 
+/* Room for n floats; much of it in large pages where the system has them, since rows are looked up all over it. */
+static float *allocate(size_t n) {
+    size_t size = n * sizeof(float);
+#if defined(MADV_HUGEPAGE) && !defined(__SANITIZE_ADDRESS__) /* which is to see what goes beyond n */
+    size_t page = (size_t)2 << 20;
+    float *found = size < page ? NULL : aligned_alloc(page, (size + page - 1) / page * page);
+    if (found != NULL) madvise(found, size, MADV_HUGEPAGE);
+    if (found != NULL) return found;
+#endif
+    return malloc(size);
+}
+
 /* Make room for so many numbers; 0, or -1 with an exception. */
 static int make_room(Scratch *scratch, size_t needed) {
     if (needed <= scratch->room) return 0;
     free(scratch->numbers);
-    scratch->numbers = malloc(needed * sizeof(float));
+    scratch->numbers = allocate(needed);
     scratch->room = scratch->numbers == NULL ? 0 : needed;
     return scratch->numbers == NULL ? PyErr_NoMemory(), -1 : 0;
 }

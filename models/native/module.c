@@ -7,11 +7,12 @@
 #endif
 
 #include <math.h>
+#include <string.h>
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
 
-extern PyType_Spec reader_spec, head_spec;
+extern PyType_Spec reader_spec, head_spec, names_spec;
 int add_learning(PyObject *module), add_columns(PyObject *module);
 
 /* 1 / (1 + exp(-(slope z + intercept))) of float32 logits, bounded by max_logit on both sides; bytes of float64. */
@@ -31,6 +32,34 @@ static PyObject *platt(PyObject *module, PyObject *args) {
     return found;
 }
 
+#define ROWS_AHEAD 16
+
+/* Rows [n, dim] of a float32 table by ids int64 [n], as bytes; memory is asked for some rows before it is needed. */
+static PyObject *take_rows(PyObject *module, PyObject *args) {
+    Py_buffer table, ids;
+    Py_ssize_t dim;
+    PyObject *found = NULL;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "y*ny*", &table, &dim, &ids)) return NULL;
+    size_t row_bytes = dim > 0 ? (size_t)dim * sizeof(float) : 1, num_rows = (size_t)table.len / row_bytes;
+    size_t n = (size_t)ids.len / sizeof(int64_t);
+    const uint64_t *id = ids.buf; /* a negative one is too large */
+    const char *rows = table.buf;
+    int fits = dim > 0;
+    for (size_t i = 0; i < n; i++) fits &= id[i] < num_rows;
+    if (!fits) PyErr_SetString(PyExc_IndexError, "a row that the table does not have");
+    else found = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(n * row_bytes));
+    for (size_t i = 0; found != NULL && i < n; i++) {
+        if (i + ROWS_AHEAD < n) {
+            const char *ahead = rows + id[i + ROWS_AHEAD] * row_bytes;
+            __builtin_prefetch(ahead), __builtin_prefetch(ahead + row_bytes - 1);
+        }
+        memcpy(PyBytes_AS_STRING(found) + i * row_bytes, rows + id[i] * row_bytes, row_bytes);
+    }
+    PyBuffer_Release(&table), PyBuffer_Release(&ids);
+    return found;
+}
+
 /* Keep freed memory up to `most` bytes, in pieces up to `largest`; where the C library is glibc. */
 static PyObject *keep_freed_memory(PyObject *module, PyObject *args) {
     int largest, most;
@@ -45,6 +74,7 @@ static PyObject *keep_freed_memory(PyObject *module, PyObject *args) {
 
 static PyMethodDef functions[] = {
     {"platt", platt, METH_VARARGS, NULL},
+    {"take_rows", take_rows, METH_VARARGS, NULL},
     {"keep_freed_memory", keep_freed_memory, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -57,7 +87,9 @@ static int add_type(PyObject *module, PyType_Spec *spec, const char *name) {
 }
 
 static int execute(PyObject *module) {
-    if (add_type(module, &reader_spec, "RowReader") < 0 || add_type(module, &head_spec, "Head") < 0) return -1;
+    if (add_type(module, &reader_spec, "RowReader") < 0 || add_type(module, &head_spec, "Head") < 0 ||
+        add_type(module, &names_spec, "Names") < 0)
+        return -1;
     return add_learning(module) < 0 || add_columns(module) < 0 ? -1 : 0;
 }
 

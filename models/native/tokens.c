@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #define NOWHERE UINT64_MAX
+#define BUCKET 8 /* few have more */
 
 static inline uint64_t load64(const uint8_t *array, uint64_t i) {
     uint64_t value;
@@ -42,7 +43,10 @@ void find_tokens(Token *tokens, const Block **blocks, size_t count) {
         const Block *block = blocks[i];
         Token *token = &tokens[i];
         if (block->buckets != 0) continue;
-        uint64_t at = token->at, end = block->index[bucket_of(block, token->hash) + 1];
+        uint64_t at = token->at, end = block->index[bucket_of(block, token->hash) + 1], smaller = 0;
+        if (at + BUCKET <= block->n) /* how many of a bucket's are smaller is no branch to guess */
+            for (uint64_t j = at; j < at + BUCKET; j++) smaller += load64(block->hashes, j) < token->hash;
+        at += smaller;
         while (at < end && load64(block->hashes, at) < token->hash) at++;
         token->at = at < end && load64(block->hashes, at) == token->hash ? at : NOWHERE;
         if (token->at != NOWHERE) __builtin_prefetch(block->positions + 8 * token->at);

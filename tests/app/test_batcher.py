@@ -6,6 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.batcher import MAX_BATCH_ROWS, MAX_REQUEST_ROWS, PATIENCE, Batcher
+from models.head import Pooled
 from models.predictor import Predictor
 
 
@@ -16,18 +17,20 @@ class Doubler:
         self.factor = factor
         self.calls: list[int] = []
 
-    def score(self, fields: NDArray[np.float32]) -> NDArray[np.float64]:
+    def score(self, pooled: Pooled) -> NDArray[np.float64]:
+        fields, ids = pooled
+        np.testing.assert_array_equal(ids.astype(np.float32), fields[:, 0])
         self.calls.append(len(fields))
         if (fields[:, 0] < 0).any():
             raise ValueError("negative")
         return fields[:, 0].astype(np.float64) * self.factor
 
 
-def rows(*values: float) -> NDArray[np.float32]:
-    return np.array(values, np.float32)[:, np.newaxis]
+def rows(*values: int) -> Pooled:
+    return Pooled(np.array(values, np.float32)[:, np.newaxis], np.array(values))
 
 
-def ask(batcher: Batcher, doubler: Doubler, *values: float) -> asyncio.Task[NDArray[np.float64]]:
+def ask(batcher: Batcher, doubler: Doubler, *values: int) -> asyncio.Task[NDArray[np.float64]]:
     return asyncio.ensure_future(batcher.probabilities(cast(Predictor, doubler), rows(*values)))
 
 
@@ -46,8 +49,8 @@ def test_concurrent_requests_are_scored_together_and_get_their_own_rows() -> Non
     async def run() -> None:
         batcher, doubler = Batcher(), Doubler()
         for _ in range(3):
-            tasks = [ask(batcher, doubler, i, i + 0.5) for i in range(40)]
-            assert [(await t).tolist() for t in tasks] == [[2 * i, 2 * i + 1] for i in range(40)]
+            tasks = [ask(batcher, doubler, i, i + 100) for i in range(40)]
+            assert [(await t).tolist() for t in tasks] == [[2 * i, 2 * i + 200] for i in range(40)]
         assert max(doubler.calls) > 2
         assert sum(doubler.calls) == 3 * 80
         assert len(doubler.calls) < 3 * 10
@@ -72,7 +75,7 @@ def test_lone_requests_end_the_batching_after_a_while() -> None:
 def test_models_are_not_mixed_and_batches_are_bounded() -> None:
     async def run() -> None:
         batcher, one, other = Batcher(), Doubler(2), Doubler(3)
-        many = [1.0] * MAX_REQUEST_ROWS
+        many = [1] * MAX_REQUEST_ROWS
         tasks = [ask(batcher, other if i % 5 == 0 else one, *many) for i in range(40)]
         for i, task in enumerate(tasks):
             assert set((await task).tolist()) == {3.0 if i % 5 == 0 else 2.0}
@@ -85,7 +88,7 @@ def test_large_requests_go_alone() -> None:
     async def run() -> None:
         batcher, doubler = Batcher(), Doubler()
         sizes = [MAX_REQUEST_ROWS + 1] * 3
-        await asyncio.gather(*(ask(batcher, doubler, *([1.0] * n)) for n in sizes))
+        await asyncio.gather(*(ask(batcher, doubler, *([1] * n)) for n in sizes))
         assert doubler.calls == sizes
 
     asyncio.run(run())

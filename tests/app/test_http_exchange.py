@@ -77,10 +77,16 @@ def cycle_over(wire: Wire, *, keep_alive: bool = True, more_body: bool = False) 
     return cycle
 
 
-def exchange_of(cycle: RequestResponseCycle, *, others: int = 0, outbox: Outbox | None = None) -> Exchange:
+def exchange_of(
+    cycle: RequestResponseCycle,
+    parts: list[bytes] | None = None,
+    *,
+    others: int = 0,
+    outbox: Outbox | None = None,
+) -> Exchange:
     gate = Gate(9, 99, 99, Telemetry())
     gate.num_requests = 1 + others
-    return Exchange(cycle, gate, outbox or Outbox(asyncio.get_running_loop()), is_chunked=False)
+    return Exchange(cycle, gate, outbox or Outbox(asyncio.get_running_loop()), parts, is_chunked=False)
 
 
 async def answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
@@ -114,9 +120,23 @@ async def test_an_answer_in_parts_goes_uvicorns_way() -> None:
 
 
 @in_loop
-async def test_a_whole_body_is_there_at_once_and_a_part_is_waited_for() -> None:
-    whole = exchange_of(cycle_over(Wire()))
+async def test_a_whole_body_is_given_once_and_waited_for() -> None:
+    whole = exchange_of(cycle_over(Wire()), [b'{"a": ', b"1}"])
     assert await whole.receive() == {"type": "http.request", "body": b'{"a": 1}', "more_body": False}
+    for is_lost in (True, False):
+        cycle, parts = cycle_over(Wire(), more_body=True), [b'{"a"']
+        waiting = asyncio.ensure_future(exchange_of(cycle, parts).receive())
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        parts.append(b": 1}")
+        cycle.disconnected, cycle.more_body = is_lost, False
+        cycle.message_event.set()
+        message = {"type": "http.request", "body": b'{"a": 1}', "more_body": False}
+        assert await waiting == ({"type": "http.disconnect"} if is_lost else message)
+
+
+@in_loop
+async def test_a_body_through_uvicorns_buffer_comes_in_parts() -> None:
     cycle = cycle_over(Wire(), more_body=True)
     exchange = exchange_of(cycle)
     assert await exchange.receive() == {"type": "http.request", "body": b'{"a": 1}', "more_body": True}

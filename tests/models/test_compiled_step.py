@@ -19,7 +19,7 @@ from models.compiled_step import DistinctStep
 from models.deepfm import DeepFMHead
 from models.distinct_step import differentiate_rows
 from models.head import DeepFMConfig
-from models.hidden_layers import layers_of
+from models.hidden_layers import AutogradLayers, CompiledLayers
 from models.optimizers import RULES, RowOptimizer
 
 STARTS = np.array([0, 20, 23, 60])
@@ -48,15 +48,16 @@ def test_loss_and_gradients_are_those_of_torch(
     head = DeepFMHead(DeepFMConfig(embedding_dim=embedding_dim, hidden=hidden), 3)
     expected_loss, expected = differentiate_rows(head, *batch)
     gradients = [p.grad.clone() for p in head.parameters() if p.grad is not None]
-    step = DistinctStep(head, layers_of(head, longest))
+    step = DistinctStep(head, CompiledLayers(head, longest) if hidden else AutogradLayers(head))
     step._compiled = Step(3, embedding_dim, head.state_dict()["deep.0.weight"].shape[0], longest)
-    for _ in range(2):
+    for _ in range(2):  # then with torch's hidden layers, as with many threads
         loss, gradient = step.differentiate(*batch)
         assert loss == pytest.approx(expected_loss, rel=1e-5)
         torch.testing.assert_close(gradient, expected, rtol=2e-5, atol=2e-6)
         for parameter, theirs in zip(head.parameters(), gradients, strict=True):
             assert parameter.grad is not None
             torch.testing.assert_close(parameter.grad, theirs, rtol=2e-5, atol=2e-6)
+        step._layers = AutogradLayers(head)
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:

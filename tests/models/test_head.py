@@ -13,7 +13,7 @@ from models.deepfm import DeepFMHead, batch_tensors
 from models.deepfm import pool as pool_in_torch
 from models.encoding import EncodedBatch, assemble
 from models.field_encoding import Column
-from models.head import Activation, DeepFMConfig, head_tensors
+from models.head import Activation, DeepFMConfig, Pooled, head_tensors
 from models.predictor import CHUNK, Predictor, pool
 
 CONFIGS = [
@@ -48,7 +48,7 @@ def test_the_frozen_head_is_the_torch_module(config: DeepFMConfig) -> None:
         expected = module.double()(x.double()).numpy()
     head = module.float().frozen()
     for num_rows in (1, 2, 3, 4, 50):
-        found = head.logits(x[:num_rows].numpy().reshape(num_rows, -1))
+        found = head.logits(Pooled(x[:num_rows].numpy().reshape(num_rows, -1), np.arange(4 * num_rows)))
         np.testing.assert_allclose(found, expected[:num_rows], rtol=2e-5, atol=2e-5)
 
 
@@ -62,7 +62,7 @@ def test_the_declared_tensors_are_the_modules_own(config: DeepFMConfig) -> None:
 @pytest.mark.parametrize("activation", ["relu", "prelu", "dice"])
 def test_large_logits_do_not_overflow(activation: Activation) -> None:
     head = make_module(DeepFMConfig(embedding_dim=2, hidden=(4,), activation=activation), 3).frozen()
-    assert np.isfinite(head.logits(np.full((2, 9), 1e4, np.float32))).all()
+    assert np.isfinite(head.logits(Pooled(np.full((2, 9), 1e4, np.float32), np.arange(6)))).all()
 
 
 @st.composite
@@ -82,9 +82,9 @@ def test_pooling_equals_that_of_training(batch: EncodedBatch) -> None:
     table = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
     ids, weights, offsets = batch_tensors(batch)
     expected = pool_in_torch(torch.from_numpy(table), ids, weights, offsets, batch.num_fields)
-    np.testing.assert_allclose(
-        pool(batch, table[batch.ids]), expected.numpy().reshape(len(batch), -1), rtol=1e-6, atol=1e-6
-    )
+    fields, firsts = pool(batch, table[batch.ids])
+    np.testing.assert_allclose(fields, expected.numpy().reshape(len(batch), -1), rtol=1e-6, atol=1e-6)
+    assert firsts.tolist() == [int(batch.ids[start]) for start in batch.offsets[:-1]]
 
 
 def test_a_table_is_scored_in_chunks_as_it_is_whole() -> None:

@@ -60,6 +60,16 @@ def test_the_same_numbers_give_the_same_bits_whatever_was_learnt_before(longest:
     assert torch.equal(fresh.backward(g), used.backward(g))
 
 
+def test_both_kinds_of_fused_products_give_the_same_bits() -> None:
+    head = DeepFMHead(DeepFMConfig(embedding_dim=2, hidden=(40, 33)), 2)
+    sums, g = torch.randn(300, 40), torch.randn(300)
+    found = []
+    for longest in (16, 8):
+        layers = CompiledLayers(head, longest)
+        found.append([layers.forward(sums), layers.backward(g), *gradients(head)])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
 @pytest.mark.parametrize("longest", [16, 8, 4])
 def test_what_is_no_number_is_not_taken_for_zero(longest: int) -> None:
     head = DeepFMHead(DeepFMConfig(embedding_dim=2, hidden=(5, 4)), 2)
@@ -72,8 +82,9 @@ def test_what_is_no_number_is_not_taken_for_zero(longest: int) -> None:
     "other", [{"dropout": 0.5}, {"batch_norm": True}, {"activation": "prelu"}, {"activation": "dice"}, {"hidden": ()}]
 )
 def test_other_layers_are_left_to_torch(other: dict[str, Any]) -> None:
-    assert isinstance(layers_of(DeepFMHead(DeepFMConfig(), 2)), CompiledLayers)
-    assert isinstance(layers_of(DeepFMHead(DeepFMConfig(**other), 2)), AutogradLayers)
+    assert isinstance(layers_of(DeepFMHead(DeepFMConfig(), 2), 1), CompiledLayers)
+    assert isinstance(layers_of(DeepFMHead(DeepFMConfig(), 2), 16), AutogradLayers)
+    assert isinstance(layers_of(DeepFMHead(DeepFMConfig(**other), 2), 1), AutogradLayers)
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:

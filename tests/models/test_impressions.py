@@ -176,6 +176,33 @@ def test_boundaries_split_at_the_values_given() -> None:
     assert (t[parts.test] >= 200).all()
 
 
+@pytest.mark.parametrize(
+    ("dtype", "boundary"),
+    [
+        (pl.Date, "2026-01-03"),
+        (pl.Datetime("ms"), "2026-01-03"),
+        (pl.Datetime("us"), "2026-01-03 00:00:00"),
+        (pl.Datetime("ms", "UTC"), "2026-01-03"),
+        (pl.Datetime("ms", "UTC"), "2026-01-03T01:00:00+01:00"),
+        (pl.String, "2026-01-03"),
+    ],
+)
+def test_a_boundary_in_words_splits_dates_and_times(dtype: pl.DataType, boundary: str) -> None:
+    days = pl.Series([f"2026-01-0{1 + i // 10}" for i in range(40)])
+    times = days if dtype == pl.String else days.str.to_date().cast(dtype)
+    schema = make_schema(split={"column": "t", "validation_from": boundary, "test_fraction": 0.0})
+    parts = split_rows(np.arange(40) % 2, times, schema, 0)
+    assert parts.train.tolist() == list(range(20))
+
+
+@pytest.mark.parametrize("boundary", ["soon", "2026-01-03T00:00:00+01:00"])
+def test_a_boundary_that_is_no_moment_of_the_column_is_refused(boundary: str) -> None:
+    times = pl.Series(["2026-01-01", "2026-01-02"]).str.to_date().cast(pl.Datetime("ms"))
+    schema = make_schema(split={"column": "t", "validation_from": boundary})
+    with pytest.raises(SchemaError, match="cannot be compared"):
+        split_rows(np.array([0, 1]), times, schema, 0)
+
+
 def test_without_time_rows_are_divided_at_random_by_seed() -> None:
     frame, schema = make_timed(1_000), make_schema()
     a, b, c = (split(frame, schema, seed) for seed in (1, 1, 2))

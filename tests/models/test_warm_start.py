@@ -82,9 +82,11 @@ def test_a_warm_start_begins_where_the_artifact_ended(tmp_path: Path, capsys: py
     command = ["--data", str(log), "--schema", str(tmp_path / "schema.toml"), "--out", str(tmp_path / "out")]
     command += ["--embedding-dim", "4", "--hidden", "8", "--epochs", "1"]
     assert main([*command, "--no-refit"]) == 0
+    assert "test (LR)" in capsys.readouterr().out
     first = tmp_path / "out" / (tmp_path / "out" / "current").read_text().strip()
     still = ["--init-from", str(first), "--learning-rate", "1e-9", "--dense-learning-rate", "1e-9"]
     assert main([*command, *still]) == 0
+    assert "(LR)" not in capsys.readouterr().out  # a regression on the new day alone is no rival
     second = load_artifact(tmp_path / "out" / (tmp_path / "out" / "current").read_text().strip())
     before = load_artifact(first)
     assert np.allclose(second.table, before.table, atol=1e-6)
