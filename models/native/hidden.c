@@ -16,9 +16,9 @@ typedef struct {
     size_t row, column;
 } Matrix;
 
-/* Where scratch memory has each layer's inputs [b, depth], and what only one of them needs at a time. */
 static inline float *aligned(float *p) { return (float *)(((uintptr_t)p + 63) / 64 * 64); }
 
+/* Where scratch memory has a layer's inputs [b, stride(depth)]; behind the last layer's is what one layer at a time needs. */
 static float *inputs(float *scratch, size_t b, const Layer *layers, size_t l) {
     float *at = aligned(scratch);
     for (size_t k = 0; k < l; k++) at += b * stride(layers[k].depth);
