@@ -131,7 +131,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.scope["state"]["body_bytes"] = None if coding is not None else int(length or 0)
         if (length or coding) and self.parser.should_upgrade():
             raise ValueError("an upgrade with a body, which the parser would take for the next request")
-        is_known = coding is None and not self.expect_100_continue
+        is_known = coding is None and not self.expect_100_continue and self._gate is not None and not self.root_path
         self._parts = [] if is_known and self.url in SCORED_URLS and self.parser.get_method() == b"POST" else None
         self.scope["state"]["parts"] = self._parts
         super().on_headers_complete()

@@ -185,3 +185,32 @@ async def test_a_defect_before_the_handlers_is_answered_and_leaves_the_gate(capl
     assert gate.num_requests == 0
     assert "a defect" in caplog.text
     protocol.connection_lost(None)
+
+
+@pytest.mark.parametrize(("root_path", "has_gate"), [("", True), ("", False), ("/ads", True)])
+@in_loop
+async def test_a_body_reaches_whoever_answers(root_path: str, has_gate: bool) -> None:
+    bodies: list[bytes] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        message = await receive()
+        while message["more_body"]:
+            bodies.append(message["body"])
+            message = await receive()
+        bodies.append(message["body"])
+        await answer(send, 200, [(b"content-length", b"2")], b"{}")
+
+    loop = asyncio.get_running_loop()
+    config = uvicorn.Config(app, http=BoundedHttpProtocol, ws="none", lifespan="off", log_config=None)
+    config.root_path = root_path
+    config.load()
+    state = {"gate": Gate(9, 99, 99, Telemetry()), "outbox": Outbox(loop)} if has_gate else {}
+    protocol = BoundedHttpProtocol(config, ServerState(), state, loop)
+    protocol.connection_made(cast(asyncio.Transport, Wire()))
+    head = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n"
+    for part in (head + b"1", b"23", b"4", head + b"5678"):
+        protocol.data_received(part)
+        await asyncio.sleep(0.01)
+    assert b"".join(bodies) == b"12345678"
+    assert not protocol.tasks
+    protocol.connection_lost(None)
