@@ -77,7 +77,7 @@ sanitize: setup
 		ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc $(abspath $(BIN))/python -m pytest -q -p no:cacheprovider \
 		tests/app/test_row_reader.py tests/app/test_catalog_names.py tests/app/embeddings/test_table_file.py \
 		tests/models/test_compiled_head.py tests/models/test_columns.py tests/models/test_compiled_step.py \
-		tests/models/test_compiled_deep.py
+		tests/models/test_hidden_layers.py
 
 # The serving environment alone, as the Dockerfile installs it; the tools stand beside it, in $(VENV).
 build/serving/.installed: pyproject.toml constraints.txt $(wildcard models/native/*)

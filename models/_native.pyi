@@ -112,28 +112,27 @@ class Step:
         /,
     ) -> None: ...
 
-class Deep:
-    """Rectified hidden layers behind the first, and the last one; forwards and backwards; see ``native/deep.h``.
+class HiddenLayers:
+    """The rectified layers after the first and the last one, forwards and backwards; see ``native/hidden.h``.
 
-    Each tuple has a weight [outputs, inputs] and a bias [outputs] for each layer. ``backward`` is that of the last
-    ``forward``. ``longest``: numbers of the longest vectors to use, 16 or 8, where the processor has them.
+    ``layers``: weight and bias of each, going backwards followed by the arrays for their gradients. `backward` undoes what the
+    last `forward` left, so it can be called once. ``longest`` as for `Step`.
 
     Raises:
-        ValueError: sizes that it cannot work with, or arrays that do not fit the layers.
-        NotImplementedError: there are no kernels for this processor.
+        ValueError: arrays that do not fit together.
     """
 
-    def __init__(self, widths: tuple[int, ...], longest: int) -> None: ...
+    def __init__(self, longest: int) -> None: ...
     def forward(
-        self, x: NDArray[np.float32], parameters: tuple[NDArray[np.float32], ...], logits: NDArray[np.float32], /
+        self, sums: NDArray[np.float32], logits: NDArray[np.float32], /, *layers: NDArray[np.float32]
     ) -> None: ...
     def backward(
         self,
         by_logit: NDArray[np.float32],
-        parameters: tuple[NDArray[np.float32], ...],
-        by_x: NDArray[np.float32],
-        gradients: tuple[NDArray[np.float32], ...],
+        by_sums: NDArray[np.float32],
+        by_first_bias: NDArray[np.float32],
         /,
+        *layers: NDArray[np.float32],
     ) -> None: ...
 
 def adagrad(

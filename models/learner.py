@@ -19,6 +19,7 @@ from models.compiled_step import FEW_ROWS, DistinctStep
 from models.deepfm import DeepFMHead, batch_tensors, first_order, pool
 from models.encoding import EncodedBatch
 from models.head import DeepFMConfig
+from models.hidden_layers import layers_of
 from models.optimizers import RULES, DenseOptimizer, DenseRule, DistinctRows, RowOptimizer, RowRule
 from models.packed import PackedRows, score
 from models.predictor import Predictor
@@ -115,7 +116,8 @@ class Learner:
             [1 / config.embedding_variance] * (width - 1) + [1 / config.weight_variance]
         )
         self.distinct = DistinctRows(len(counts))
-        self._by_rows = DistinctStep(self.head)
+        self._layers = layers_of(self.head, config.threads)
+        self._by_rows = DistinctStep(self.head, self._layers)
         self._workspace = torch.empty(2, 0, 0, 0)
         self.has_own_blocks = bool((np.diff(oov_rows) > 0).all())  # of table rows, in the order of the fields
         self.block_starts = np.append(oov_rows - OOV, len(counts))
@@ -170,9 +172,9 @@ class Learner:
         """Return the mean log loss and its gradient by ``fields``, float32 [b, F, E+1]; fill the gradients of the head.
 
         The logit is that of `DeepFMHead.forward`. Its first two orders have gradients of one line each, with
-        g = ∂loss/∂logit = (σ(logit) − label)/b: g for a weight, g·(Σ_j v_j − v_i) for an embedding v_i. Of the deep part
-        only what comes after its first product is left to autograd, and nothing of the size of [b, F, E] is made anew: a
-        pass over new memory takes twice as long as one over old. The gradient takes the place of ``fields``.
+        g = ∂loss/∂logit = (σ(logit) − label)/b: g for a weight, g·(Σ_j v_j − v_i) for an embedding v_i. Nothing of the size
+        of [b, F, E] is made anew: a pass over new memory takes twice as long as one over old. The gradient takes the place
+        of ``fields``.
         """
         kept = self._kept_fields(fields.shape[:2])  # [b, F, 1]; a dropped field keeps its first-order weight:
         embeddings, by_embedding = self._buffers(fields[..., :-1].shape)  # without interactions, a logistic regression
@@ -180,21 +182,16 @@ class Learner:
         inputs, total = embeddings.flatten(1), embeddings.sum(dim=1)  # [b, F·E], [b, E]
         first = self.head.deep[0]
         with torch.no_grad():
-            hidden = first(inputs)
-        deep = self.head.deep[1:](hidden.requires_grad_()).squeeze(1)
-        with torch.no_grad():
+            deep = self._layers.forward(first(inputs))
             second = 0.5 * (total.square().sum(dim=1) - torch.linalg.vector_norm(inputs, dim=1).square())
             logits = self.head.bias + first_order(fields[..., -1]) + second + deep
             loss = functional.binary_cross_entropy_with_logits(logits, labels).item()
             g = (torch.sigmoid(logits) - labels) / len(labels)  # [b]
-            self.head.zero_grad(set_to_none=True)
-            deep.backward(g)
-            assert hidden.grad is not None
-            self.head.bias.grad = g.sum()
-            first.weight.grad, first.bias.grad = hidden.grad.T @ inputs, hidden.grad.sum(dim=0)
+            by_sums = self._layers.backward(g)
+            self.head.bias.grad, first.weight.grad = g.sum(), by_sums.T @ inputs
             g = g.view(-1, 1, 1)
             torch.addcmul(g * total.unsqueeze(1), embeddings, -g, out=by_embedding)  # g·(Σ_j v_j − v_i)
-            by_embedding.flatten(1).addmm_(hidden.grad, first.weight)
+            by_embedding.flatten(1).addmm_(by_sums, first.weight)
             torch.mul(by_embedding, kept, out=fields[..., :-1])
             fields[..., -1:] = g
         return loss, fields

@@ -20,9 +20,9 @@ ORDER = {
         "ranking", "row_reader",
         "artifact", "deepfm", "metrics", "gate", "bootstrap", "simulated_schema", "simulated_population", "simulated_market", "simulator",
         "log_files", "impressions", "schema_inference", "split", "dictionary", "coded_log", "packed", "warm_start", "slices",
-        "columns", "fitting", "rival", "shards", "golden", "baseline", "optimizers", "distinct_step", "compiled_step",
-        "learner", "epochs", "preparation", "stages", "tuning", "importance", "report_plots", "report_data", "report_template",
-        "report_sections", "report", "assessment",
+        "columns", "fitting", "rival", "shards", "golden", "baseline", "optimizers", "distinct_step", "hidden_layers",
+        "compiled_step", "learner", "epochs", "preparation", "stages", "tuning", "importance", "report_plots", "report_data",
+        "report_template", "report_sections", "report", "assessment",
         "training", "train",
     ],
     "app": [

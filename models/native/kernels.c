@@ -19,19 +19,14 @@
 #define TARGET "avx2,fma"
 #include "kernels_body.h"
 
-const Kernels *find_kernels_up_to(size_t longest) {
-    if (longest >= 16 && __builtin_cpu_supports("avx512f")) return &kernels_16;
-    if (longest >= 8 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &kernels_8;
+const Kernels *find_kernels(void) {
+    if (__builtin_cpu_supports("avx512f")) return &kernels_16;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &kernels_8;
     return NULL;
 }
 
 #else
 
-const Kernels *find_kernels_up_to(size_t longest) {
-    (void)longest;
-    return NULL;
-}
+const Kernels *find_kernels(void) { return NULL; }
 
 #endif
-
-const Kernels *find_kernels(void) { return find_kernels_up_to(16); }

@@ -40,7 +40,4 @@ typedef struct {
 /* NULL where there are none. */
 const Kernels *find_kernels(void);
 
-/* Those whose vectors have at most so many numbers, 16 or 8. */
-const Kernels *find_kernels_up_to(size_t longest);
-
 #endif

@@ -1,4 +1,4 @@
-/* Step and `adagrad`: `step.h` for Python. */
+/* Step, HiddenLayers and `adagrad`: `step.h` and `hidden.h` for Python. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdlib.h>
@@ -6,15 +6,30 @@
 #include <sys/mman.h>
 #endif
 
+#include "hidden.h"
 #include "step.h"
+
+/* Scratch memory, kept from one step to the next, since new memory costs page faults. */
+typedef struct {
+    float *numbers;
+    size_t room;
+} Scratch;
 
 typedef struct {
     PyObject_HEAD
     const StepKernels *kernels;
     size_t num_fields, embedding_dim, num_units;
-    float *scratch; /* kept from one step to the next, since new memory costs page faults */
-    size_t room;
+    Scratch scratch;
 } Step;
+
+#define MOST_LAYERS 32
+
+typedef struct {
+    PyObject_HEAD
+    const HiddenKernels *kernels;
+    Scratch scratch;
+    size_t b, num_layers, depths[MOST_LAYERS]; /* of what `forward` left in the scratch memory; b is 0 where it left nothing */
+} HiddenLayers;
 
 enum { VALUES, WEIGHT, BOUNDS, INDEX, KEPT, NUM_OF_BATCH, MOST = NUM_OF_BATCH + 5 };
 
@@ -27,14 +42,25 @@ static int refuse(const char *why) {
     return -1;
 }
 
-/* Room for n floats, in large pages where the system has them: rows are looked up all over it. */
-static float *allocate_pages(size_t n) {
-    size_t page = (size_t)2 << 20, size = (n * sizeof(float) + page - 1) / page * page;
-    float *found = aligned_alloc(page, size);
-#ifdef MADV_HUGEPAGE
+/* Room for n floats; much of it in large pages where the system has them, since rows are looked up all over it. */
+static float *allocate(size_t n) {
+    size_t size = n * sizeof(float);
+#if defined(MADV_HUGEPAGE) && !defined(__SANITIZE_ADDRESS__) /* which is to see what goes beyond n */
+    size_t page = (size_t)2 << 20;
+    float *found = size < page ? NULL : aligned_alloc(page, (size + page - 1) / page * page);
     if (found != NULL) madvise(found, size, MADV_HUGEPAGE);
+    if (found != NULL) return found;
 #endif
-    return found;
+    return malloc(size);
+}
+
+/* Make room for so many numbers; 0, or -1 with an exception. */
+static int make_room(Scratch *scratch, size_t needed) {
+    if (needed <= scratch->room) return 0;
+    free(scratch->numbers);
+    scratch->numbers = allocate(needed);
+    scratch->room = scratch->numbers == NULL ? 0 : needed;
+    return scratch->numbers == NULL ? PyErr_NoMemory(), -1 : 0;
 }
 
 static int holds(const Py_buffer *buffer, size_t count, size_t size) { return (size_t)buffer->len == count * size; }
@@ -52,15 +78,7 @@ static int batch_of(Step *self, const Py_buffer *buffers, Batch *x) {
     x->values = buffers[VALUES].buf, x->weight = buffers[WEIGHT].buf, x->kept = buffers[KEPT].buf;
     x->bounds = buffers[BOUNDS].buf, x->index = buffers[INDEX].buf;
     if (step_check(x) < 0) return refuse("values whose rows are not their field's");
-    size_t needed = step_scratch(x);
-    if (needed > self->room) {
-        free(self->scratch);
-        self->room = 0;
-        self->scratch = allocate_pages(needed);
-        if (self->scratch == NULL) return PyErr_NoMemory(), -1;
-        self->room = needed;
-    }
-    return 0;
+    return make_room(&self->scratch, step_scratch(x));
 }
 
 static PyObject *Step_forward(Step *self, PyObject *args) {
@@ -73,7 +91,7 @@ static PyObject *Step_forward(Step *self, PyObject *args) {
     if (!failed && (!holds(&more[0], x.H, sizeof(float)) || !holds(&more[1], x.b * x.H, sizeof(float)) ||
                     !holds(&more[2], x.b * x.E, sizeof(float)) || !holds(&more[3], x.b, sizeof(float))))
         failed = refuse("arrays to be filled that do not fit the batch");
-    if (!failed) self->kernels->forward(&x, more[0].buf, self->scratch, more[1].buf, more[2].buf, more[3].buf);
+    if (!failed) self->kernels->forward(&x, more[0].buf, self->scratch.numbers, more[1].buf, more[2].buf, more[3].buf);
     release(a, NUM_OF_BATCH + 4);
     return failed ? NULL : Py_NewRef(Py_None);
 }
@@ -90,9 +108,84 @@ static PyObject *Step_backward(Step *self, PyObject *args) {
                     !holds(&more[2], x.b * x.E, sizeof(float)) || !holds(&more[3], x.U * (x.E + 1), sizeof(float)) ||
                     !holds(&more[4], x.H * x.F * x.E, sizeof(float))))
         failed = refuse("arrays to be filled that do not fit the batch");
-    if (!failed) self->kernels->backward(&x, more[0].buf, more[1].buf, more[2].buf, self->scratch, more[3].buf, more[4].buf);
+    if (!failed) self->kernels->backward(&x, more[0].buf, more[1].buf, more[2].buf, self->scratch.numbers, more[3].buf, more[4].buf);
     release(a, NUM_OF_BATCH + 5);
     return failed ? NULL : Py_NewRef(Py_None);
+}
+
+/* Arguments are arrays: some of the call's own, then for each layer `each` of weight, bias and their gradients. */
+typedef struct {
+    Py_buffer arrays[3 + 4 * MOST_LAYERS];
+    size_t num_arrays, num_layers;
+    Layer layers[MOST_LAYERS];
+} LayerArguments;
+
+/* Read them, of which `filled` of the call's own are written; 0, or -1 with an exception. To be released in any case. */
+static int read_layers(LayerArguments *a, PyObject *const *args, size_t num_args, size_t own, size_t filled, size_t each) {
+    a->num_arrays = 0, a->num_layers = (num_args - own) / each;
+    if (num_args < own + each || (num_args - own) % each != 0 || a->num_layers > MOST_LAYERS)
+        return refuse("a number of arrays that is none of whole layers");
+    for (; a->num_arrays < num_args; a->num_arrays++) {
+        size_t n = a->num_arrays;
+        int written = n < own ? n >= own - filled : (n - own) % each >= 2;
+        if (PyObject_GetBuffer(args[n], &a->arrays[n], written ? PyBUF_WRITABLE : PyBUF_SIMPLE) < 0) return -1;
+    }
+    for (size_t l = 0; l < a->num_layers; l++) {
+        const Py_buffer *of = a->arrays + own + l * each;
+        size_t width = (size_t)of[1].len / sizeof(float), before = l > 0 ? a->layers[l - 1].width : 0;
+        size_t depth = width > 0 ? (size_t)of[0].len / sizeof(float) / width : 0;
+        if (depth < 1 || !holds(&of[0], width * depth, sizeof(float)) || (l > 0 && depth != before) ||
+            (each > 2 && (of[2].len != of[0].len || of[3].len != of[1].len)) || (l + 1 == a->num_layers && width != 1))
+            return refuse("layers that do not fit one another");
+        a->layers[l] = (Layer){depth, width, of[0].buf, of[1].buf, each > 2 ? of[2].buf : NULL, each > 2 ? of[3].buf : NULL};
+    }
+    return 0;
+}
+
+static PyObject *HiddenLayers_forward(HiddenLayers *self, PyObject *const *args, Py_ssize_t num_args) {
+    LayerArguments a; /* sums, logits */
+    int failed = read_layers(&a, args, (size_t)num_args, 2, 1, 2);
+    size_t b = failed ? 0 : (size_t)a.arrays[1].len / sizeof(float);
+    if (!failed && !holds(&a.arrays[0], b * a.layers->depth, sizeof(float)))
+        failed = refuse("sums that do not fit the first layer");
+    if (!failed) failed = make_room(&self->scratch, hidden_scratch(b, a.num_layers, a.layers));
+    self->b = failed ? 0 : b, self->num_layers = a.num_layers;
+    for (size_t l = 0; !failed && l < a.num_layers; l++) self->depths[l] = a.layers[l].depth;
+    if (!failed)
+        self->kernels->forward(b, a.num_layers, a.layers, a.arrays[0].buf, self->scratch.numbers, a.arrays[1].buf);
+    release(a.arrays, a.num_arrays);
+    return failed ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *HiddenLayers_backward(HiddenLayers *self, PyObject *const *args, Py_ssize_t num_args) {
+    LayerArguments a; /* by_logit, by_sums, by_first_bias */
+    int failed = read_layers(&a, args, (size_t)num_args, 3, 2, 4);
+    int fits = !failed && self->b > 0 && a.num_layers == self->num_layers;
+    for (size_t l = 0; fits && l < a.num_layers; l++) fits = a.layers[l].depth == self->depths[l];
+    fits = fits && holds(&a.arrays[0], self->b, sizeof(float)) && holds(&a.arrays[2], a.layers->depth, sizeof(float)) &&
+           holds(&a.arrays[1], self->b * a.layers->depth, sizeof(float));
+    if (!failed && !fits) failed = refuse("arrays that do not fit those of the last way forward");
+    if (!failed)
+        self->kernels->backward(self->b, a.num_layers, a.layers, a.arrays[0].buf, self->scratch.numbers, a.arrays[1].buf,
+                                a.arrays[2].buf);
+    self->b = 0; /* what was left has been written over */
+    release(a.arrays, a.num_arrays);
+    return failed ? NULL : Py_NewRef(Py_None);
+}
+
+static int HiddenLayers_init(HiddenLayers *self, PyObject *args, PyObject *keywords) {
+    static char *names[] = {"longest", NULL};
+    Py_ssize_t longest;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "n", names, &longest)) return -1;
+    self->kernels = find_hidden_kernels((size_t)longest);
+    return 0;
+}
+
+static void HiddenLayers_dealloc(HiddenLayers *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    free(self->scratch.numbers);
+    type->tp_free((PyObject *)self);
+    Py_DECREF(type);
 }
 
 static PyObject *adagrad(PyObject *module, PyObject *args) {
@@ -128,7 +221,7 @@ static int Step_init(Step *self, PyObject *args, PyObject *keywords) {
 
 static void Step_dealloc(Step *self) {
     PyTypeObject *type = Py_TYPE(self);
-    free(self->scratch);
+    free(self->scratch.numbers);
     type->tp_free((PyObject *)self);
     Py_DECREF(type);
 }
@@ -146,13 +239,26 @@ static PyType_Slot slots[] = {
 
 PyType_Spec step_spec = {"models._native.Step", sizeof(Step), 0, Py_TPFLAGS_DEFAULT, slots};
 
+static PyMethodDef hidden_methods[] = {
+    {"forward", (PyCFunction)(void (*)(void))HiddenLayers_forward, METH_FASTCALL, NULL},
+    {"backward", (PyCFunction)(void (*)(void))HiddenLayers_backward, METH_FASTCALL, NULL},
+    {0},
+};
+
+static PyType_Slot hidden_slots[] = {
+    {Py_tp_new, PyType_GenericNew}, {Py_tp_init, HiddenLayers_init}, {Py_tp_dealloc, HiddenLayers_dealloc},
+    {Py_tp_methods, hidden_methods}, {0, NULL},
+};
+
+PyType_Spec hidden_spec = {"models._native.HiddenLayers", sizeof(HiddenLayers), 0, Py_TPFLAGS_DEFAULT, hidden_slots};
+
 static PyMethodDef functions[] = {{"adagrad", adagrad, METH_VARARGS, NULL}, {0}};
 
 /* Add what is defined here to the module; 0, or -1 with an exception. */
 int add_learning(PyObject *module) {
-    PyObject *type = PyType_FromSpec(&step_spec);
-    int failed = type == NULL || PyModule_AddObjectRef(module, "Step", type) < 0 ||
-                 PyModule_AddFunctions(module, functions) < 0;
-    Py_XDECREF(type);
+    PyObject *step = PyType_FromSpec(&step_spec), *hidden = PyType_FromSpec(&hidden_spec);
+    int failed = step == NULL || hidden == NULL || PyModule_AddObjectRef(module, "Step", step) < 0 ||
+                 PyModule_AddObjectRef(module, "HiddenLayers", hidden) < 0 || PyModule_AddFunctions(module, functions) < 0;
+    Py_XDECREF(step), Py_XDECREF(hidden);
     return failed ? -1 : 0;
 }

@@ -12,7 +12,7 @@
 #include <malloc.h>
 #endif
 
-extern PyType_Spec reader_spec, head_spec, names_spec, deep_spec;
+extern PyType_Spec reader_spec, head_spec, names_spec;
 int add_learning(PyObject *module), add_columns(PyObject *module);
 
 /* 1 / (1 + exp(-(slope z + intercept))) of float32 logits, bounded by max_logit on both sides; bytes of float64. */
@@ -88,7 +88,7 @@ static int add_type(PyObject *module, PyType_Spec *spec, const char *name) {
 
 static int execute(PyObject *module) {
     if (add_type(module, &reader_spec, "RowReader") < 0 || add_type(module, &head_spec, "Head") < 0 ||
-        add_type(module, &names_spec, "Names") < 0 || add_type(module, &deep_spec, "Deep") < 0)
+        add_type(module, &names_spec, "Names") < 0)
         return -1;
     return add_learning(module) < 0 || add_columns(module) < 0 ? -1 : 0;
 }

@@ -4,14 +4,12 @@
 #include <string.h>
 
 #define PADDING 16 /* a row of scratch memory is padded to a multiple of so many numbers, the longest vector */
+#define MOST 8 /* vectors of hidden units that are gone through together: all rows' parts of them stay in the caches */
 #define TOGETHER 4 /* rows that share what is read of the first layer */
 #define AHEAD 8 /* values whose rows are asked for before their turn */
 #define SMALL 1e-8f
 
 static inline size_t padded(size_t n) { return (n + PADDING - 1) / PADDING * PADDING; }
-
-/* A row of scratch memory: H numbers, E numbers, and what is left of a distinct row. */
-static inline size_t stride(const Batch *x) { return padded(x->H) + padded(x->E) + PADDING; }
 
 static inline float *aligned(float *p) { return (float *)(((uintptr_t)p + 63) / 64 * 64); }
 
@@ -33,18 +31,21 @@ static void transpose(const Batch *x, uint32_t *ends, Share *holders) {
 #if defined(__x86_64__)
 #define LANES 16
 #define TARGET "avx512f"
+#include "vectors.h"
 #include "step_body.h"
 #undef LANES
 #undef TARGET
 
 #define LANES 8
 #define TARGET "avx2,fma"
+#include "vectors.h"
 #include "step_body.h"
 #undef LANES
 #undef TARGET
 #endif
 
 #define LANES 4
+#include "vectors.h"
 #include "step_body.h"
 
 const StepKernels *find_step_kernels(size_t longest) {
@@ -57,8 +58,10 @@ const StepKernels *find_step_kernels(size_t longest) {
 }
 
 size_t step_scratch(const Batch *x) {
-    size_t rows = (x->U > x->b ? x->U : x->b) + 2 * TOGETHER, matrix = padded(x->H) * padded(x->E);
-    return rows * stride(x) + 2 * matrix + TOGETHER * padded(x->E) + 2 * x->b * x->F + x->U + 1 + 2 * PADDING;
+    size_t U = x->U + TOGETHER, E = padded(x->E), panel = MOST * PADDING, wide = panel > E ? panel : E;
+    size_t shares = 2 * x->b * x->F, forward = U * (E + PADDING + panel) + E + panel + E * panel;
+    size_t backward = x->b * wide + U * E + panel * (TOGETHER + 2 * E) + TOGETHER * E + x->U + 1;
+    return (forward > backward ? forward : backward) + shares + PADDING;
 }
 
 int step_check(const Batch *x) {

@@ -1,28 +1,11 @@
-/* What `step.h` declares, for a processor with TARGET, whose vectors have LANES numbers; without TARGET for any. */
+/* What `step.h` declares, with vectors of LANES numbers. */
 
-#define JOIN_(a, b) a##_##b
-#define JOIN(a, b) JOIN_(a, b)
-#define NAME(name) JOIN(name, LANES)
-#ifdef TARGET
-#define KERNEL __attribute__((target(TARGET))) static
-#define INLINE static inline __attribute__((always_inline, target(TARGET)))
-#else
-#define KERNEL static
-#define INLINE static inline __attribute__((always_inline))
-#endif
-
-typedef float NAME(Vector) __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
-
-INLINE NAME(Vector) NAME(load)(const float *p) { return *(const NAME(Vector) *)p; }
-INLINE void NAME(store)(float *p, NAME(Vector) v) { *(NAME(Vector) *)p = v; }
-INLINE NAME(Vector) NAME(all)(float x) { return x - (NAME(Vector)){0}; }
-
-/* to[0 … n vectors) = Σ kept · row over some shares of rows; n is a constant where this is inlined, so sums stay in
- * registers. */
-INLINE void NAME(sum_some)(size_t n, const float *rows, size_t width, const Share *shares, size_t count, float *to) {
-    NAME(Vector) sums[8] = {0};
+/* to[0 … n vectors) = Σ kept · row over some shares of rows, which are n vectors wide; n is a constant where this is inlined,
+ * so sums stay in registers. */
+INLINE void NAME(sum_some)(size_t n, const float *rows, const Share *shares, size_t count, float *to) {
+    NAME(Vector) sums[MOST] = {0};
     for (size_t j = 0; j < count; j++) {
-        const float *row = rows + (size_t)shares[j].row * width;
+        const float *row = rows + shares[j].row * n * LANES;
         NAME(Vector) kept = NAME(all)(shares[j].kept);
 #pragma GCC unroll 8
         for (size_t v = 0; v < n; v++) sums[v] += kept * NAME(load)(row + v * LANES);
@@ -31,90 +14,112 @@ INLINE void NAME(sum_some)(size_t n, const float *rows, size_t width, const Shar
     for (size_t v = 0; v < n; v++) NAME(store)(to + v * LANES, sums[v]);
 }
 
-/* to[length] = Σ kept · row[0 … length) over some shares of rows. */
-INLINE void NAME(sum)(const float *rows, size_t width, size_t length, const Share *shares, size_t count, float *to) {
-    size_t at = 0;
-    for (; at + 8 * LANES <= length; at += 8 * LANES) NAME(sum_some)(8, rows + at, width, shares, count, to + at);
-    for (; at + 2 * LANES <= length; at += 2 * LANES) NAME(sum_some)(2, rows + at, width, shares, count, to + at);
-    for (; at < length; at += LANES) NAME(sum_some)(1, rows + at, width, shares, count, to + at);
+INLINE void NAME(sum)(size_t n, const float *rows, const Share *shares, size_t count, float *to) {
+#define CASE(n) case n: NAME(sum_some)(n, rows, shares, count, to); break
+    switch (n) {
+        CASE(1); CASE(2); CASE(3); CASE(4); CASE(5); CASE(6); CASE(7); CASE(MOST);
+    }
+#undef CASE
 }
 
-INLINE void NAME(ask_for)(const float *row, size_t length) {
-    for (size_t at = 0; at < length; at += LANES) __builtin_prefetch(row + at);
+/* to[length], a multiple of LANES, = Σ kept · row[0 … length). */
+INLINE void NAME(sum_embeddings)(const float *rows, size_t width, size_t length, const Share *shares, size_t count, float *to) {
+    for (size_t at = 0; at < length; at += LANES) {
+        NAME(Vector) sum = {0};
+        for (size_t j = 0; j < count; j++) sum += NAME(all)(shares[j].kept) * NAME(load)(rows + shares[j].row * width + at);
+        NAME(store)(to + at, sum);
+    }
 }
 
-/* Each distinct row's part of the first layer, beside its embedding, weight and square. */
-INLINE void NAME(project)(const Batch *x, float *restrict rows, float *restrict by_unit) {
-    size_t H = padded(x->H), E = x->E, width = stride(x), after = H + padded(E);
+/* How many vectors the next panel of the hidden units has, of those from unit h on: all about as many. */
+INLINE size_t NAME(panel)(const Batch *x, size_t h) {
+    size_t left = (x->H - h + LANES - 1) / LANES, panels = (left + MOST - 1) / MOST;
+    return (left + panels - 1) / panels;
+}
+
+/* Each distinct row's embedding, padded, and after it its weight and square. */
+INLINE void NAME(copy_rows)(const Batch *x, float *rows) {
+    size_t E = padded(x->E), width = E + PADDING;
+    for (size_t r = 0; r < x->U; r++, rows += width) {
+        const float *value = x->values + r * (x->E + 1);
+        float square = 0;
+        for (size_t e = 0; e < x->E; e++) rows[e] = value[e], square += value[e] * value[e];
+        for (size_t e = x->E; e < E; e++) rows[e] = 0;
+        rows[E] = value[x->E], rows[E + 1] = square;
+    }
+}
+
+/* to [U, n vectors]: each distinct row's part of the hidden units from h on. */
+INLINE void NAME(project)(const Batch *x, const float *rows, size_t h, size_t n, float *by_unit, float *to) {
+    size_t width = padded(x->E) + PADDING, H = n * LANES, num = x->H - h < H ? x->H - h : H, E = x->E;
     for (size_t f = 0; f < x->F; f++) {
         size_t start = (size_t)x->bounds[f], end = (size_t)x->bounds[f + 1];
         if (start == end) continue;
         memset(by_unit, 0, E * H * sizeof(float)); /* [E, H] of this field */
-        for (size_t h = 0; h < x->H; h++)
-            for (size_t e = 0; e < E; e++) by_unit[e * H + h] = x->weight[h * x->F * E + f * E + e];
-        for (size_t r = start; r < end; r++) {
-            float *row = rows + r * width;
-            const float *value = x->values + r * (E + 1);
-            float square = 0;
-            for (size_t e = 0; e < E; e++) row[H + e] = value[e], square += value[e] * value[e];
-            for (size_t e = E; e < padded(E); e++) row[H + e] = 0;
-            row[after] = value[E], row[after + 1] = square;
-        }
-        for (size_t r = start; r < end; r += TOGETHER) /* rows after a field's last are computed and left */
-            for (size_t h = 0; h < H; h += 2 * LANES) {
-                int both = h + LANES < H;
+        for (size_t j = 0; j < num; j++)
+            for (size_t e = 0; e < E; e++) by_unit[e * H + j] = x->weight[(h + j) * x->F * E + f * E + e];
+        for (size_t r = start; r < end; r += TOGETHER) /* rows after a field's last are computed and written over */
+            for (size_t j = 0; j < H; j += 2 * LANES) {
+                int both = j + LANES < H;
                 NAME(Vector) left[TOGETHER], right[TOGETHER];
                 for (int k = 0; k < TOGETHER; k++) left[k] = right[k] = (NAME(Vector)){0};
                 for (size_t e = 0; e < E; e++) {
-                    NAME(Vector) one = NAME(load)(by_unit + e * H + h);
-                    NAME(Vector) two = both ? NAME(load)(by_unit + e * H + h + LANES) : one;
+                    NAME(Vector) one = NAME(load)(by_unit + e * H + j);
+                    NAME(Vector) two = both ? NAME(load)(by_unit + e * H + j + LANES) : one;
                     for (int k = 0; k < TOGETHER; k++) {
-                        NAME(Vector) value = NAME(all)(rows[(r + (size_t)k) * width + H + e]);
+                        NAME(Vector) value = NAME(all)(rows[(r + (size_t)k) * width + e]);
                         left[k] += value * one, right[k] += value * two;
                     }
                 }
-                for (size_t k = 0; k < TOGETHER && r + k < end; k++) {
-                    NAME(store)(rows + (r + k) * width + h, left[k]);
-                    if (both) NAME(store)(rows + (r + k) * width + h + LANES, right[k]);
+                for (size_t k = 0; k < TOGETHER; k++) {
+                    NAME(store)(to + (r + k) * H + j, left[k]);
+                    if (both) NAME(store)(to + (r + k) * H + j + LANES, right[k]);
                 }
             }
     }
 }
 
 KERNEL void NAME(forward)(const Batch *x, const float *bias, float *scratch, float *hidden, float *totals, float *logits) {
-    size_t H = padded(x->H), width = stride(x), length = H + padded(x->E);
-    float *rows = aligned(scratch), *to = rows + (x->U + TOGETHER) * width, *by_unit = to + width;
-    Share *shares = (Share *)(by_unit + x->E * H);
+    size_t E = padded(x->E), width = E + PADDING, U = x->U + TOGETHER;
+    float *rows = aligned(scratch), *panel = rows + U * width, *to = panel + U * MOST * LANES, *by_unit = to + E + MOST * LANES;
+    Share *shares = (Share *)(by_unit + E * MOST * LANES);
+    NAME(copy_rows)(x, rows);
     memset(rows + x->U * width, 0, TOGETHER * width * sizeof(float));
-    NAME(project)(x, rows, by_unit);
     for (size_t i = 0; i < x->b; i++) {
-        const int64_t *index = x->index + i * x->F;
-        const float *kept = x->kept + i * x->F;
+        Share *own = shares + i * x->F;
         float first = 0, squares = 0, square = 0;
         for (size_t f = 0; f < x->F; f++) {
-            const float *row = rows + (size_t)index[f] * width + length;
-            shares[f] = (Share){(uint32_t)index[f], kept[f]};
-            first += row[0], squares += kept[f] * kept[f] * row[1];
-            if (i + 1 < x->b) NAME(ask_for)(rows + (size_t)index[x->F + f] * width, width);
+            size_t index = (size_t)x->index[i * x->F + f];
+            float kept = x->kept[i * x->F + f];
+            own[f] = (Share){(uint32_t)index, kept};
+            first += rows[index * width + E], squares += kept * kept * rows[index * width + E + 1];
         }
-        NAME(sum)(rows, width, length, shares, x->F, to);
-        for (size_t h = 0; h < x->H; h++) hidden[i * x->H + h] = to[h] + bias[h];
-        for (size_t e = 0; e < x->E; e++) totals[i * x->E + e] = to[H + e], square += to[H + e] * to[H + e];
+        NAME(sum_embeddings)(rows, width, E, own, x->F, to);
+        for (size_t e = 0; e < x->E; e++) totals[i * x->E + e] = to[e], square += to[e] * to[e];
         logits[i] = first + 0.5f * (square - squares);
+    }
+    for (size_t h = 0, n; h < x->H; h += n * LANES) {
+        n = NAME(panel)(x, h);
+        size_t num = x->H - h < n * LANES ? x->H - h : n * LANES;
+        NAME(project)(x, rows, h, n, by_unit, panel);
+        for (size_t i = 0; i < x->b; i++) {
+            NAME(sum)(n, panel, shares + i * x->F, x->F, to);
+            for (size_t j = 0; j < num; j++) hidden[i * x->H + h + j] = to[j] + bias[h + j];
+        }
     }
 }
 
-/* TOGETHER rows of one field: their sums of hidden units' gradients, by the layer's weight [H, E], are added to those of
- * their embeddings, which follow, and by their values [TOGETHER, E] to the change of the layer [H, E]. */
-INLINE void NAME(back_through)(const Batch *x, const float *weight, float *change, const float *values, float *sums) {
-    size_t H = padded(x->H), E = padded(x->E), width = H + E;
+/* TOGETHER rows of one field: their sums of H hidden units' gradients, by the layer's weight [H, E], are added to those of
+ * their embeddings, and by their values [TOGETHER, E] to the change of the layer [H, E]. */
+INLINE void NAME(back_through)(size_t H, size_t E, const float *weight, float *change, const float *values, const float *sums,
+                               size_t width, float *by_embedding) {
     for (size_t e = 0; e < E; e += LANES) {
         NAME(Vector) total[TOGETHER], value[TOGETHER];
         for (size_t k = 0; k < TOGETHER; k++) {
-            total[k] = NAME(load)(sums + k * width + H + e);
+            total[k] = NAME(load)(by_embedding + k * E + e);
             value[k] = NAME(load)(values + k * E + e);
         }
-        for (size_t h = 0; h < x->H; h++) {
+        for (size_t h = 0; h < H; h++) {
             NAME(Vector) w = NAME(load)(weight + h * E + e), d = NAME(load)(change + h * E + e);
             for (size_t k = 0; k < TOGETHER; k++) {
                 NAME(Vector) unit = NAME(all)(sums[k * width + h]);
@@ -122,57 +127,76 @@ INLINE void NAME(back_through)(const Batch *x, const float *weight, float *chang
             }
             NAME(store)(change + h * E + e, d);
         }
-        for (size_t k = 0; k < TOGETHER; k++) NAME(store)(sums + k * width + H + e, total[k]);
+        for (size_t k = 0; k < TOGETHER; k++) NAME(store)(by_embedding + k * E + e, total[k]);
     }
 }
 
-KERNEL void NAME(backward)(const Batch *x, const float *by_hidden, const float *by_logit, const float *totals,
-                           float *scratch, float *gradient, float *by_weight) {
-    size_t H = padded(x->H), E = padded(x->E), width = H + E; /* no room is needed for what is left */
-    float *rows = aligned(scratch), *sums = rows + x->b * width, *weight = sums + TOGETHER * width;
-    float *change = weight + H * E, *values = change + H * E;
-    Share *holders = (Share *)(values + TOGETHER * E), *last = holders + x->b * x->F;
-    uint32_t *ends = (uint32_t *)last;
-    for (size_t i = 0; i < x->b; i++) {
-        float *row = rows + i * width;
-        memset(row, 0, width * sizeof(float));
-        memcpy(row, by_hidden + i * x->H, x->H * sizeof(float));
-        for (size_t e = 0; e < x->E; e++) row[H + e] = by_logit[i] * totals[i * x->E + e];
+/* What the first two orders give back: by_embedding [U, padded E], and the weights' part of gradient [U, E + 1]. */
+INLINE void NAME(back_from_logits)(const Batch *x, const float *by_logit, const float *totals, const uint32_t *ends,
+                                   const Share *holders, float *rows, float *by_embedding, float *gradient) {
+    size_t E = padded(x->E);
+    for (size_t i = 0; i < x->b; i++)
+        for (size_t e = 0; e < E; e++) rows[i * E + e] = e < x->E ? by_logit[i] * totals[i * x->E + e] : 0;
+    for (size_t r = 0; r < x->U; r++) {
+        const Share *own = holders + (r ? ends[r - 1] : 0);
+        size_t count = (size_t)(holders + ends[r] - own);
+        float by_own = 0, by_first = 0, *to = by_embedding + r * E;
+        for (size_t j = 0; j < count; j++) {
+            float g = by_logit[own[j].row];
+            by_own -= own[j].kept * own[j].kept * g, by_first += g;
+        }
+        NAME(sum_embeddings)(rows, E, E, own, count, to);
+        for (size_t e = 0; e < x->E; e++) to[e] += by_own * x->values[r * (x->E + 1) + e]; /* of g·(Σ_j v_j − v_i) */
+        gradient[r * (x->E + 1) + x->E] = by_first;
     }
-    transpose(x, ends, holders);
+}
+
+/* What the hidden units from h on, by_unit [b, n vectors], give back to by_embedding and to their part of by_weight. */
+INLINE void NAME(back_from_units)(const Batch *x, size_t h, size_t n, const float *by_unit, const uint32_t *ends,
+                                  const Share *holders, float *scratch, float *by_embedding, float *by_weight) {
+    size_t E = padded(x->E), width = n * LANES, H = x->H - h < width ? x->H - h : width;
+    float *sums = scratch, *weight = sums + TOGETHER * width, *change = weight + width * E, *values = change + width * E;
     memset(values, 0, TOGETHER * E * sizeof(float));
     for (size_t f = 0; f < x->F; f++) {
-        memset(weight, 0, 2 * H * E * sizeof(float)); /* and `change` */
-        for (size_t h = 0; h < x->H; h++)
-            memcpy(weight + h * E, x->weight + h * x->F * x->E + f * x->E, x->E * sizeof(float));
+        memset(weight, 0, 2 * width * E * sizeof(float)); /* and `change` */
+        for (size_t j = 0; j < H; j++)
+            memcpy(weight + j * E, x->weight + (h + j) * x->F * x->E + f * x->E, x->E * sizeof(float));
         size_t end = (size_t)x->bounds[f + 1];
         for (size_t r = (size_t)x->bounds[f]; r < end; r += TOGETHER) {
             size_t num = end - r < TOGETHER ? end - r : TOGETHER;
             if (num < TOGETHER) memset(sums, 0, TOGETHER * width * sizeof(float));
             for (size_t k = 0; k < num; k++) {
-                const Share *own = holders + (r + k ? ends[r + k - 1] : 0);
-                size_t count = (size_t)(holders + ends[r + k] - own);
-                float by_own = 0, by_first = 0, *to = sums + k * width;
-                for (size_t j = 0; j < count; j++) {
-                    float g = by_logit[own[j].row];
-                    if (own + j + AHEAD < last) NAME(ask_for)(rows + (size_t)own[j + AHEAD].row * width, width);
-                    by_own -= own[j].kept * own[j].kept * g, by_first += g;
-                }
-                NAME(sum)(rows, width, width, own, count, to);
-                const float *value = x->values + (r + k) * (x->E + 1);
-                for (size_t e = 0; e < x->E; e++) {
-                    values[k * E + e] = value[e];
-                    to[H + e] += by_own * value[e]; /* of g·(Σ_j v_j − v_i) */
-                }
-                gradient[(r + k) * (x->E + 1) + x->E] = by_first;
+                size_t start = r + k ? ends[r + k - 1] : 0;
+                NAME(sum)(n, by_unit, holders + start, ends[r + k] - start, sums + k * width);
+                memcpy(values + k * E, x->values + (r + k) * (x->E + 1), x->E * sizeof(float));
             }
-            NAME(back_through)(x, weight, change, values, sums);
-            for (size_t k = 0; k < num; k++)
-                memcpy(gradient + (r + k) * (x->E + 1), sums + k * width + H, x->E * sizeof(float));
+            /* by_embedding of the next field's rows gets nothing from sums of zeros */
+            NAME(back_through)(H, E, weight, change, values, sums, width, by_embedding + r * E);
         }
-        for (size_t h = 0; h < x->H; h++)
-            memcpy(by_weight + h * x->F * x->E + f * x->E, change + h * E, x->E * sizeof(float));
+        for (size_t j = 0; j < H; j++)
+            memcpy(by_weight + (h + j) * x->F * x->E + f * x->E, change + j * E, x->E * sizeof(float));
     }
+}
+
+KERNEL void NAME(backward)(const Batch *x, const float *by_hidden, const float *by_logit, const float *totals,
+                           float *scratch, float *gradient, float *by_weight) {
+    size_t E = padded(x->E), wide = MOST * LANES > E ? MOST * LANES : E;
+    float *by_unit = aligned(scratch), *by_embedding = by_unit + x->b * wide, *more = by_embedding + (x->U + TOGETHER) * E;
+    Share *holders = (Share *)(more + MOST * LANES * (TOGETHER + 2 * E) + TOGETHER * E);
+    uint32_t *ends = (uint32_t *)(holders + x->b * x->F);
+    transpose(x, ends, holders);
+    memset(by_embedding + x->U * E, 0, TOGETHER * E * sizeof(float));
+    NAME(back_from_logits)(x, by_logit, totals, ends, holders, by_unit, by_embedding, gradient);
+    for (size_t h = 0, n; h < x->H; h += n * LANES) {
+        n = NAME(panel)(x, h);
+        size_t width = n * LANES, num = x->H - h < width ? x->H - h : width;
+        for (size_t i = 0; i < x->b; i++) {
+            memcpy(by_unit + i * width, by_hidden + i * x->H + h, num * sizeof(float));
+            memset(by_unit + i * width + num, 0, (width - num) * sizeof(float));
+        }
+        NAME(back_from_units)(x, h, n, by_unit, ends, holders, more, by_embedding, by_weight);
+    }
+    for (size_t r = 0; r < x->U; r++) memcpy(gradient + r * (x->E + 1), by_embedding + r * E, x->E * sizeof(float));
 }
 
 KERNEL void NAME(adagrad)(size_t U, size_t E, const int64_t *touched, const float *values, const float *gradient,
@@ -203,9 +227,3 @@ KERNEL void NAME(adagrad)(size_t U, size_t E, const int64_t *touched, const floa
 }
 
 static const StepKernels NAME(kernels) = {NAME(forward), NAME(backward), NAME(adagrad)};
-
-#undef JOIN_
-#undef JOIN
-#undef NAME
-#undef KERNEL
-#undef INLINE

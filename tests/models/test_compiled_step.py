@@ -19,6 +19,7 @@ from models.compiled_step import DistinctStep
 from models.deepfm import DeepFMHead
 from models.distinct_step import differentiate_rows
 from models.head import DeepFMConfig
+from models.hidden_layers import AutogradLayers, CompiledLayers
 from models.optimizers import RULES, RowOptimizer
 
 STARTS = np.array([0, 20, 23, 60])
@@ -28,7 +29,7 @@ VECTORS = [16, 8, 4]
 
 @pytest.mark.parametrize("longest", VECTORS)
 @pytest.mark.parametrize("embedding_dim", [1, 4, 16, 35])
-@pytest.mark.parametrize("hidden", [(), (8,), (8, 4), (17,), (150, 3), (256,)])
+@pytest.mark.parametrize("hidden", [(), (8,), (8, 4), (17,), (150, 3), (400,)])
 @pytest.mark.parametrize("b", [1, 40, 200])
 def test_loss_and_gradients_are_those_of_torch(
     b: int, hidden: tuple[int, ...], embedding_dim: int, longest: int
@@ -47,7 +48,7 @@ def test_loss_and_gradients_are_those_of_torch(
     head = DeepFMHead(DeepFMConfig(embedding_dim=embedding_dim, hidden=hidden), 3)
     expected_loss, expected = differentiate_rows(head, *batch)
     gradients = [p.grad.clone() for p in head.parameters() if p.grad is not None]
-    step = DistinctStep(head)
+    step = DistinctStep(head, CompiledLayers(head, longest) if hidden else AutogradLayers(head))
     step._compiled = Step(3, embedding_dim, head.state_dict()["deep.0.weight"].shape[0], longest)
     for _ in range(2):  # then with torch's hidden layers, as with many threads
         loss, gradient = step.differentiate(*batch)
@@ -56,7 +57,7 @@ def test_loss_and_gradients_are_those_of_torch(
         for parameter, theirs in zip(head.parameters(), gradients, strict=True):
             assert parameter.grad is not None
             torch.testing.assert_close(parameter.grad, theirs, rtol=2e-5, atol=2e-6)
-        step._deep = None
+        step._layers = AutogradLayers(head)
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:
