@@ -25,7 +25,6 @@ REQUEST_S = 10.0
 """Seconds from a request's first byte, or from connecting, to its last byte."""
 SCORED = {"/predict", "/rank"}
 """Paths that pass the gate; probes and metrics are answered whatever the load."""
-SCORED_URLS = {path.encode() for path in SCORED}
 UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.IGNORECASE)
 UPGRADE_BEGUN = re.compile(rb"(\r\n)?\r(\n(u(p(g(r(a(d(e[ \t]*)?)?)?)?)?)?)?)?\Z", re.IGNORECASE)
 ONCE = {b"content-length", b"host", b"content-type", b"transfer-encoding"}
@@ -78,7 +77,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._held = b""
         """The end of what came of a head, which the parser has not seen."""
         self._parts: list[bytes] | None = None
-        """Of the body that comes now, where its length is known and so counted; None: it goes through uvicorn's buffer."""
+        """Of the body that comes now, where the gate has counted all of it; None: it goes through uvicorn's buffer."""
         self._timer: asyncio.TimerHandle | None = None
         self._gate: Gate | None = self.app_state.get("gate")
 
@@ -131,9 +130,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.scope["state"]["body_bytes"] = None if coding is not None else int(length or 0)
         if (length or coding) and self.parser.should_upgrade():
             raise ValueError("an upgrade with a body, which the parser would take for the next request")
-        is_known = coding is None and not self.expect_100_continue and self._gate is not None and not self.root_path
-        self._parts = [] if is_known and self.url in SCORED_URLS and self.parser.get_method() == b"POST" else None
-        self.scope["state"]["parts"] = self._parts
+        self._parts = None
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -161,10 +158,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             super()._start_asgi_task(cycle, app)
             return
         num_bytes: int | None = scope["state"]["body_bytes"]
-        parts: list[bytes] | None = scope["state"]["parts"]
         if not gate.enter(num_bytes or 0):
             refuse(cycle)
             return
+        parts: list[bytes] | None = None
+        # A pipelined request's turn may come after its body.
+        if num_bytes is not None and cycle is self.cycle and not cycle.body and not cycle.waiting_for_100_continue:
+            parts = self._parts = []
         scope["state"]["arrived"] = time.perf_counter()
         task = self.loop.create_task(_answer(cycle, app, gate, self.app_state["outbox"], num_bytes, parts))
         self.tasks.add(task)

@@ -187,9 +187,21 @@ async def test_a_defect_before_the_handlers_is_answered_and_leaves_the_gate(capl
     protocol.connection_lost(None)
 
 
+HEAD = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "received",
+    [
+        [HEAD + b"1", b"23", b"4", HEAD + b"5678"],
+        [HEAD + b"1234" + HEAD + b"56", b"78"],
+        [HEAD + b"1234" + HEAD, b"5678"],
+        [HEAD + b"1234" + HEAD + b"5678"],
+    ],
+)
 @pytest.mark.parametrize(("root_path", "has_gate"), [("", True), ("", False), ("/ads", True)])
 @in_loop
-async def test_a_body_reaches_whoever_answers(root_path: str, has_gate: bool) -> None:
+async def test_a_body_reaches_whoever_answers(root_path: str, has_gate: bool, received: list[bytes]) -> None:
     bodies: list[bytes] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -207,8 +219,7 @@ async def test_a_body_reaches_whoever_answers(root_path: str, has_gate: bool) ->
     state = {"gate": Gate(9, 99, 99, Telemetry()), "outbox": Outbox(loop)} if has_gate else {}
     protocol = BoundedHttpProtocol(config, ServerState(), state, loop)
     protocol.connection_made(cast(asyncio.Transport, Wire()))
-    head = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n"
-    for part in (head + b"1", b"23", b"4", head + b"5678"):
+    for part in received:
         protocol.data_received(part)
         await asyncio.sleep(0.01)
     assert b"".join(bodies) == b"12345678"
