@@ -63,11 +63,11 @@ class Head:
     ) -> bytes: ...
 
 class Names:
-    """Strings and their places.
+    """Different strings and their places.
 
     Raises:
         TypeError: not a list of strings.
-        UnicodeEncodeError: a name with half a character.
+        ValueError: a name twice, or with half a character.
     """
 
     def __init__(self, strings: list[str]) -> None: ...

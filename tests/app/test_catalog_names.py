@@ -14,10 +14,12 @@ if not os.environ.get("CI"):  # there it must be
 
 from models._native import Names
 
-STRINGS = st.text(max_size=5) | st.sampled_from(["", "a", "\x00", "c" * 239, "c" * 240, "c" * 300, "c" * 299 + "d"])
+STRINGS = st.text(max_size=5) | st.sampled_from(
+    ["", "a", "\x00", "c" * 12, "c" * 13, "c" * 12 + "d", "c" * 239, "c" * 240, "c" * 300, "c" * 299 + "d"]
+)
 
 
-@given(st.lists(STRINGS, max_size=200), st.lists(STRINGS, max_size=200))
+@given(st.lists(STRINGS, max_size=200, unique=True), st.lists(STRINGS, max_size=200))
 def test_places_are_those_of_a_dictionary(names: list[str], further: list[str]) -> None:
     places = {name: place for place, name in enumerate(names)}
     wanted = further + names
@@ -38,5 +40,6 @@ def test_what_is_no_text_is_not_found_or_refused() -> None:
         names.find([1])  # type: ignore[list-item]
     with pytest.raises(TypeError):
         names.find(("a",))  # type: ignore[arg-type]
-    with pytest.raises(UnicodeEncodeError):
-        Names(["\ud800"])
+    for wrong in (["\ud800"], ["a", "b", "a"]):
+        with pytest.raises(ValueError, match="a name twice, or with half"):
+            Names(wrong)
