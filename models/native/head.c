@@ -6,10 +6,11 @@
 
 #include "kernels.h"
 
-#define CHUNK 96 /* rows at once */
+#define CHUNK 256 /* rows at once */
 
+/* A hidden layer after the first. */
 typedef struct {
-    Matrix weight;
+    Rows weight;
     float *bias; /* [width] */
 } Layer;
 
@@ -29,29 +30,32 @@ typedef struct {
     uint32_t *others;     /* where the numbers of the other fields stand in a row, [F] */
     size_t num_others;
     uint32_t *places;     /* scratch [CHUNK, num_known] */
-    Layer *layers;
-    size_t num_layers, num_hidden; /* num_hidden: numbers of the first layer, not padded */
+    Matrix first;        /* what the first layer makes of the others */
+    float *first_bias;
+    size_t num_hidden;   /* numbers of the first layer, not padded */
+    Layer *layers;       /* those after it */
+    size_t num_layers;
     float *last;                   /* [width of the last layer] */
     float bias;                    /* of the logit */
     float *here, *there;           /* scratch [CHUNK, widest] */
-    float *sums;                   /* scratch [2 * D] */
+    float *sums;                   /* scratch [2, D padded] */
 } Head;
+
+static size_t pad(size_t width) { return (width + PADDING - 1) / PADDING * PADDING; }
 
 /* The deep part, from the first layer's sums in `here`; it is added to the logits, with the bias. */
 static void add_deep(Head *self, size_t rows, float *logits) {
-    for (size_t l = 0; l < self->num_layers; l++) {
-        const Layer *layer = &self->layers[l];
-        if (l > 0) {
-            static const uint32_t begin = 0;
-            const Pieces whole = {1, layer->weight.depth, self->layers[l - 1].weight.width, &begin};
-            self->kernels->multiply(self->here, &whole, rows, &layer->weight, self->there);
-            float *swapped = self->here;
-            self->here = self->there, self->there = swapped;
-        }
-        self->kernels->rectify(self->here, rows, layer->weight.width, layer->bias);
+    size_t width = self->first.width;
+    self->kernels->rectify(self->here, rows, width, self->first_bias);
+    for (const Layer *layer = self->layers; layer < self->layers + self->num_layers; layer++) {
+        self->kernels->multiply_sparse(self->here, rows, &layer->weight, self->there);
+        float *swapped = self->here;
+        self->here = self->there, self->there = swapped;
+        width = layer->weight.width;
+        self->kernels->rectify(self->here, rows, width, layer->bias);
     }
     for (size_t i = 0; i < rows; i++) logits[i] += self->bias;
-    self->kernels->add_dot(self->here, rows, self->layers[self->num_layers - 1].weight.width, self->last, logits);
+    self->kernels->add_dot(self->here, rows, width, self->last, logits);
 }
 
 /* First order and half of (Rendle 2010, Lemma 3.1) the square of the sum less the sum of squares. */
@@ -88,11 +92,10 @@ static int find_places(Head *self, const int64_t *ids, size_t rows) {
 
 /* The first layer's sums of some rows: the other fields' in order, then what is known. */
 static void multiply_fields(Head *self, const float *x, size_t rows) {
-    const Matrix *weight = &self->layers[0].weight;
     const Pieces pieces = {self->num_others, self->D - 1, self->num_fields * self->D, self->others};
-    self->kernels->multiply(x, &pieces, rows, weight, self->here);
+    self->kernels->multiply(x, &pieces, rows, &self->first, self->here);
     if (self->num_known > 0)
-        self->kernels->add_products(self->products, self->places, self->num_known, rows, weight->width, self->here);
+        self->kernels->add_products(self->products, self->places, self->num_known, rows, self->first.width, self->here);
 }
 
 static PyObject *Head_logits(Head *self, PyObject *args) {
@@ -119,7 +122,7 @@ static PyObject *Head_logits(Head *self, PyObject *args) {
         }
         multiply_fields(self, x, n);
         for (size_t i = 0; i < n; i++) {
-            float squares = self->kernels->sum_fields(x + i * stride, self->num_fields, self->D, self->sums, self->sums + self->D);
+            float squares = self->kernels->sum_fields(x + i * stride, self->num_fields, self->D, self->sums, self->sums + pad(self->D));
             logits[i] = factorised(self->sums, self->D, squares);
         }
         add_deep(self, n, logits);
@@ -151,7 +154,7 @@ static PyObject *Head_rank(Head *self, PyObject *args) {
     if (found == NULL) goto release;
     const float context_squares = *(const float *)views[1].buf;
     float *logits = (float *)PyBytes_AS_STRING(found);
-    size_t padded = self->layers[0].weight.width;
+    size_t padded = self->first.width;
     for (size_t row = 0; row < num_rows; row += CHUNK, logits += CHUNK) {
         size_t n = num_rows - row < CHUNK ? num_rows - row : CHUNK;
         for (size_t i = 0; i < n; i++) {
@@ -178,23 +181,29 @@ static float *allocate(size_t n) {
 }
 
 /* A copy of width numbers, padded; the padding of a layer stays 0 all the way: no weight, no bias. */
-static float *copy_padded(const float *numbers, size_t width, size_t padded) {
-    float *copy = allocate(padded);
+static float *copy_padded(const float *numbers, size_t width) {
+    float *copy = allocate(pad(width));
     if (copy != NULL) memcpy(copy, numbers, width * sizeof *copy);
     return copy;
 }
 
 /* weight [depth, width] in panels; 0, or -1 without memory. */
 static int pack(Matrix *matrix, const float *weight, size_t depth, size_t width, size_t panel_width) {
-    matrix->depth = depth;
-    matrix->width = (width + PADDING - 1) / PADDING * PADDING;
-    matrix->panels = allocate(depth * matrix->width);
+    *matrix = (Matrix){allocate(depth * pad(width)), depth, pad(width)};
     if (matrix->panels == NULL) return -1;
     float *to = matrix->panels;
     for (size_t column = 0; column < matrix->width; column += panel_width)
         for (size_t k = 0; k < depth; k++)
             for (size_t j = column; j < column + panel_width && j < matrix->width; j++, to++)
                 if (j < width) *to = weight[k * width + j];
+    return 0;
+}
+
+/* weight [depth, width] in padded rows; 0, or -1 without memory. */
+static int copy_rows(Rows *rows, const float *weight, size_t depth, size_t width) {
+    *rows = (Rows){allocate(pad(depth) * stride(width)), pad(depth), pad(width)};
+    if (rows->rows == NULL) return -1;
+    for (size_t k = 0; k < depth; k++) memcpy(rows->rows + k * stride(width), weight + k * width, width * sizeof *weight);
     return 0;
 }
 
@@ -213,7 +222,7 @@ static int compute_products(Head *self, const Known *known, const float *rows, c
 /* Read the first layer, weight [F * E, H], and the rows of the fields in `known`, of each (start, rows [n, D]) or None;
  * 0, or -1 with an exception. */
 static int read_first_layer(Head *self, const float *weight, size_t H, PyObject *known) {
-    size_t E = self->D - 1, num_products = 0, padded = (H + PADDING - 1) / PADDING * PADDING;
+    size_t E = self->D - 1, num_products = 0;
     Py_buffer *rows = calloc(self->num_fields, sizeof *rows);
     float *others = malloc(self->num_fields * E * H * sizeof *others);
     int found = -1;
@@ -232,12 +241,12 @@ static int read_first_layer(Head *self, const float *weight, size_t H, PyObject 
         self->known[self->num_known++] = (Known){f, num_products, num_rows, start};
         num_products += num_rows;
     }
-    self->products = allocate(num_products * padded);
+    self->products = allocate(num_products * pad(H));
     self->places = calloc(CHUNK * self->num_known + 1, sizeof *self->places);
     if (self->products == NULL || self->places == NULL) goto release;
     for (size_t k = 0; k < self->num_known; k++)
         if (compute_products(self, &self->known[k], rows[k].buf, weight + self->known[k].field * E * H, H) < 0) goto release;
-    found = pack(&self->layers[0].weight, others, self->num_others * E, H, self->kernels->panel_width);
+    found = pack(&self->first, others, self->num_others * E, H, self->kernels->panel_width);
 release:
     for (size_t k = 0; rows != NULL && k < self->num_known; k++) PyBuffer_Release(&rows[k]);
     free(rows), free(others);
@@ -248,42 +257,42 @@ release:
 /* Read the layers, (weight [depth, width], bias [width]) each; 0, or -1 with an exception. */
 static int read_layers(Head *self, PyObject *layers, PyObject *last, PyObject *known) {
     size_t depth = self->num_fields * (self->D - 1), widest = 0, width = 0;
-    for (size_t l = 0; l < self->num_layers; l++, depth = width) {
+    for (size_t l = 0; l <= self->num_layers; l++, depth = width) {
         PyObject *weight, *bias;
         Py_buffer w, b;
         if (!PyArg_ParseTuple(PyTuple_GetItem(layers, (Py_ssize_t)l), "OO", &weight, &bias)) return -1;
         if (get_floats(bias, &b, 1) < 0) return -1;
         if (get_floats(weight, &w, 1) < 0) return PyBuffer_Release(&b), -1;
         width = (size_t)b.len / sizeof(float);
-        Layer *layer = &self->layers[l];
+        float **copy = l == 0 ? &self->first_bias : &self->layers[l - 1].bias;
         int failed = 0;
         if (width == 0 || (size_t)w.len != depth * width * sizeof(float))
             failed = -1, PyErr_Format(PyExc_ValueError, "layer %zu does not fit the one before", l);
-        else if (l == 0) failed = read_first_layer(self, w.buf, width, known);
-        else failed = pack(&layer->weight, w.buf, depth, width, self->kernels->panel_width);
-        if (!failed && (layer->bias = copy_padded(b.buf, width, layer->weight.width)) == NULL) failed = -1;
+        else if (l == 0) failed = read_first_layer(self, w.buf, self->num_hidden = width, known);
+        else failed = copy_rows(&self->layers[l - 1].weight, w.buf, depth, width);
+        if (!failed && (*copy = copy_padded(b.buf, width)) == NULL) failed = -1;
         PyBuffer_Release(&w), PyBuffer_Release(&b);
         if (failed && !PyErr_Occurred()) PyErr_NoMemory();
         if (failed) return -1;
-        if (l == 0) self->num_hidden = width;
-        widest = layer->weight.width > widest ? layer->weight.width : widest;
+        widest = pad(width) > widest ? pad(width) : widest;
     }
     Py_buffer view;
     if (get_floats(last, &view, 1) < 0) return -1;
     int fits = (size_t)view.len == width * sizeof(float);
-    if (fits) self->last = copy_padded(view.buf, width, self->layers[self->num_layers - 1].weight.width);
+    if (fits) self->last = copy_padded(view.buf, width);
     PyBuffer_Release(&view);
     if (!fits) return PyErr_Format(PyExc_ValueError, "the last layer does not fit the one before"), -1;
     self->here = allocate(CHUNK * widest);
     self->there = allocate(CHUNK * widest);
-    self->sums = allocate(2 * self->D);
+    self->sums = allocate(2 * pad(self->D));
     if (self->last == NULL || self->here == NULL || self->there == NULL || self->sums == NULL) return PyErr_NoMemory(), -1;
     return 0;
 }
 
 static void Head_dealloc(Head *self) {
     for (size_t l = 0; self->layers != NULL && l < self->num_layers; l++)
-        free(self->layers[l].weight.panels), free(self->layers[l].bias);
+        free(self->layers[l].weight.rows), free(self->layers[l].bias);
+    free(self->first.panels), free(self->first_bias);
     free(self->known), free(self->products), free(self->others), free(self->places);
     free(self->layers), free(self->last), free(self->here), free(self->there), free(self->sums);
     PyTypeObject *type = Py_TYPE(self);
@@ -306,8 +315,8 @@ static PyObject *Head_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     Head *self = (Head *)type->tp_alloc(type, 0);
     if (self == NULL) return NULL;
     self->kernels = kernels, self->num_fields = (size_t)num_fields, self->D = (size_t)dim, self->bias = bias;
-    self->num_layers = (size_t)PyTuple_Size(layers);
-    self->layers = calloc(self->num_layers, sizeof *self->layers);
+    self->num_layers = (size_t)PyTuple_Size(layers) - 1;
+    self->layers = calloc(self->num_layers + 1, sizeof *self->layers);
     self->known = calloc(self->num_fields, sizeof *self->known);
     self->others = calloc(self->num_fields, sizeof *self->others);
     int has_room = self->layers != NULL && self->known != NULL && self->others != NULL;

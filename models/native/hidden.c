@@ -1,20 +1,6 @@
 #include "hidden.h"
 
-#include <string.h>
-
-#define PADDING 16 /* a row is padded to a multiple of so many numbers, the longest vector */
-#define BLOCK 256  /* rows of a product that are gone through before the next numbers of theirs */
-#define BITS 64    /* numbers of a row whose zeros are marked in one word */
-#define MOST 9     /* vectors of a row that are summed together: BITS rows of so many stay in the first cache */
-
-/* From one row to the next: an odd number of vectors, so that numbers of a column do not share one set of the cache. */
-static inline size_t stride(size_t n) { return ((n + PADDING - 1) / PADDING | 1) * PADDING; }
-
-/* Numbers (i, k) of a matrix, or of its transpose, at[i * row + k * column]. */
-typedef struct {
-    const float *at;
-    size_t row, column;
-} Matrix;
+#include "sparse.h"
 
 static inline float *aligned(float *p) { return (float *)(((uintptr_t)p + 63) / 64 * 64); }
 
@@ -41,6 +27,7 @@ size_t hidden_scratch(size_t b, size_t num_layers, const Layer *layers) {
 #define LANES 16
 #define TARGET "avx512f"
 #include "vectors.h"
+#include "sparse_body.h"
 #include "hidden_body.h"
 #undef LANES
 #undef TARGET
@@ -48,6 +35,7 @@ size_t hidden_scratch(size_t b, size_t num_layers, const Layer *layers) {
 #define LANES 8
 #define TARGET "avx2,fma"
 #include "vectors.h"
+#include "sparse_body.h"
 #include "hidden_body.h"
 #undef LANES
 #undef TARGET
@@ -55,6 +43,7 @@ size_t hidden_scratch(size_t b, size_t num_layers, const Layer *layers) {
 
 #define LANES 4
 #include "vectors.h"
+#include "sparse_body.h"
 #include "hidden_body.h"
 
 const HiddenKernels *find_hidden_kernels(size_t longest) {

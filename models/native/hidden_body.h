@@ -1,60 +1,7 @@
 /* What `hidden.h` declares, with vectors of LANES numbers.
  *
  * Half of what a rectifier lets through is zero, forwards, and half of the gradients that come back through it. A product
- * of such numbers leaves them out: 64 numbers of a row are a word of bits, and for each that is set a row of the other
- * matrix, which the first cache has, is added to sums in registers. */
-
-/* Some rows' words: which of `count` numbers are not zero. */
-INLINE void NAME(mark)(Matrix a, size_t rows, size_t count, uint64_t *marks) {
-    memset(marks, 0, rows * sizeof *marks);
-    if (a.row == 1) {
-        for (size_t k = 0; k < count; k++)
-            for (size_t i = 0; i < rows; i++) marks[i] |= (uint64_t)(a.at[k * a.column + i] != 0) << k;
-        return;
-    }
-    for (size_t i = 0; i < rows; i++)
-        for (size_t k = 0; k < count; k++) marks[i] |= (uint64_t)(a.at[i * a.row + k] != 0) << k;
-}
-
-/* c[rows, n vectors] += a b; n is a constant where this is inlined, so sums stay in registers. */
-INLINE void NAME(add_vectors)(size_t n, Matrix a, size_t rows, const uint64_t *marks, const float *b, size_t b_stride,
-                              float *c, size_t c_stride) {
-    for (size_t i = 0; i < rows; i++, c += c_stride) {
-        NAME(Vector) sums[MOST];
-#pragma GCC unroll 9
-        for (size_t v = 0; v < n; v++) sums[v] = NAME(load)(c + v * LANES);
-        for (uint64_t left = marks[i]; left != 0; left &= left - 1) {
-            size_t k = (size_t)__builtin_ctzll(left);
-            NAME(Vector) number = NAME(all)(a.at[i * a.row + k * a.column]);
-#pragma GCC unroll 9
-            for (size_t v = 0; v < n; v++) sums[v] += number * NAME(load)(b + k * b_stride + v * LANES);
-        }
-#pragma GCC unroll 9
-        for (size_t v = 0; v < n; v++) NAME(store)(c + v * LANES, sums[v]);
-    }
-}
-
-/* c[rows, width] += a[rows, depth] b[depth, width], leaving out zeros of a; b and c have padded rows. */
-KERNEL void NAME(add_product)(Matrix a, size_t rows, size_t depth, const float *b, size_t width, float *c) {
-    size_t vectors = (width + LANES - 1) / LANES, panels = (vectors + MOST - 1) / MOST, step = stride(width);
-    uint64_t marks[BLOCK];
-    for (size_t i = 0; i < rows; i += BLOCK)
-        for (size_t k = 0; k < depth; k += BITS) {
-            Matrix part = {a.at + i * a.row + k * a.column, a.row, a.column};
-            size_t some = rows - i < BLOCK ? rows - i : BLOCK;
-            NAME(mark)(part, some, depth - k < BITS ? depth - k : BITS, marks);
-            for (size_t p = 0, v = 0, n; p < panels; p++, v += n) {
-                const float *from = b + k * step + v * LANES;
-                float *to = c + i * step + v * LANES;
-                n = (vectors - v) / (panels - p);
-#define CASE(n) case n: NAME(add_vectors)(n, part, some, marks, from, step, to, step); break
-                switch (n) {
-                    CASE(1); CASE(2); CASE(3); CASE(4); CASE(5); CASE(6); CASE(7); CASE(8); CASE(MOST);
-                }
-#undef CASE
-            }
-        }
-}
+ * of such numbers leaves them out (`sparse_body.h`). */
 
 /* to [rows, stride(columns)] = from [rows, columns], padded with zeros. */
 INLINE void NAME(pad)(const float *from, size_t rows, size_t columns, float *to) {
@@ -93,7 +40,7 @@ KERNEL void NAME(deepen)(size_t b, size_t num_layers, const Layer *layers, const
         for (size_t i = 0, some; i < b; i += some) {
             some = b - i < BLOCK ? b - i : BLOCK;
             for (size_t j = i; j < i + some; j++) NAME(pad)(layers->bias, 1, layers->width, y + j * after);
-            NAME(add_product)((Matrix){x + i * before, before, 1}, some, layers->depth, weight, layers->width, y + i * after);
+            NAME(add_sparse)((Sparse){x + i * before, before, 1}, some, layers->depth, weight, after, layers->width, y + i * after, after);
             NAME(rectify)(y + i * after, some * after);
         }
         x = y;
@@ -135,14 +82,14 @@ KERNEL void NAME(return_all)(size_t b, size_t num_layers, const Layer *layers, c
             continue;
         }
         memset(change, 0, layer->width * before * sizeof(float));
-        NAME(add_product)((Matrix){by_output, 1, after}, layer->width, b, x, layer->depth, change);
+        NAME(add_sparse)((Sparse){by_output, 1, after}, layer->width, b, x, before, layer->depth, change, before);
         for (size_t h = 0; h < layer->width; h++)
             memcpy(layer->by_weight + h * layer->depth, change + h * before, layer->depth * sizeof(float));
         NAME(pad)(layer->weight, layer->width, layer->depth, weight);
         for (size_t i = 0, some; i < b; i += some) {
             some = b - i < BLOCK ? b - i : BLOCK;
             memset(back, 0, some * before * sizeof(float));
-            NAME(add_product)((Matrix){by_output + i * after, after, 1}, some, layer->width, weight, layer->depth, back);
+            NAME(add_sparse)((Sparse){by_output + i * after, after, 1}, some, layer->width, weight, before, layer->depth, back, before);
             for (size_t j = 0; j < some; j++)
                 NAME(return_through)(x + (i + j) * before, back + j * before, layer->depth, by_bias);
         }

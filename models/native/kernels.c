@@ -9,6 +9,8 @@
 #define LANES 16
 #define VECTORS 4
 #define TARGET "avx512f"
+#include "vectors.h"
+#include "sparse_body.h"
 #include "kernels_body.h"
 #undef LANES
 #undef VECTORS
@@ -17,6 +19,8 @@
 #define LANES 8
 #define VECTORS 2
 #define TARGET "avx2,fma"
+#include "vectors.h"
+#include "sparse_body.h"
 #include "kernels_body.h"
 
 const Kernels *find_kernels(void) {

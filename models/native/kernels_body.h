@@ -1,13 +1,5 @@
 /* The kernels for a processor with TARGET, whose vectors have LANES numbers; VECTORS of them are a panel's width. */
 
-#define JOIN_(a, b) a##_##b
-#define JOIN(a, b) JOIN_(a, b)
-#define NAME(name) JOIN(name, LANES)
-#define KERNEL __attribute__((target(TARGET))) static
-#define INLINE static inline __attribute__((always_inline, target(TARGET)))
-
-typedef float NAME(Vector) __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float))));
-
 /* Some rows, one panel of n vectors; both are constants where this is inlined, and the sums stay in registers. */
 INLINE void NAME(block)(size_t rows, size_t n, const float *x, const Pieces *p, const float *w, float *y, size_t y_stride) {
     NAME(Vector) sums[ROWS][VECTORS] = {0};
@@ -16,10 +8,10 @@ INLINE void NAME(block)(size_t rows, size_t n, const float *x, const Pieces *p, 
         for (size_t k = 0; k < p->length; k++, w += n * LANES) {
             NAME(Vector) weights[VECTORS];
 #pragma GCC unroll 4
-            for (size_t j = 0; j < n; j++) weights[j] = *(const NAME(Vector) *)(w + j * LANES);
+            for (size_t j = 0; j < n; j++) weights[j] = NAME(load)(w + j * LANES);
 #pragma GCC unroll 6
             for (size_t i = 0; i < rows; i++) {
-                NAME(Vector) value = from[i * p->stride + k] - (NAME(Vector)){0};
+                NAME(Vector) value = NAME(all)(from[i * p->stride + k]);
 #pragma GCC unroll 4
                 for (size_t j = 0; j < n; j++) sums[i][j] += value * weights[j];
             }
@@ -28,7 +20,7 @@ INLINE void NAME(block)(size_t rows, size_t n, const float *x, const Pieces *p, 
 #pragma GCC unroll 6
     for (size_t i = 0; i < rows; i++)
 #pragma GCC unroll 4
-        for (size_t j = 0; j < n; j++) *(NAME(Vector) *)(y + i * y_stride + j * LANES) = sums[i][j];
+        for (size_t j = 0; j < n; j++) NAME(store)(y + i * y_stride + j * LANES, sums[i][j]);
 }
 
 INLINE void NAME(panel)(size_t n, const float *x, const Pieces *p, size_t rows, const float *w, float *y, size_t y_stride) {
@@ -64,14 +56,14 @@ KERNEL void NAME(multiply)(const float *x, const Pieces *p, size_t rows, const M
 INLINE void NAME(add_some)(size_t n, const float *products, const uint32_t *places, size_t count, size_t width, float *y) {
     NAME(Vector) sums[8];
 #pragma GCC unroll 8
-    for (size_t j = 0; j < n; j++) sums[j] = *(NAME(Vector) *)(y + j * LANES);
+    for (size_t j = 0; j < n; j++) sums[j] = NAME(load)(y + j * LANES);
     for (size_t k = 0; k < count; k++) {
         const float *product = products + places[k] * width;
 #pragma GCC unroll 8
-        for (size_t j = 0; j < n; j++) sums[j] += *(const NAME(Vector) *)(product + j * LANES);
+        for (size_t j = 0; j < n; j++) sums[j] += NAME(load)(product + j * LANES);
     }
 #pragma GCC unroll 8
-    for (size_t j = 0; j < n; j++) *(NAME(Vector) *)(y + j * LANES) = sums[j];
+    for (size_t j = 0; j < n; j++) NAME(store)(y + j * LANES, sums[j]);
 }
 
 KERNEL void NAME(add_products)(const float *products, const uint32_t *places, size_t count, size_t rows, size_t width, float *y) {
@@ -80,6 +72,11 @@ KERNEL void NAME(add_products)(const float *products, const uint32_t *places, si
         for (; at + 8 * LANES <= width; at += 8 * LANES) NAME(add_some)(8, products + at, places, count, width, y + at);
         for (; at < width; at += LANES) NAME(add_some)(1, products + at, places, count, width, y + at);
     }
+}
+
+KERNEL void NAME(multiply_sparse)(const float *x, size_t rows, const Rows *w, float *y) {
+    memset(y, 0, rows * w->width * sizeof *y);
+    NAME(add_sparse)((Sparse){x, w->depth, 1}, rows, w->depth, w->rows, stride(w->width), w->width, y, w->width);
 }
 
 KERNEL void NAME(rectify)(float *x, size_t rows, size_t width, const float *bias) {
@@ -100,9 +97,15 @@ KERNEL void NAME(add_dot)(const float *x, size_t rows, size_t width, const float
 }
 
 KERNEL float NAME(sum_fields)(const float *x, size_t num_fields, size_t D, float *sums, float *scratch) {
-    for (size_t e = 0; e < D; e++) sums[e] = scratch[e] = 0;
-    for (size_t f = 0; f < num_fields; f++, x += D)
-        for (size_t e = 0; e < D; e++) sums[e] += x[e], scratch[e] += x[e] * x[e];
+    for (size_t e = 0; e < D; e += LANES) {
+        NAME(Vector) sum = {0}, squares = {0};
+        for (size_t f = 0; f < num_fields; f++) {
+            const float *from = x + f * D + e;
+            NAME(Vector) numbers = e + LANES <= D ? NAME(load)(from) : NAME(load_some)(from, D - e);
+            sum += numbers, squares += numbers * numbers;
+        }
+        NAME(store)(sums + e, sum), NAME(store)(scratch + e, squares);
+    }
     float squares = 0;
     for (size_t e = 0; e + 1 < D; e++) squares += scratch[e];
     return squares;
@@ -112,10 +115,4 @@ KERNEL void NAME(add)(const float *a, const float *b, size_t n, float *y) {
     for (size_t i = 0; i < n; i++) y[i] = a[i] + b[i];
 }
 
-static const Kernels NAME(kernels) = {LANES * VECTORS, NAME(multiply), NAME(add_products), NAME(rectify), NAME(add_dot), NAME(sum_fields), NAME(add)};
-
-#undef JOIN_
-#undef JOIN
-#undef NAME
-#undef KERNEL
-#undef INLINE
+static const Kernels NAME(kernels) = {LANES * VECTORS, NAME(multiply), NAME(multiply_sparse), NAME(add_products), NAME(rectify), NAME(add_dot), NAME(sum_fields), NAME(add)};

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #define NOWHERE UINT64_MAX
-#define BUCKET 8 /* few have more */
+#define BUCKET 6 /* few have more */
 
 static inline uint64_t load64(const uint8_t *array, uint64_t i) {
     uint64_t value;
@@ -38,6 +38,7 @@ void find_tokens(Token *tokens, const Block **blocks, size_t count) {
         if (blocks[i]->buckets == 0) {
             tokens[i].at = blocks[i]->index[bucket_of(blocks[i], tokens[i].hash)];
             __builtin_prefetch(blocks[i]->hashes + 8 * tokens[i].at);
+            __builtin_prefetch(blocks[i]->hashes + 8 * (tokens[i].at + BUCKET - 1)); /* most lie in two lines */
         }
     for (size_t i = 0; i < count; i++) {
         const Block *block = blocks[i];

@@ -41,26 +41,28 @@ def test_lines_are_json_with_the_request_id_and_nothing_that_was_sent(tmp_path: 
 
 
 MANY_LINES = """
-import logging, os, sys, time
+import logging, sys
 from app.logs import configure_logging
 configure_logging()
 log = logging.getLogger("test")
 for n in range(3_000):
     log.info("%d " + "." * 200, n)
+print("written", flush=True)
 sys.stdin.read(1)
 log.info("after")
-time.sleep(0.2)
 log.info("last")
 """
 
 
 def test_lines_that_found_no_room_are_counted_in_the_next_one() -> None:
     command = [sys.executable, "-c", MANY_LINES]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
         assert process.stdin is not None
+        assert process.stdout is not None
         assert process.stderr is not None
-        held = os.read(process.stderr.fileno(), 1)
-        time.sleep(1)  # nobody reads: first the pipe is full, then the queue
+        assert process.stdout.readline() == b"written\n"  # nobody has read: the pipe was full, then the queue
+        held = b""
         while held.count(b"\n") < 1_000:  # what waited in the process has gone out
             held += os.read(process.stderr.fileno(), 1 << 20)
         process.stdin.write(b"x")

@@ -42,7 +42,7 @@ def make_fields(num_rows: int, num_fields: int, dim: int) -> Floats:
 
 @pytest.mark.parametrize("batch_norm", [False, True])
 @pytest.mark.parametrize(("num_fields", "dim", "hidden"), SHAPES)
-@pytest.mark.parametrize("num_rows", [0, 1, 2, 5, 6, 7, 95, 96, 97, 300])
+@pytest.mark.parametrize("num_rows", [0, 1, 2, 5, 6, 7, 255, 256, 257, 600])
 def test_the_logits_are_those_of_numpy(
     num_rows: int, num_fields: int, dim: int, hidden: tuple[int, ...], batch_norm: bool
 ) -> None:
@@ -51,9 +51,22 @@ def test_the_logits_are_those_of_numpy(
     np.testing.assert_allclose(compiled.logits(fields), plain.logits(fields), rtol=2e-5, atol=2e-5)
 
 
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered")
+@pytest.mark.parametrize(("num_fields", "dim", "hidden"), SHAPES)
+def test_sums_too_large_stay_within_their_row(num_fields: int, dim: int, hidden: tuple[int, ...]) -> None:
+    compiled, plain = make_heads(num_fields, dim, hidden)
+    rows = make_fields(6, num_fields, dim)
+    rows[1] *= np.float32(3e38)
+    rows[4] = np.inf
+    found, wanted = (head.logits(pooled(rows, num_fields)) for head in (compiled, plain))
+    np.testing.assert_array_equal(np.isfinite(found), np.isfinite(wanted))
+    np.testing.assert_allclose(found[[0, 2, 3, 5]], wanted[[0, 2, 3, 5]], rtol=2e-5, atol=2e-5)
+    assert not np.isfinite(found[4])
+
+
 def assert_same_bits(head: Head, whole: Pooled, num_fields: int) -> None:
     together = head.logits(whole)
-    for start, end in [(i, i + 1) for i in range(203)] + [(0, 100), (3, 203), (50, 57)]:
+    for start, end in [(i, i + 1) for i in range(303)] + [(0, 100), (3, 303), (50, 57)]:
         part = Pooled(whole.fields[start:end], whole.ids[start * num_fields : end * num_fields])
         np.testing.assert_array_equal(head.logits(part), together[start:end])
 
@@ -61,7 +74,7 @@ def assert_same_bits(head: Head, whole: Pooled, num_fields: int) -> None:
 @pytest.mark.parametrize(("num_fields", "dim", "hidden"), SHAPES)
 def test_a_row_has_the_same_bits_alone_and_among_others(num_fields: int, dim: int, hidden: tuple[int, ...]) -> None:
     compiled, _ = make_heads(num_fields, dim, hidden)
-    assert_same_bits(compiled, pooled(make_fields(203, num_fields, dim), num_fields), num_fields)
+    assert_same_bits(compiled, pooled(make_fields(303, num_fields, dim), num_fields), num_fields)
 
 
 @pytest.mark.parametrize("num_known", [1, 2, 5])
@@ -76,8 +89,8 @@ def test_known_fields_change_nothing_but_rounding(
     sizes = rng.integers(1, 8, num_fields)
     single = {f: KnownField(20 * f, table[20 * f : 20 * f + sizes[f]]) for f in range(0, num_fields, num_known)}
     with_known, without = (Head(module.config, num_fields, tensors, fields) for fields in (single, None))
-    ids = (20 * np.arange(num_fields) + rng.integers(0, sizes, (203, num_fields))).reshape(-1)
-    whole = Pooled(table[ids].reshape(203, -1), ids)
+    ids = (20 * np.arange(num_fields) + rng.integers(0, sizes, (303, num_fields))).reshape(-1)
+    whole = Pooled(table[ids].reshape(303, -1), ids)
     np.testing.assert_allclose(with_known.logits(whole), without.logits(whole), rtol=1e-5, atol=1e-5)
     assert_same_bits(with_known, whole, num_fields)
     for f in single:
