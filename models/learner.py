@@ -66,7 +66,7 @@ class LearnerConfig(Strict):
     """Share of fields whose embedding an impression does without while learning."""
     refit: bool = True
     """Learn again, as many epochs as were best, from training and validation rows together, and serve that model. Validation
-    figures and calibration are of the model that had not seen those rows. Not with ``--init-from``."""
+    figures and calibration are of the model that had not seen those rows."""
     id_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of training values replaced by the out-of-vocabulary row."""
     init_std: Annotated[float, Field(gt=0)] = 0.045

@@ -47,7 +47,7 @@ def refit(
     progress: Progress,
     say: Say,
 ) -> tuple[Learnt, NDArray[np.int64]]:
-    """Learn from scratch the training and the validation rows; return that, and how often it saw each table row.
+    """Learn the training and the validation rows from the beginning; return that, and how often it saw each table row.
 
     The newest rows are worth most, and validation has said all it can: when to stop, and the calibration. That keeps its
     shape; the bias is moved until, calibrated, the new model too promises as many clicks on the validation rows as there
@@ -59,7 +59,8 @@ def refit(
     counts = prepared.counts + validation.counts
     labels = np.concatenate([prepared.labels, examples.labels])
     size = batch_size_of(config, len(prepared.labels))
-    learner = Learner(config.model_copy(update={"batch_size": size}), counts, prepared.encoder.oov_rows, labels)
+    own = config.model_copy(update={"batch_size": size})
+    learner = Learner(own, counts, prepared.encoder.oov_rows, labels, prepared.inheritance)
     checkpoint = checkpoint_of(prepared, config, out, Stage.REFIT)
     relearn(learner, deal(prepared.train, validation.part), learnt.best_epoch, progress, checkpoint)
     table = _settled(prepared, config, learner.table.numpy(), counts)
@@ -80,6 +81,8 @@ def _settled(
     prepared: Prepared, config: LearnerConfig, table: NDArray[np.float32], counts: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     seen = counts.copy()
+    if prepared.inheritance is not None:  # rows that these days have not seen keep what others have taught them
+        seen[prepared.inheritance.rows] += prepared.inheritance.counts
     if config.id_dropout:  # which has trained the out-of-vocabulary rows
         seen[prepared.encoder.oov_rows] = np.maximum(seen[prepared.encoder.oov_rows], 1)
     return settle_untouched_rows(table, seen, prepared.encoder.block_starts)

@@ -126,8 +126,6 @@ def _train(
     artifact, rival = (None if path is None else load_artifact(path.resolve()) for path in (init_from, compare))
     if artifact is not None and artifact.manifest.model != config.model:
         raise TrainingError(f"--init-from: the artifact has a model of other sizes: {artifact.manifest.model}")
-    if artifact is not None:  # the next run of this kind learns the rows that this one validates with
-        config = config.model_copy(update={"refit": False})
     prepared = prepare(data, schema, config.seed, config.shard_rows, folder, say, artifact, rival)
     if tuning is not None:
         tuned = tune(prepared, config, tuning.seconds, tuning.progress)

@@ -79,15 +79,20 @@ def test_a_warm_start_begins_where_the_artifact_ended(tmp_path: Path, capsys: py
         '[[field]]\nname = "user_id"\nkind = "categorical"\n[[field]]\nname = "price"\nkind = "numeric"\n',
         encoding="utf-8",
     )
-    command = ["--data", str(log), "--schema", str(tmp_path / "schema.toml"), "--out", str(tmp_path / "out")]
+    out = tmp_path / "out"
+
+    def current() -> Path:
+        return out / (out / "current").read_text().strip()
+
+    command = ["--data", str(log), "--schema", str(tmp_path / "schema.toml"), "--out", str(out)]
     command += ["--embedding-dim", "4", "--hidden", "8", "--epochs", "1"]
     assert main([*command, "--no-refit"]) == 0
     assert "test (LR)" in capsys.readouterr().out
-    first = tmp_path / "out" / (tmp_path / "out" / "current").read_text().strip()
+    first = current()
     still = ["--init-from", str(first), "--learning-rate", "1e-9", "--dense-learning-rate", "1e-9"]
-    assert main([*command, *still]) == 0
+    assert main([*command, *still, "--no-refit"]) == 0
     assert "(LR)" not in capsys.readouterr().out  # a regression on the new day alone is no rival
-    second = load_artifact(tmp_path / "out" / (tmp_path / "out" / "current").read_text().strip())
+    second = load_artifact(current())
     before = load_artifact(first)
     assert np.allclose(second.table, before.table, atol=1e-6)
     assert (second.counts == 2 * before.counts).all()
@@ -96,8 +101,13 @@ def test_a_warm_start_begins_where_the_artifact_ended(tmp_path: Path, capsys: py
     assert main([*command, "--init-from", str(first), "--hidden", "9"]) == 2
     assert "model of other sizes" in capsys.readouterr().err
     assert main(command) == 0
-    refitted = tmp_path / "out" / (tmp_path / "out" / "current").read_text().strip()
-    assert main([*command, "--init-from", str(refitted)]) == 0
-    third = load_artifact(tmp_path / "out" / (tmp_path / "out" / "current").read_text().strip())
+    refitted = current()
+    make_log().frame.filter(pl.col("user_id").hash(1) % 2 == 0).write_parquet(log)  # a day without half of the users
+    still[1] = str(refitted)
+    assert main([*command, *still]) == 0
+    third, before = (load_artifact(path) for path in (current(), refitted))
     assert third.manifest.training["rows_before"] == 1_800  # its validation rows too
-    assert third.manifest.training["refit"] is False
+    inherited = inherit(before, third.encoder)
+    is_known = before.counts > 0
+    assert (third.counts[inherited.rows] == before.counts)[is_known].any()  # what the day has not seen
+    assert np.allclose(third.table[inherited.rows][is_known], before.table[is_known], atol=1e-6)
