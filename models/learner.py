@@ -54,8 +54,9 @@ class LearnerConfig(Strict):
     """Impressions in a step; 0 takes the power of two nearest to rows/256, between 64 and 4096."""
     epochs: Annotated[int, Field(ge=1)] = 3
     """Most passes over the training rows."""
-    patience: Annotated[int, Field(ge=1)] = 1
-    """Epochs without a better validation log loss before training stops; the best epoch is kept."""
+    patience: Annotated[int, Field(ge=1)] = 2
+    """Epochs without a better validation log loss before training stops; the best epoch is kept. After one a chance remains:
+    steps become smaller until the last."""
     weight_variance: Annotated[float, Field(gt=0)] = 0.3
     """Variance of the Gaussian prior of a first-order weight: the C of a logistic regression."""
     embedding_variance: Annotated[float, Field(gt=0)] = 0.002
