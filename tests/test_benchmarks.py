@@ -1,18 +1,24 @@
 """The small pure parts of the benchmarks: what is counted, and what is shown. No speed is asserted anywhere."""
 
 import json
+import os
+import shutil
+import socketserver
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks import open_loop
 from benchmarks.accuracy.comparison import calibrated, compare, difference_table
 from benchmarks.accuracy.export import export
 from benchmarks.accuracy.inputs import BestEpoch, Examples, Inputs, Predictions, load_inputs, save_inputs
 from benchmarks.conditions import conditions, read, save
 from benchmarks.markdown import table
 from benchmarks.model import Shape, make_counts, make_encoder, token
-from benchmarks.open_loop import due_times, request_bytes, status_of, summarise
+from benchmarks.open_loop import due_times, summarise
 from benchmarks.page import render
 from benchmarks.page_serving import closest
 from benchmarks.redis_tier import parse_counter, shares
@@ -67,11 +73,46 @@ def test_a_run_without_any_answer_is_reported_and_not_divided_by() -> None:
     assert found["achieved_rps"] == 0
 
 
-def test_requests_and_answers_are_http() -> None:
-    assert request_bytes(80, "/predict", b"{}").endswith(b"\r\nContent-Length: 2\r\n\r\n{}")
-    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nabcd"
-    assert [status_of(answer[:n]) for n in range(len(answer))] == [None] * len(answer)
-    assert status_of(answer) == 200
+class Answers(socketserver.BaseRequestHandler):
+    """Answers a request as its body asks for."""
+
+    def handle(self) -> None:
+        while (received := self.request.recv(1 << 16)).startswith(b"POST /predict HTTP/1.1\r\n"):
+            head, _, body = received.partition(b"\r\n\r\n")
+            assert head.endswith(b"\r\nContent-Length: %d" % len(body))
+            if body == b"hang up":
+                return
+            if body == b"pieces":
+                for piece in (b"HTTP/1.1 200 OK\r\nconte", b"nt-length: 4\r\n\r", b"\nab", b"cd"):
+                    self.request.sendall(piece)
+                    time.sleep(0.02)
+            elif body == b"chunked":
+                self.request.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n")
+            elif body == b"503":
+                self.request.sendall(b"HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n")
+
+
+@pytest.mark.skipif(not os.environ.get("CI") and shutil.which("cc") is None, reason="no C compiler")
+def test_the_open_loop_tells_answers_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(open_loop, "DRAIN_S", 0.5)
+    kinds = [b"pieces", b"chunked", b"503", b"hang up", b"never"]
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        found = open_loop.run(
+            server.server_address[1],
+            "/predict",
+            kinds,
+            rate=200,
+            seconds=0.05,
+            connections=6,
+            arrivals="fixed",
+            seed=0,
+        )
+        server.shutdown()
+    assert found["requests"] == 10
+    assert found["errors_by_kind"] == {"503": 2, "hung up": 2, "no answer": 2}
+    assert found["from_due"]["max_ms"] >= 60
+    assert 0 < found["from_due"]["p50_ms"] < 500
 
 
 def test_traffic_is_seeded_zipf_with_some_values_never_seen() -> None:
