@@ -79,7 +79,7 @@ static void send_all(Connection *c, const Request *request) {
     }
 }
 
-/* The status of an answer that is whole, or -1; as `status_of` of open_loop.py. */
+/* The status of an answer that is whole, or -1 while more is to come. */
 static int status_of(const char *received, size_t used) {
     const char *end = memmem(received, used, "\r\n\r\n", 4);
     if (end == NULL || end - received >= MAX_HEAD) return -1;

@@ -80,9 +80,8 @@ def checkpoint_of(prepared: Prepared, config: LearnerConfig, out: Path, stage: S
 def _settled(
     prepared: Prepared, config: LearnerConfig, table: NDArray[np.float32], counts: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    seen = counts.copy()
-    if prepared.inheritance is not None:  # rows that these days have not seen keep what others have taught them
-        seen[prepared.inheritance.rows] += prepared.inheritance.counts
+    before = prepared.inheritance  # rows that these days have not seen keep what others have taught them
+    seen = counts.copy() if before is None else before.with_counts(counts)
     if config.id_dropout:  # which has trained the out-of-vocabulary rows
         seen[prepared.encoder.oov_rows] = np.maximum(seen[prepared.encoder.oov_rows], 1)
     return settle_untouched_rows(table, seen, prepared.encoder.block_starts)

@@ -199,8 +199,7 @@ def _write(
         "model_card.md": render_model_card(report),
     }
     if prepared.inheritance is not None:
-        counts = counts.copy()
-        counts[prepared.inheritance.rows] += prepared.inheritance.counts
+        counts = prepared.inheritance.with_counts(counts)
     vocabularies = {
         f"{name}.{part}": array for name, v in encoder.vocabularies.items() for part, array in v.arrays.items()
     }

@@ -46,6 +46,12 @@ class Inheritance:
     num_rows: int
     model_version: str
 
+    def with_counts(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how often each new row was seen in all, int64 [R], given how often by the new training."""
+        together = counts.copy()
+        together[self.rows] += self.counts
+        return together
+
 
 class InheritedPrior:
     """What an artifact's rows say of the new ones: the old values, the surer the more impressions they were learnt from.

@@ -41,8 +41,6 @@ typedef struct {
     float *sums;                   /* scratch [2, D padded] */
 } Head;
 
-static size_t pad(size_t width) { return (width + PADDING - 1) / PADDING * PADDING; }
-
 /* The deep part, from the first layer's sums in `here`; it is added to the logits, with the bias. */
 static void add_deep(Head *self, size_t rows, float *logits) {
     size_t width = self->first.width;
@@ -122,7 +120,7 @@ static PyObject *Head_logits(Head *self, PyObject *args) {
         }
         multiply_fields(self, x, n);
         for (size_t i = 0; i < n; i++) {
-            float squares = self->kernels->sum_fields(x + i * stride, self->num_fields, self->D, self->sums, self->sums + pad(self->D));
+            float squares = self->kernels->sum_fields(x + i * stride, self->num_fields, self->D, self->sums, self->sums + padded(self->D));
             logits[i] = factorised(self->sums, self->D, squares);
         }
         add_deep(self, n, logits);
@@ -182,14 +180,14 @@ static float *allocate(size_t n) {
 
 /* A copy of width numbers, padded; the padding of a layer stays 0 all the way: no weight, no bias. */
 static float *copy_padded(const float *numbers, size_t width) {
-    float *copy = allocate(pad(width));
+    float *copy = allocate(padded(width));
     if (copy != NULL) memcpy(copy, numbers, width * sizeof *copy);
     return copy;
 }
 
 /* weight [depth, width] in panels; 0, or -1 without memory. */
 static int pack(Matrix *matrix, const float *weight, size_t depth, size_t width, size_t panel_width) {
-    *matrix = (Matrix){allocate(depth * pad(width)), depth, pad(width)};
+    *matrix = (Matrix){allocate(depth * padded(width)), depth, padded(width)};
     if (matrix->panels == NULL) return -1;
     float *to = matrix->panels;
     for (size_t column = 0; column < matrix->width; column += panel_width)
@@ -201,7 +199,7 @@ static int pack(Matrix *matrix, const float *weight, size_t depth, size_t width,
 
 /* weight [depth, width] in padded rows; 0, or -1 without memory. */
 static int copy_rows(Rows *rows, const float *weight, size_t depth, size_t width) {
-    *rows = (Rows){allocate(pad(depth) * stride(width)), pad(depth), pad(width)};
+    *rows = (Rows){allocate(padded(depth) * stride(width)), padded(depth), padded(width)};
     if (rows->rows == NULL) return -1;
     for (size_t k = 0; k < depth; k++) memcpy(rows->rows + k * stride(width), weight + k * width, width * sizeof *weight);
     return 0;
@@ -241,7 +239,7 @@ static int read_first_layer(Head *self, const float *weight, size_t H, PyObject 
         self->known[self->num_known++] = (Known){f, num_products, num_rows, start};
         num_products += num_rows;
     }
-    self->products = allocate(num_products * pad(H));
+    self->products = allocate(num_products * padded(H));
     self->places = calloc(CHUNK * self->num_known + 1, sizeof *self->places);
     if (self->products == NULL || self->places == NULL) goto release;
     for (size_t k = 0; k < self->num_known; k++)
@@ -274,7 +272,7 @@ static int read_layers(Head *self, PyObject *layers, PyObject *last, PyObject *k
         PyBuffer_Release(&w), PyBuffer_Release(&b);
         if (failed && !PyErr_Occurred()) PyErr_NoMemory();
         if (failed) return -1;
-        widest = pad(width) > widest ? pad(width) : widest;
+        widest = padded(width) > widest ? padded(width) : widest;
     }
     Py_buffer view;
     if (get_floats(last, &view, 1) < 0) return -1;
@@ -284,7 +282,7 @@ static int read_layers(Head *self, PyObject *layers, PyObject *last, PyObject *k
     if (!fits) return PyErr_Format(PyExc_ValueError, "the last layer does not fit the one before"), -1;
     self->here = allocate(CHUNK * widest);
     self->there = allocate(CHUNK * widest);
-    self->sums = allocate(2 * pad(self->D));
+    self->sums = allocate(2 * padded(self->D));
     if (self->last == NULL || self->here == NULL || self->there == NULL || self->sums == NULL) return PyErr_NoMemory(), -1;
     return 0;
 }

@@ -51,7 +51,7 @@ static Cursor read_token(Request *r, const Field *field, Cursor p, Cursor end, u
     return p != NULL && text->num_bytes <= XXH3_MAX_BYTES ? p : NULL;
 }
 
-/* The number of boundaries up to x, by halves; a product is no branch to guess. */
+/* The row of x's bin: boundaries up to x are counted by halves; a product is no branch to guess. */
 static int64_t bin_of(const Field *field, double x) {
     size_t low = 0, n = field->num_boundaries;
     for (size_t half; n > 1; n -= half) {
