@@ -25,6 +25,7 @@ Handler = Callable[[bytes], Awaitable[bytes]]
 JSON_TYPES = {b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"}
 CONTENT_TYPE = (b"content-type", b"application/json")
 CLOSE = (b"connection", b"close")
+NOT_PLAIN = {b"content-encoding", b"expect", b"traceparent", b"x-request-timeout-ms"}
 
 
 class HotPath:
@@ -33,6 +34,7 @@ class HotPath:
     Args:
         app: what answers all else.
         handlers: by path; each takes a body and returns a JSON answer, or raises `Problem`.
+        at_once: by path, handlers that return ``None`` where they would have to wait.
         paths: other paths that have a label of their own in the metrics; the rest share ``other``.
         max_body_bytes: longer bodies are refused, unread where their length is announced.
         telemetry: counts requests by path and status.
@@ -43,6 +45,7 @@ class HotPath:
         self,
         app: ASGIApp,
         handlers: Mapping[str, Handler],
+        at_once: Mapping[str, Callable[[bytes], bytes | None]],
         paths: tuple[str, ...],
         max_body_bytes: int,
         telemetry: Telemetry,
@@ -51,6 +54,7 @@ class HotPath:
         self.is_draining = False
         self._app = app
         self._handlers = handlers
+        self._at_once = at_once
         self._max_body_bytes = max_body_bytes
         self._keys = keys
         self._requests = telemetry.requests
@@ -89,13 +93,43 @@ class HotPath:
             log.exception("a defect on the path %s", path, extra={"request_id": request.id})
             await self._refuse(Problem("internal_error"), request, scope, receive, send)
             return
-        head = [CONTENT_TYPE, (b"content-length", b"%d" % len(answer)), (b"traceparent", request.traceparent)]
+        head = request.head(answer)
         if self.is_draining:
             head.append(CLOSE)
         await send({"type": "http.response.start", "status": 200, "headers": head})
         await send({"type": "http.response.body", "body": answer})
         self._observe[path](time.perf_counter() - request.started)
         self._count_ok[path]()
+
+    def is_plain(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Return whether a request's headers ask for nothing that `answer_at_once` does not do."""
+        return headers.get(b"content-type") in JSON_TYPES and headers.keys().isdisjoint(NOT_PLAIN)
+
+    def answer_at_once(
+        self, path: str, headers: Mapping[bytes, bytes], body: bytes
+    ) -> tuple[list[tuple[bytes, bytes]], bytes] | None:
+        """Return headers and body of a good answer, or ``None``: nothing was done, and the request is to go the ordinary way.
+
+        Args:
+            path: of the request, a ``POST``.
+            headers: of the request; they are plain.
+            body: whole.
+        """
+        handler = self._at_once.get(path)
+        if handler is None or self.is_draining or len(body) > self._max_body_bytes:
+            return None
+        if self._keys is not None and not self._keys.admits_freely(path, headers):
+            return None
+        request = _Request(path, headers)
+        try:
+            answer = handler(body)
+        except Exception:  # noqa: BLE001  # it will be met again where it is answered
+            return None
+        if answer is None:
+            return None
+        self._observe[path](time.perf_counter() - request.started)
+        self._count_ok[path]()
+        return request.head(answer), answer
 
     async def _refuse(self, problem: Problem, request: _Request, scope: Scope, receive: Receive, send: Send) -> None:
         if problem.code == "deadline_exceeded":
@@ -145,6 +179,10 @@ class _Request:
         self.label = label
         self.key: str | None = None
         self.traceparent = begin_trace(headers.get(b"traceparent"))
+
+    def head(self, answer: bytes) -> list[tuple[bytes, bytes]]:
+        """Return the headers of a good answer."""
+        return [CONTENT_TYPE, (b"content-length", b"%d" % len(answer)), (b"traceparent", self.traceparent)]
 
     @property
     def id(self) -> str:

@@ -123,7 +123,7 @@ class Exchange:
                 await cycle.send(start)
             await cycle.send(message)
             return
-        self._answer = _whole(cycle.default_headers, start["status"], start["headers"], message["body"])  # type: ignore[typeddict-item]
+        self._answer = whole(cycle.default_headers, start["status"], start["headers"], message["body"])  # type: ignore[typeddict-item]
         cycle.response_started = True
         if self._gate.num_requests > 1:
             self._outbox.put(self)
@@ -156,10 +156,11 @@ def refuse(cycle: RequestResponseCycle) -> None:
 @lru_cache(maxsize=2)
 def _refusal(server_headers: tuple[tuple[bytes, bytes], ...], keep_alive: bool) -> bytes:
     # The server's own headers change once a second, with the date.
-    return _whole(server_headers, _STATUS, _REFUSAL if keep_alive else [*_REFUSAL, CLOSE], _BODY)
+    return whole(server_headers, _STATUS, _REFUSAL if keep_alive else [*_REFUSAL, CLOSE], _BODY)
 
 
-def _whole(server_headers: Headers, status: int, headers: Headers, body: bytes) -> bytes:
+def whole(server_headers: Headers, status: int, headers: Headers, body: bytes) -> bytes:
+    """Return an answer as it leaves."""
     parts = [STATUS_LINE[status]]
     for name, value in (*server_headers, *headers):
         parts += name, b": ", value, b"\r\n"

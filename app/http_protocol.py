@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.gate import Gate
-from app.http_exchange import Exchange, Outbox, refuse
+from app.http_exchange import Exchange, Outbox, refuse, whole
+from app.known_head import KnownHead
+from app.turns import Turns
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -51,6 +53,7 @@ async def _answer(
     cycle: RequestResponseCycle,
     app: ASGI3Application,
     gate: Gate,
+    turns: Turns,
     outbox: Outbox,
     num_bytes: int | None,
     parts: list[bytes] | None,
@@ -64,6 +67,8 @@ async def _answer(
             await cycle.send_500_response()
     finally:
         gate.leave(num_bytes or 0, exchange.num_grown)
+        if gate.num_requests == 0:
+            turns.rest()
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -80,6 +85,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Of the body that comes now, where the gate has counted all of it; None: it goes through uvicorn's buffer."""
         self._timer: asyncio.TimerHandle | None = None
         self._gate: Gate | None = self.app_state.get("gate")
+        self._begun = b""
+        """What came with the beginning of a request, as the parser reads it."""
+        self._known: KnownHead | None = None
+        self._is_first = True
+        """Whether no scored request has come yet, whose head could be known."""
+        self._answered_at = 0.0
+        """When a request was last answered at once, by the loop's clock."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give a new connection its time to send something."""
@@ -94,10 +106,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse; a request that came whole, as most do, never costs a timer."""
         if self.cycle is None or self.cycle.response_complete:
+            if self._known is not None and not self._is_receiving and self._answer_at_once(self._known, data):
+                return
             self._is_receiving = True  # a line break between requests begins none, but takes uvicorn's own timer away
             if self._head_bytes is not None and (b"pgrade" in data[:2_048] or b"\r\n\r\n" not in data or self._held):
                 data, self._held = _without_upgrade(self._held + data)
+            self._begun = data
         super().data_received(data)
+        self._begun = b""
         if not self._is_receiving:
             self._cancel_timer()
             return
@@ -165,10 +181,46 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         # A pipelined request's turn may come after its body.
         if num_bytes is not None and cycle is self.cycle and not cycle.body and not cycle.waiting_for_100_continue:
             parts = self._parts = []
-        scope["state"]["arrived"] = time.perf_counter()
-        task = self.loop.create_task(_answer(cycle, app, gate, self.app_state["outbox"], num_bytes, parts))
+        scope["state"]["arrived"] = arrived = time.perf_counter()
+        turns: Turns = self.app_state["turns"]
+        turns.note(arrived)
+        if self._is_first:
+            self._is_first = False
+            self._learn_head(cycle)
+        task = self.loop.create_task(_answer(cycle, app, gate, turns, self.app_state["outbox"], num_bytes, parts))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+
+    def _learn_head(self, cycle: RequestResponseCycle) -> None:
+        headers, hot_path = dict(cycle.scope["headers"]), self.app_state["hot_path"]
+        if cycle is self.cycle and cycle.keep_alive and hot_path.is_plain(headers):
+            self._known = KnownHead.learn(self._begun, cycle.scope["path"], headers)
+
+    def _answer_at_once(self, known: KnownHead, data: bytes) -> bool:
+        """Answer a request without the parser and a task, if its head is known and it is one of few."""
+        arrived, turns = time.perf_counter(), self.app_state["turns"]
+        if self.app_state["gate"].num_requests or not turns.is_quiet or self.flow.write_paused:
+            return False
+        body = known.body_of(data)
+        if body is None or self.transport.is_closing():
+            return False
+        answer = self.app_state["hot_path"].answer_at_once(known.path, known.headers, body)
+        if answer is None:
+            return False
+        turns.note(arrived)
+        self.transport.write(whole(self.server_state.default_headers, 200, *answer))
+        self.server_state.total_requests += 1
+        self._answered_at = self.loop.time()
+        turns.rest()
+        return True
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that has been idle for so long; answers at once leave the timer alone."""
+        rest_s = self._answered_at + self.timeout_keep_alive - self.loop.time()
+        if rest_s > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(rest_s, self.timeout_keep_alive_handler)
+        else:
+            super().timeout_keep_alive_handler()
 
     def _give_up(self) -> None:
         self._timer = None

@@ -147,6 +147,11 @@ class KeyFile:
                 return key.name, Problem("quota_exceeded", headers={"Retry-After": str(math.ceil(wait_s))})
         return key.name, None
 
+    def admits_freely(self, path: str, headers: Mapping[bytes, bytes]) -> bool:
+        """Return whether a request's key allows a path that asks for one, and has no quota to be counted."""
+        key = self._find(headers)
+        return key is not None and key.rate_rps is None and PERMISSIONS[path] in key.permissions
+
     def _find(self, headers: Mapping[bytes, bytes]) -> Key | None:
         given = headers.get(b"x-api-key")
         if given is None:

@@ -34,9 +34,10 @@ from app.orders import DIRECTORY, OrderFile
 from app.rank_scorer import rank
 from app.registry import Registry, Snapshot
 from app.routes import Service, metrics_router, router
-from app.scorer import predict
+from app.scorer import predict, predict_at_once
 from app.settings import Settings
 from app.telemetry import Telemetry
+from app.turns import Turns
 from models.artifact import Artifact
 
 log = logging.getLogger("ctrserve")
@@ -56,7 +57,7 @@ def create_app(settings: Settings | None = None) -> HotPath:
     keys = None if settings.keys is None else KeyFile(settings.keys, settings.workers)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Gate | Outbox]]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
         redis = _open_redis(settings, telemetry)
         catalog = CatalogFile(settings.catalog)
 
@@ -94,6 +95,8 @@ def create_app(settings: Settings | None = None) -> HotPath:
                 yield {
                     "gate": Gate(settings.max_waiting, settings.max_waiting_bytes, settings.max_body_bytes, telemetry),
                     "outbox": Outbox(asyncio.get_running_loop()),
+                    "turns": Turns(asyncio.get_running_loop()),
+                    "hot_path": hot_path,
                 }
         finally:
             follower.cancel()
@@ -130,6 +133,9 @@ def create_app(settings: Settings | None = None) -> HotPath:
     async def answer_predict(body: bytes) -> bytes:
         return await predict(app.state.service.snapshot(), body, batcher, telemetry)
 
+    def answer_predict_at_once(body: bytes) -> bytes | None:
+        return predict_at_once(app.state.service.snapshot(), body, telemetry)
+
     async def answer_rank(body: bytes) -> bytes:
         service: Service = app.state.service
         return await rank(service.snapshot(), service.catalog.current, body, telemetry)
@@ -137,6 +143,7 @@ def create_app(settings: Settings | None = None) -> HotPath:
     hot_path = HotPath(
         app,
         handlers={"/predict": answer_predict, "/rank": answer_rank},
+        at_once={"/predict": answer_predict_at_once},
         paths=PATHS,
         max_body_bytes=settings.max_body_bytes,
         telemetry=telemetry,

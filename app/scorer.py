@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from app.batcher import Batcher
 from app.errors import Problem
@@ -20,6 +21,25 @@ from models.row_reader import Reading
 MAX_NAMES = 16
 
 
+def predict_at_once(snapshot: Snapshot, body: bytes, telemetry: Telemetry) -> bytes | None:
+    """Do what `predict` does, or return ``None`` where it would have to wait or needs more than compiled reading.
+
+    Raises:
+        Problem: ``invalid_output``.
+    """
+    times = [perf_counter()]
+    reading = snapshot.reader.read(body)
+    if reading is None:
+        return None
+    times.append(perf_counter())
+    rows = snapshot.source.fetch_now(reading.batch.ids)
+    if rows is None:
+        return None
+    times.append(perf_counter())
+    probabilities = snapshot.artifact.predictor.score(pool(reading.batch, rows))
+    return _encode(snapshot, reading, {}, probabilities, times, telemetry)
+
+
 async def predict(snapshot: Snapshot, body: bytes, batcher: Batcher, telemetry: Telemetry) -> bytes:
     """Answer ``POST /predict``; waits for Redis where rows have to come from there, and for others to score with.
 
@@ -27,7 +47,6 @@ async def predict(snapshot: Snapshot, body: bytes, batcher: Batcher, telemetry: 
         Problem: ``invalid_input``; ``invalid_output`` when a probability is not finite.
     """
     times = [perf_counter()]
-    artifact = snapshot.artifact
     reading, unknown_fields = read(snapshot, body)
     batch = reading.batch
     times.append(perf_counter())
@@ -35,13 +54,24 @@ async def predict(snapshot: Snapshot, body: bytes, batcher: Batcher, telemetry: 
     if rows is None:
         rows = await snapshot.source.fetch(batch.ids)
     times.append(perf_counter())
-    probabilities = await batcher.probabilities(artifact.predictor, pool(batch, rows))
+    probabilities = await batcher.probabilities(snapshot.artifact.predictor, pool(batch, rows))
+    return _encode(snapshot, reading, unknown_fields, probabilities, times, telemetry)
+
+
+def _encode(
+    snapshot: Snapshot,
+    reading: Reading,
+    unknown_fields: Mapping[str, int],
+    probabilities: NDArray[np.float64],
+    times: list[float],
+    telemetry: Telemetry,
+) -> bytes:
     times.append(perf_counter())
     if not math.isfinite(np.add.reduce(probabilities)):
         raise Problem("invalid_output")
     snapshot.scores.note(probabilities)
     telemetry.rows.inc(len(probabilities))
-    answer: dict[str, Any] = {"predictions": probabilities, "model_version": artifact.model_version}
+    answer: dict[str, Any] = {"predictions": probabilities, "model_version": snapshot.artifact.model_version}
     _note(answer, reading, unknown_fields, telemetry)
     encoded = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
     times.append(perf_counter())

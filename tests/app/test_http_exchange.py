@@ -15,10 +15,11 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from app.gate import Gate
-from app.hot_path import CLOSE
+from app.hot_path import CLOSE, HotPath
 from app.http_exchange import Exchange, Outbox
 from app.http_protocol import BoundedHttpProtocol
 from app.telemetry import Telemetry
+from app.turns import Turns
 
 JSON = (b"content-type", b"application/json")
 Send = Callable[[Any], Awaitable[None]]
@@ -87,6 +88,13 @@ def exchange_of(
     gate = Gate(9, 99, 99, Telemetry())
     gate.num_requests = 1 + others
     return Exchange(cycle, gate, outbox or Outbox(asyncio.get_running_loop()), parts, is_chunked=False)
+
+
+def state_with(gate: Gate) -> dict[str, object]:
+    """What a connection needs of a process whose requests are all answered the ordinary way."""
+    loop = asyncio.get_running_loop()
+    hot_path = HotPath(cast(Any, None), {}, {}, (), max_body_bytes=99, telemetry=Telemetry(), keys=None)
+    return {"gate": gate, "outbox": Outbox(loop), "turns": Turns(loop), "hot_path": hot_path}
 
 
 async def answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
@@ -174,7 +182,7 @@ async def test_a_defect_before_the_handlers_is_answered_and_leaves_the_gate(capl
     loop, gate = asyncio.get_running_loop(), Gate(9, 99, 99, Telemetry())
     config = uvicorn.Config(broken, http=BoundedHttpProtocol, ws="none", lifespan="off", log_config=None)
     config.load()
-    protocol = BoundedHttpProtocol(config, ServerState(), {"gate": gate, "outbox": Outbox(loop)}, loop)
+    protocol = BoundedHttpProtocol(config, ServerState(), state_with(gate), loop)
     wire = Wire()
     protocol.connection_made(cast(asyncio.Transport, wire))
     protocol.data_received(b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{}")
@@ -216,7 +224,7 @@ async def test_a_body_reaches_whoever_answers(root_path: str, has_gate: bool, re
     config = uvicorn.Config(app, http=BoundedHttpProtocol, ws="none", lifespan="off", log_config=None)
     config.root_path = root_path
     config.load()
-    state = {"gate": Gate(9, 99, 99, Telemetry()), "outbox": Outbox(loop)} if has_gate else {}
+    state = state_with(Gate(9, 99, 99, Telemetry())) if has_gate else {}
     protocol = BoundedHttpProtocol(config, ServerState(), state, loop)
     protocol.connection_made(cast(asyncio.Transport, Wire()))
     for part in received:
