@@ -1,4 +1,4 @@
-"""A DeepFM of any size with seeded random weights: as an artifact for ctrserve, and as plain arrays for the peers."""
+"""A DeepFM of any size, learnt from a drawn log: as an artifact for ctrserve, and as plain arrays for the peers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from benchmarks.conditions import SEED
+from benchmarks.learnt import learn
 from models.artifact import Golden, columns_of, set_current, write_artifact
 from models.calibration import Calibration
 from models.deepfm import DeepFMHead
@@ -24,11 +25,13 @@ from models.manifest import FORMAT_VERSION, DataFacts, Manifest
 from models.predictor import Predictor
 from models.schema import FeatureSchema, FieldSpec, FittedField, FittedSchema
 from models.tensor_file import Tensors
-from models.vocabulary import NUM_SPECIAL, Vocabulary
+from models.vocabulary import NUM_SPECIAL, OOV, Vocabulary
 
 ZIPF = 1.1
 """Exponent of the tokens' frequencies, in traffic as in the training that the artifact claims to have had."""
 BOUNDARIES = tuple(float(x) for x in range(1, 20))
+MAX_NUMBER = 20
+UNSEEN_SHARE = 0.01
 VERSION = "benchmark"
 
 
@@ -41,6 +44,8 @@ class Shape:
     tokens_per_field: int = 38_460
     embedding_dim: int = 16
     hidden: tuple[int, ...] = (400, 400, 400)
+    learnt_rows: int = 200_000
+    """Impressions that the weights were learnt from; with 0 they are as drawn."""
 
     @property
     def num_ids(self) -> int:
@@ -83,6 +88,27 @@ def make_encoder(shape: Shape) -> FeatureEncoder:
     return FeatureEncoder(schema, {f.name: vocabulary for f in fields if f.kind == "categorical"})
 
 
+def draw_positions(shape: Shape, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return places of tokens in their vocabularies, int64 [n, categorical fields]; -1 is a token never seen."""
+    weights = np.arange(1, shape.tokens_per_field + 1, dtype=np.float64) ** -ZIPF
+    size = (n, shape.num_categorical)
+    at = np.searchsorted(np.cumsum(weights) / weights.sum(), rng.random(size)).clip(max=shape.tokens_per_field - 1)
+    return np.where(rng.random(size) < UNSEEN_SHARE, -1, at)
+
+
+def draw_numbers(shape: Shape, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return values of the numeric fields, float64 [n, numeric fields]."""
+    return np.round(rng.random((n, shape.num_numeric)) * MAX_NUMBER, 2)
+
+
+def draw_ids(shape: Shape, encoder: FeatureEncoder, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return the table rows of n impressions, int64 [n, fields]."""
+    positions = draw_positions(shape, n, rng)
+    bins = np.searchsorted(BOUNDARIES, draw_numbers(shape, n, rng), side="right")
+    rows = np.concatenate((np.where(positions < 0, OOV, positions + NUM_SPECIAL), bins + NUM_SPECIAL), axis=1)
+    return rows + [field.start for field in encoder.fields]
+
+
 def make_counts(shape: Shape, encoder: FeatureEncoder) -> NDArray[np.int64]:
     """Return how often training is said to have seen each row, int64 [R]: Zipf within each categorical field."""
     counts = np.full(encoder.num_rows, 10**6, np.int64)
@@ -107,10 +133,13 @@ def write_model(root: Path, rows: list[dict[str, Value]], shape: Shape, *, for_p
     encoder = make_encoder(shape)
     config = DeepFMConfig(embedding_dim=shape.embedding_dim, hidden=shape.hidden)
     rng = np.random.default_rng(SEED)
-    table = rng.standard_normal((encoder.num_rows, shape.embedding_dim + 1), dtype=np.float32)
-    table *= np.float32(0.1)
-    torch.manual_seed(SEED)
-    module = DeepFMHead(config, len(encoder.fields)).requires_grad_(requires_grad=False)
+    if shape.learnt_rows:
+        table, module = learn(config, encoder, draw_ids(shape, encoder, shape.learnt_rows, rng), SEED)
+    else:
+        table = rng.standard_normal((encoder.num_rows, shape.embedding_dim + 1), dtype=np.float32) * np.float32(0.1)
+        torch.manual_seed(SEED)
+        module = DeepFMHead(config, len(encoder.fields))
+    module.requires_grad_(requires_grad=False)
     predictor = Predictor(module.frozen(), Calibration())
     logits = predictor.score_table(encoder.encode(columns_of(encoder.schema, rows)), table)
     probabilities = predictor.probabilities(logits)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -192,21 +192,23 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=4, help="seconds of load for each figure")
     parser.add_argument("--long", action="store_true", help="five minutes of open loop, not one")
     parser.add_argument("--only", nargs="*", help="measure only systems whose name begins so; writes no results")
+    parser.add_argument("--drawn", action="store_true", help="weights as drawn, not learnt; writes no results")
     options = parser.parse_args()
+    shape = replace(SERVED, learnt_rows=0) if options.drawn else SERVED
     began, version = time.monotonic(), wrk.version()
     peers = options.peers.absolute()
     result: dict[str, Any] = {
         **conditions(),
         "load_generator": version,
         "peer_versions": peer_versions(peers),
-        "model": SERVED.describe(),
+        "model": shape.describe(),
         "seconds": options.seconds,
         "systems": {},
         "not_measured": {},
     }
     with tempfile.TemporaryDirectory(prefix="ctrserve-benchmark-") as directory:
         root = Path(directory)
-        write_model(root, Traffic(seed=1).rows(64), SERVED, for_peers=True)
+        write_model(root, Traffic(seed=1).rows(64), shape, for_peers=True)
         write_catalog(root / "catalog.json")
         comparison = Comparison(root, options.seconds, 300 if options.long else 60)
         own_port, port = free_port(), free_port(following=4)
@@ -228,7 +230,7 @@ def main() -> None:
                         reason = reason.replace(str(place), place.name)
                     result["not_measured"][system.name] = reason
                     print(f"{system.name:28}not measured: {reason}", flush=True)
-                if not options.only:
+                if not options.only and not options.drawn:
                     save("serving", {**result, "took_s": round(time.monotonic() - began, 1)})
 
 

@@ -7,15 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from benchmarks.conditions import SEED
-from benchmarks.model import ZIPF, Shape, make_fields, token
+from benchmarks.model import Shape, draw_numbers, draw_positions, make_fields, token
 from models.field_encoding import Value
 
 SERVED = Shape()
 """The model of the serving comparison: 26 categorical and 13 numeric fields, a million ids × 16, 400 × 400 × 400."""
-UNSEEN_SHARE = 0.01
 NUM_CATALOG = 20_000
 TOP_K = 100
 
@@ -33,19 +31,11 @@ class Traffic:
     def __init__(self, seed: int = SEED, shape: Shape = SERVED) -> None:
         self._rng = np.random.default_rng(seed)
         self._shape = shape
-        weights = np.arange(1, shape.tokens_per_field + 1, dtype=np.float64) ** -ZIPF
-        self._cumulative = np.cumsum(weights) / weights.sum()
-
-    def positions(self, n: int) -> NDArray[np.int64]:
-        """Return places of tokens in their vocabularies, int64 [n, fields]; -1 is a token never seen."""
-        size = (n, self._shape.num_categorical)
-        at = np.searchsorted(self._cumulative, self._rng.random(size)).clip(max=self._shape.tokens_per_field - 1)
-        return np.where(self._rng.random(size) < UNSEEN_SHARE, -1, at)
 
     def rows(self, n: int) -> list[Row]:
         """Return n impressions."""
-        tokens = self.positions(n).tolist()
-        numbers = np.round(self._rng.random((n, self._shape.num_numeric)) * 20, 2).tolist()
+        tokens = draw_positions(self._shape, n, self._rng).tolist()
+        numbers = draw_numbers(self._shape, n, self._rng).tolist()
         return [
             {f"C{i}": token(at) if at >= 0 else "never seen" for i, at in enumerate(row)}
             | {f"I{i}": x for i, x in enumerate(more)}

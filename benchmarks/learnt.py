@@ -1,0 +1,62 @@
+"""Weights of the benchmarks' model: learnt by the product itself from a drawn log, as those that are served are.
+
+How much of a head's work is left depends on how many of its hidden units are zero: half where weights are drawn at random,
+four fifths where they were learnt. The truth that the log follows is a factorisation machine with effects for each token.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from models.deepfm import DeepFMHead
+from models.encoding import FeatureEncoder
+from models.head import DeepFMConfig
+from models.learner import Learner, LearnerConfig, settle_untouched_rows
+from models.packed import PackedRows
+from models.shards import Examples, Part, batches
+
+WEIGHT_STD, FACTOR_STD, NUM_FACTORS = 0.15, 0.12, 8
+CLICK_LOGIT = -1.5
+CHUNK = 10_000
+
+
+def learn(
+    config: DeepFMConfig, encoder: FeatureEncoder, ids: NDArray[np.int64], seed: int
+) -> tuple[NDArray[np.float32], DeepFMHead]:
+    """Return a table float32 [R, E+1] and a head that were learnt, with ``models.train``'s defaults, from impressions.
+
+    Args:
+        config: sizes.
+        encoder: of all fields.
+        ids: table rows of n impressions, int64 [n, F].
+        seed: of the truth, the clicks and the learning.
+    """
+    rng = np.random.default_rng(seed)
+    logits = true_logits(ids, encoder.num_rows, rng)
+    labels = (rng.random(len(ids)) < expit(logits)).astype(np.float32)
+    packed = PackedRows(ids.astype(np.int32).reshape(-1), None, ids.shape[1])
+    counts = np.bincount(packed.ids, minlength=encoder.num_rows)
+    starts = np.array([field.start for field in encoder.fields])
+    learner = Learner(LearnerConfig(model=config, seed=seed), counts, starts + 1, labels)
+    part = Part.of(Examples(packed, labels))
+    for epoch in range(1, learner.config.epochs + 1):
+        for batch, clicks in batches([part], learner.batch_size, seed, epoch):
+            learner.learn(batch, torch.from_numpy(clicks))
+    return settle_untouched_rows(learner.table.numpy(), counts, starts), learner.head
+
+
+def true_logits(ids: NDArray[np.int64], num_rows: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return the logits float64 [n] of a drawn factorisation machine (Rendle 2010), -1.5 on average."""
+    weights = rng.standard_normal(num_rows, dtype=np.float32) * WEIGHT_STD
+    factors = rng.standard_normal((num_rows, NUM_FACTORS), dtype=np.float32) * FACTOR_STD
+    logits = np.empty(len(ids))
+    for start in range(0, len(ids), CHUNK):
+        part = ids[start : start + CHUNK]
+        found = factors[part]
+        pairs = np.square(found.sum(axis=1)).sum(axis=1) - np.square(found).sum(axis=(1, 2))
+        logits[start : start + CHUNK] = weights[part].sum(axis=1) + pairs / 2
+    logits += CLICK_LOGIT - logits.mean()
+    return logits
