@@ -111,11 +111,11 @@ def draw_ids(shape: Shape, encoder: FeatureEncoder, n: int, rng: np.random.Gener
 
 def make_counts(shape: Shape, encoder: FeatureEncoder) -> NDArray[np.int64]:
     """Return how often training is said to have seen each row, int64 [R]: Zipf within each categorical field."""
-    counts = np.full(encoder.num_rows, 10**6, np.int64)
-    frequencies = np.arange(1, shape.tokens_per_field + 1, dtype=np.float64) ** -ZIPF
+    frequencies = (np.arange(1, shape.tokens_per_field + 1, dtype=np.float64) ** -ZIPF * 1e8).astype(np.int64) + 1
+    counts = np.full(encoder.num_rows, frequencies.sum() // (len(BOUNDARIES) + 1), np.int64)
     for field in encoder.fields[: shape.num_categorical]:
         first = field.start + NUM_SPECIAL
-        counts[first : first + shape.tokens_per_field] = (frequencies * 1e8).astype(np.int64) + 1
+        counts[first : first + shape.tokens_per_field] = frequencies
     return counts
 
 
