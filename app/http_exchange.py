@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 from app.errors import PROBLEMS, Problem
 from app.gate import Gate
-from app.hot_path import CLOSE
+from app.hot_path import CLOSE, CONTENT_TYPE
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGIReceiveEvent, ASGISendEvent, HTTPResponseStartEvent
@@ -123,7 +123,7 @@ class Exchange:
                 await cycle.send(start)
             await cycle.send(message)
             return
-        self._answer = whole(cycle.default_headers, start["status"], start["headers"], message["body"])  # type: ignore[typeddict-item]
+        self._answer = _whole(cycle.default_headers, start["status"], start["headers"], message["body"])  # type: ignore[typeddict-item]
         cycle.response_started = True
         if self._gate.num_requests > 1:
             self._outbox.put(self)
@@ -156,11 +156,16 @@ def refuse(cycle: RequestResponseCycle) -> None:
 @lru_cache(maxsize=2)
 def _refusal(server_headers: tuple[tuple[bytes, bytes], ...], keep_alive: bool) -> bytes:
     # The server's own headers change once a second, with the date.
-    return whole(server_headers, _STATUS, _REFUSAL if keep_alive else [*_REFUSAL, CLOSE], _BODY)
+    return _whole(server_headers, _STATUS, _REFUSAL if keep_alive else [*_REFUSAL, CLOSE], _BODY)
 
 
-def whole(server_headers: Headers, status: int, headers: Headers, body: bytes) -> bytes:
-    """Return an answer as it leaves."""
+@lru_cache(maxsize=2)
+def beginning_of_good(server_headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """Return a good answer up to its content type, which the next header follows."""
+    return _whole(server_headers, 200, [CONTENT_TYPE], b"").removesuffix(b"\r\n")
+
+
+def _whole(server_headers: Headers, status: int, headers: Headers, body: bytes) -> bytes:
     parts = [STATUS_LINE[status]]
     for name, value in (*server_headers, *headers):
         parts += name, b": ", value, b"\r\n"

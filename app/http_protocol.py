@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.gate import Gate
-from app.http_exchange import Exchange, Outbox, refuse, whole
+from app.http_exchange import Exchange, Outbox, beginning_of_good, refuse
 from app.known_head import KnownHead
 from app.turns import Turns
 
@@ -208,7 +208,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if answer is None:
             return False
         turns.note(arrived)
-        self.transport.write(whole(self.server_state.default_headers, 200, *answer))
+        self.transport.write(beginning_of_good(tuple(self.server_state.default_headers)) + answer)
         self.server_state.total_requests += 1
         self._answered_at = self.loop.time()
         turns.rest()

@@ -6,6 +6,7 @@ A process that sleeps until its next request loses more time in being woken than
 from __future__ import annotations
 
 import asyncio
+import os
 from time import perf_counter
 
 MANY = 8
@@ -68,4 +69,5 @@ class Turns:
         self._num_requests = 0
         self._is_followed = False
         if perf_counter() < self._watch_until:
+            os.sched_yield()  # who else wants this core goes first
             self._follow()
