@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.gate import Gate
+from app.hot_path import HotPath
 from app.http_exchange import Exchange, Outbox, beginning_of_good, refuse
 from app.known_head import KnownHead
 from app.turns import Turns
@@ -87,6 +88,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._gate: Gate | None = self.app_state.get("gate")
         self._begun = b""
         """What came with the beginning of a request, as the parser reads it."""
+        if self._gate is not None:
+            self._turns: Turns = self.app_state["turns"]
+            self._hot_path: HotPath = self.app_state["hot_path"]
         self._known: KnownHead | None = None
         self._is_first = True
         """Whether no scored request has come yet, whose head could be known."""
@@ -106,7 +110,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse; a request that came whole, as most do, never costs a timer."""
         if self.cycle is None or self.cycle.response_complete:
-            if self._known is not None and not self._is_receiving and self._answer_at_once(self._known, data):
+            known = self._known
+            if (
+                known is not None
+                and self._turns.is_quiet
+                and not self._is_receiving
+                and self._answer_at_once(known, data)
+            ):
                 return
             self._is_receiving = True  # a line break between requests begins none, but takes uvicorn's own timer away
             if self._head_bytes is not None and (b"pgrade" in data[:2_048] or b"\r\n\r\n" not in data or self._held):
@@ -182,36 +192,35 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if num_bytes is not None and cycle is self.cycle and not cycle.body and not cycle.waiting_for_100_continue:
             parts = self._parts = []
         scope["state"]["arrived"] = arrived = time.perf_counter()
-        turns: Turns = self.app_state["turns"]
-        turns.note(arrived)
+        self._turns.note(arrived)
         if self._is_first:
             self._is_first = False
             self._learn_head(cycle)
-        task = self.loop.create_task(_answer(cycle, app, gate, turns, self.app_state["outbox"], num_bytes, parts))
+        task = self.loop.create_task(_answer(cycle, app, gate, self._turns, self.app_state["outbox"], num_bytes, parts))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
     def _learn_head(self, cycle: RequestResponseCycle) -> None:
-        headers, hot_path = dict(cycle.scope["headers"]), self.app_state["hot_path"]
-        if cycle is self.cycle and cycle.keep_alive and hot_path.is_plain(headers):
+        headers = dict(cycle.scope["headers"])
+        if cycle is self.cycle and cycle.keep_alive and self._hot_path.is_plain(headers):
             self._known = KnownHead.learn(self._begun, cycle.scope["path"], headers)
 
     def _answer_at_once(self, known: KnownHead, data: bytes) -> bool:
-        """Answer a request without the parser and a task, if its head is known and it is one of few."""
-        arrived, turns = time.perf_counter(), self.app_state["turns"]
-        if self.app_state["gate"].num_requests or not turns.is_quiet or self.flow.write_paused:
+        """Answer a request that is one of few without the parser and a task, if its head is known and nobody waits."""
+        arrived = time.perf_counter()
+        if self.app_state["gate"].num_requests or self.flow.write_paused:
             return False
         body = known.body_of(data)
         if body is None or self.transport.is_closing():
             return False
-        answer = self.app_state["hot_path"].answer_at_once(known.path, known.headers, body)
+        answer = self._hot_path.answer_at_once(known.path, known.headers, body)
         if answer is None:
             return False
-        turns.note(arrived)
+        self._turns.note(arrived)
         self.transport.write(beginning_of_good(tuple(self.server_state.default_headers)) + answer)
         self.server_state.total_requests += 1
         self._answered_at = self.loop.time()
-        turns.rest()
+        self._turns.rest()
         return True
 
     def timeout_keep_alive_handler(self) -> None:

@@ -24,6 +24,7 @@ from app.embeddings.redis_rows import RedisRows
 from app.embeddings.source import EmbeddingSource
 from app.embeddings.tiers import TieredSource
 from app.errors import Problem, answer_internal_error, answer_method_not_allowed, answer_not_found, answer_problem
+from app.file_watch import FileWatch
 from app.gate import Gate
 from app.hot_path import HotPath
 from app.http_exchange import Outbox
@@ -38,7 +39,7 @@ from app.scorer import predict, predict_at_once
 from app.settings import Settings
 from app.telemetry import Telemetry
 from app.turns import Turns
-from models.artifact import Artifact
+from models.artifact import CURRENT, Artifact
 
 log = logging.getLogger("ctrserve")
 
@@ -72,20 +73,24 @@ def create_app(settings: Settings | None = None) -> HotPath:
             while True:
                 await asyncio.sleep(settings.poll_s)
                 try:
+                    if registry.current is not None:
+                        registry.current.scores.count()
+                    if not watch.has_changed() and registry.is_settled:
+                        continue
                     if await asyncio.to_thread(catalog.refresh) and registry.current is not None:
                         await run_behind(prepare, registry.current)
                     await registry.refresh()
-                    if registry.current is not None:
-                        registry.current.scores.count()
                     if keys is not None:
                         await asyncio.to_thread(keys.refresh)
                 except Exception:  # whatever it was, the next model must not be missed for it
                     log.exception("a defect while following the artifacts")
+                    watch.forget()
 
         open_source = source_factory(settings, telemetry, redis)
         shared = os.environ.get(DIRECTORY)
         orders = OrderFile(None if shared is None else Path(shared))
         registry = Registry(settings.artifacts, open_source, settings.max_rows, prepare, orders, telemetry)
+        watch = FileWatch((settings.artifacts / CURRENT, settings.catalog, settings.keys, orders.path))
         app.state.service = Service(settings, telemetry, registry, catalog, redis.state if redis else lambda: "off")
         await asyncio.to_thread(catalog.refresh)
         await registry.refresh()

@@ -27,19 +27,19 @@ class OrderFile:
     """
 
     def __init__(self, directory: Path | None) -> None:
-        self._path = None if directory is None else directory / "order.json"
+        self.path = None if directory is None else directory / "order.json"
         self._order = Order()
 
     def read(self) -> Order:
         """Return the last order."""
-        if self._path is not None and self._path.exists():
-            self._order = Order.model_validate_json(self._path.read_bytes())
+        if self.path is not None and self.path.exists():
+            self._order = Order.model_validate_json(self.path.read_bytes())
         return self._order
 
     def give(self, skip: str | None = None, serve: str | None = None) -> None:
         """Put another order in the last one's place."""
         self._order = Order(number=uuid.uuid4().hex, skip=skip, serve=serve)
-        if self._path is not None:
-            temporary = self._path.with_name(f".{self._order.number}")
+        if self.path is not None:
+            temporary = self.path.with_name(f".{self._order.number}")
             temporary.write_text(self._order.model_dump_json(), encoding="utf-8")
-            temporary.rename(self._path)
+            temporary.rename(self.path)

@@ -95,6 +95,11 @@ class Registry:
         async with self._lock:
             await self._refresh()
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is nothing to come of what ``current`` and the last order name: it is served, or refused for good."""
+        return self.current is not None and (self.last_error is None or self._refused is not None)
+
     async def reload(self) -> None:
         """Forget what was refused and rolled back from, in every worker, and look again."""
         await asyncio.to_thread(self._orders.give)

@@ -26,6 +26,8 @@ class Turns:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.is_quiet = True
+        """Whether a request that comes now is one of few."""
         self._loop = loop
         self._num_requests = 0
         self._patience = 0
@@ -34,17 +36,14 @@ class Turns:
         self._rested_at = 0.0
         self._watch_until = 0.0
 
-    @property
-    def is_quiet(self) -> bool:
-        """Whether a request that comes now is one of few."""
-        return not self._patience and self._num_requests < MANY
-
     def note(self, arrived: float) -> None:
         """Count a scored request that has come, at a time of `time.perf_counter`."""
         self._num_requests += 1
         if self._num_requests > 1:
-            if self._num_requests > MANY:
-                self._patience = PATIENCE
+            if self._num_requests >= MANY:
+                self.is_quiet = False
+                if self._num_requests > MANY:
+                    self._patience = PATIENCE
             return
         self._is_brisk = arrived - self._rested_at < WATCH_S
         self._watch_until = 0.0
@@ -66,6 +65,7 @@ class Turns:
         # What is called soon lets the loop look for requests without sleeping.
         if self._patience and 0 < self._num_requests <= FEW:
             self._patience -= 1
+        self.is_quiet = not self._patience
         self._num_requests = 0
         self._is_followed = False
         if perf_counter() < self._watch_until:

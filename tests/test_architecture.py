@@ -26,7 +26,7 @@ ORDER = {
         "training", "train",
     ],
     "app": [
-        "settings", "telemetry", "tracing", "errors", "keys", "logs", "orders", "drift", "background",
+        "settings", "telemetry", "tracing", "errors", "keys", "logs", "orders", "drift", "background", "file_watch",
         "wire_types", "quick_reading", "wire", "rank_wire", "embeddings", "embeddings.source",
         "embeddings.table_file", "embeddings.hot_rows", "embeddings.bounded_parser", "embeddings.exchange",
         "embeddings.breaker", "embeddings.frames",
