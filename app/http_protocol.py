@@ -207,8 +207,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _answer_at_once(self, known: KnownHead, data: bytes) -> bool:
         """Answer a request that is one of few without the parser and a task, if its head is known and nobody waits."""
-        arrived = time.perf_counter()
-        if self.app_state["gate"].num_requests or self.flow.write_paused:
+        arrived, gate = time.perf_counter(), self._gate
+        if gate is None or gate.num_requests or self.flow.write_paused:
             return False
         body = known.body_of(data)
         if body is None or self.transport.is_closing():

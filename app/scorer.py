@@ -22,11 +22,13 @@ MAX_NAMES = 16
 
 
 def predict_at_once(snapshot: Snapshot, body: bytes, telemetry: Telemetry) -> bytes | None:
-    """Do what `predict` does, or return ``None`` where it would have to wait or needs more than compiled reading.
+    """Do what `predict` does, or return ``None`` where it might have to wait or needs more than compiled reading.
 
     Raises:
         Problem: ``invalid_output``.
     """
+    if snapshot.source.may_wait:  # not after reading, which would be done twice
+        return None
     times = [perf_counter()]
     reading = snapshot.reader.read(body)
     if reading is None:

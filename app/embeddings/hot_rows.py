@@ -33,8 +33,8 @@ class HotRows:
     ) -> None:
         self._rows = rows
         ends = np.append(block_starts[1:], len(rows))
-        self._is_whole = rows.nbytes <= hot_bytes
-        if self._is_whole:
+        self.is_whole = rows.nbytes <= hot_bytes
+        if self.is_whole:
             lengths = ends - block_starts
         else:
             lengths = _head_lengths(block_starts, ends, counts, hot_bytes // (rows.itemsize * rows.shape[1]))
@@ -44,7 +44,7 @@ class HotRows:
 
     def gather(self, ids: NDArray[np.int64]) -> NDArray[np.float32] | None:
         """Return the rows float32 [n, D] of ``ids`` int64 [n], or ``None`` when one of them is not hot."""
-        if self._is_whole or self._is_hot(ids).all():
+        if self.is_whole or self._is_hot(ids).all():
             return take_rows(self._rows, ids)
         return None
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -234,3 +235,17 @@ async def test_a_connection_is_kept_from_its_last_answer_on(artifacts: Path) -> 
                 break
         assert connection.wire.is_closed
         assert loop.time() - answered >= 0.29
+
+
+@in_loop
+async def test_nothing_is_begun_at_once_where_rows_may_have_to_be_waited_for(artifacts: Path) -> None:
+    good = request([ROWS[0]])
+    async with service(artifacts) as running:
+        connection = running.connect()
+        await connection.ask(good)
+        source = running.hot_path._app.state.service.snapshot().source
+        source._redis, source._hot.is_whole = cast(Any, SimpleNamespace(is_available=True)), False
+        assert connection.at_once(good) == b""
+        source._redis, source._hot.is_whole = None, True
+        assert (await connection.ask(b"")).startswith(b"HTTP/1.1 200")
+        assert connection.at_once(good).startswith(b"HTTP/1.1 200")
