@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from app.telemetry import SCORE_BOUNDS, Telemetry
 from models.manifest import ScoreReference
 
-MAX_PENDING = 4_096  # requests
+MAX_PENDING = 2_048  # probabilities; to count more at once would be a pause
 WINDOW_ROWS = 20_000
 MIN_ROWS = 1_000
 SMALLEST_SHARE = 1e-4
@@ -27,23 +27,31 @@ class ScoreMonitor:
     def __init__(self, reference: ScoreReference | None, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
         self._bounds = np.array(SCORE_BOUNDS)
-        self._pending: list[NDArray[np.float64]] = []
+        self._pending = np.empty(MAX_PENDING)
+        self._num_pending = 0
         self._edges = None if reference is None else np.array(reference.edges)
         self._expected = np.array([]) if reference is None else np.array(reference.shares)
         self._before = self._now = np.zeros(len(self._expected), np.int64)
 
     def note(self, probabilities: NDArray[np.float64]) -> None:
         """Keep probabilities float64 [B] until they are counted; takes no time to speak of."""
-        self._pending.append(probabilities)
-        if len(self._pending) >= MAX_PENDING:
+        start, end = self._num_pending, self._num_pending + len(probabilities)
+        if end > MAX_PENDING:
             self.count()
+            start, end = 0, len(probabilities)
+            if end > MAX_PENDING:
+                self._count(probabilities)
+                return
+        self._pending[start:end] = probabilities
+        self._num_pending = end
 
     def count(self) -> None:
         """Count what was kept; called once in a while."""
-        if not self._pending:
-            return
-        scores = np.concatenate(self._pending)
-        self._pending.clear()
+        if self._num_pending:
+            self._count(self._pending[: self._num_pending])
+            self._num_pending = 0
+
+    def _count(self, scores: NDArray[np.float64]) -> None:
         found = np.bincount(self._bounds.searchsorted(scores), minlength=len(self._bounds) + 1)
         for bucket, number in zip(self._telemetry.score_buckets, found.tolist(), strict=True):
             if number:
