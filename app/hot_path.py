@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,6 +22,18 @@ from app.tracing import begin_trace
 log = logging.getLogger("ctrserve")
 
 Handler = Callable[[bytes], Awaitable[bytes]]
+SendAtOnce = Callable[[int, bytes], None]
+
+
+class AtOnce(NamedTuple):
+    """How bodies on one path are answered without waiting for anything."""
+
+    path: str
+    is_possible: Callable[[], bool]
+    """Whether nothing may have to be waited for now."""
+    answer: Callable[[Sequence[bytes], SendAtOnce], None]
+    """Takes bodies, and sends the good answer of each that needs nothing more; the others are left out."""
+
 
 JSON_TYPES = {b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"}
 CONTENT_TYPE = (b"content-type", b"application/json")
@@ -34,7 +47,7 @@ class HotPath:
     Args:
         app: what answers all else.
         handlers: by path; each takes a body and returns a JSON answer, or raises `Problem`.
-        at_once: by path, handlers that return ``None`` where they would have to wait.
+        at_once: the same for good bodies that need not wait, several together; ``None``: there is none.
         paths: other paths that have a label of their own in the metrics; the rest share ``other``.
         max_body_bytes: longer bodies are refused, unread where their length is announced.
         telemetry: counts requests by path and status.
@@ -45,7 +58,7 @@ class HotPath:
         self,
         app: ASGIApp,
         handlers: Mapping[str, Handler],
-        at_once: Mapping[str, Callable[[bytes], bytes | None]],
+        at_once: AtOnce | None,
         paths: tuple[str, ...],
         max_body_bytes: int,
         telemetry: Telemetry,
@@ -101,33 +114,43 @@ class HotPath:
         self._observe[path](time.perf_counter() - request.started)
         self._count_ok[path]()
 
-    def is_plain(self, headers: Mapping[bytes, bytes]) -> bool:
-        """Return whether a request's headers ask for nothing that `answer_at_once` does not do."""
-        return headers.get(b"content-type") in JSON_TYPES and headers.keys().isdisjoint(NOT_PLAIN)
+    def is_plain(self, path: str, headers: Mapping[bytes, bytes]) -> bool:
+        """Return whether a ``POST``'s path and headers ask for nothing that `answer_at_once` does not do."""
+        is_at_once = self._at_once is not None and path == self._at_once.path
+        return is_at_once and headers.get(b"content-type") in JSON_TYPES and headers.keys().isdisjoint(NOT_PLAIN)
 
-    def answer_at_once(self, path: str, headers: Mapping[bytes, bytes], body: bytes) -> bytes | None:
-        """Return a good answer from its content length on, or ``None``: nothing was done, it is to go the ordinary way.
+    def admits_at_once(self, path: str, headers: Mapping[bytes, bytes], num_bytes: int) -> bool:
+        """Return whether a plain request with a body of so many bytes may be answered without waiting for anything."""
+        if self._at_once is None or self.is_draining or num_bytes > self._max_body_bytes:
+            return False
+        if self._keys is not None and not self._keys.admits_freely(path, headers):
+            return False
+        return self._at_once.is_possible()
+
+    def answer_at_once(self, bodies: Sequence[bytes], arrived: Sequence[float], send: SendAtOnce) -> None:
+        """Send the good answer, from its content length on, of each body that needs nothing more.
+
+        With what is left nothing was done; it is to go the ordinary way, where its faults are told.
 
         Args:
-            path: of the request, a ``POST``.
-            headers: of the request; they are plain.
-            body: whole.
+            bodies: whole, of admitted requests.
+            arrived: when they came, by `time.perf_counter`.
+            send: takes a body's place and its answer.
         """
-        handler = self._at_once.get(path)
-        if handler is None or self.is_draining or len(body) > self._max_body_bytes:
-            return None
-        if self._keys is not None and not self._keys.admits_freely(path, headers):
-            return None
-        started = time.perf_counter()
+        assert self._at_once is not None  # nothing is admitted
+        observe, count_ok = self._observe[self._at_once.path], self._count_ok[self._at_once.path]
+
+        def finish(place: int, answer: bytes) -> None:
+            observe(time.perf_counter() - arrived[place])
+            count_ok()
+            send(place, b"content-length: %d\r\ntraceparent: %b\r\n\r\n%b" % (len(answer), begin_trace(None), answer))
+
         try:
-            answer = handler(body)
-        except Exception:  # noqa: BLE001  # it will be met again where it is answered
-            return None
-        if answer is None:
-            return None
-        self._observe[path](time.perf_counter() - started)
-        self._count_ok[path]()
-        return b"content-length: %d\r\ntraceparent: %b\r\n\r\n%b" % (len(answer), begin_trace(None), answer)
+            self._at_once.answer(bodies, finish)
+        except Problem:
+            pass  # whose it is shows where each is answered by itself
+        except Exception:
+            log.exception("a defect in answering at once")
 
     async def _refuse(self, problem: Problem, request: _Request, scope: Scope, receive: Receive, send: Send) -> None:
         if problem.code == "deadline_exceeded":

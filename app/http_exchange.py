@@ -150,12 +150,12 @@ _REFUSAL = [
 def refuse(cycle: RequestResponseCycle) -> None:
     """Answer ``overloaded`` at once, with no task and without the body, which is thrown away as it comes."""
     cycle.response_started = True
-    _write(cycle, _refusal(tuple(cycle.default_headers), cycle.keep_alive))
+    _write(cycle, refusal(tuple(cycle.default_headers), keep_alive=cycle.keep_alive))
 
 
 @lru_cache(maxsize=2)
-def _refusal(server_headers: tuple[tuple[bytes, bytes], ...], keep_alive: bool) -> bytes:
-    # The server's own headers change once a second, with the date.
+def refusal(server_headers: tuple[tuple[bytes, bytes], ...], *, keep_alive: bool) -> bytes:
+    """Return the answer ``overloaded``; the server's own headers change once a second, with the date."""
     return _whole(server_headers, _STATUS, _REFUSAL if keep_alive else [*_REFUSAL, CLOSE], _BODY)
 
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from app.crowd import Crowd, Waiting
 from app.gate import Gate
 from app.hot_path import HotPath
-from app.http_exchange import Exchange, Outbox, beginning_of_good, refuse
+from app.http_exchange import Exchange, Outbox, beginning_of_good, refusal, refuse
 from app.known_head import KnownHead
 from app.turns import Turns
 
@@ -91,11 +92,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._gate is not None:
             self._turns: Turns = self.app_state["turns"]
             self._hot_path: HotPath = self.app_state["hot_path"]
+            self._crowd: Crowd = self.app_state["crowd"]
+        self.waiting: Waiting | None = None
+        """A request that waits for the end of the turn, of which the parser knows nothing."""
         self._known: KnownHead | None = None
         self._is_first = True
         """Whether no scored request has come yet, whose head could be known."""
-        self._answered_at = 0.0
-        """When a request was last answered at once, by the loop's clock."""
+        self._active_at = 0.0
+        """When the parser was last spared a request, by the loop's clock."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give a new connection its time to send something."""
@@ -103,21 +107,22 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._timer = self.loop.call_later(REQUEST_S, self._give_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer."""
+        """Forget the timer, and what waits."""
         self._cancel_timer()
+        self._take_back()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; a request that came whole, as most do, never costs a timer."""
+        """Answer, or parse; a request that came whole, as most do, never costs a timer."""
         if self.cycle is None or self.cycle.response_complete:
-            known = self._known
-            if (
-                known is not None
-                and self._turns.is_quiet
-                and not self._is_receiving
-                and self._answer_at_once(known, data)
-            ):
+            if self.waiting is not None:
+                data = self._take_back() + data
+            elif self._known is not None and not self._is_receiving and self._take(self._known, data):
                 return
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        if self.cycle is None or self.cycle.response_complete:
             self._is_receiving = True  # a line break between requests begins none, but takes uvicorn's own timer away
             if self._head_bytes is not None and (b"pgrade" in data[:2_048] or b"\r\n\r\n" not in data or self._held):
                 data, self._held = _without_upgrade(self._held + data)
@@ -183,6 +188,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if gate is None or scope["path"] not in SCORED or scope["method"] != "POST":
             super()._start_asgi_task(cycle, app)
             return
+        if self._is_first:
+            self._is_first = False
+            self._learn_head(cycle)
         num_bytes: int | None = scope["state"]["body_bytes"]
         if not gate.enter(num_bytes or 0):
             refuse(cycle)
@@ -193,39 +201,80 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             parts = self._parts = []
         scope["state"]["arrived"] = arrived = time.perf_counter()
         self._turns.note(arrived)
-        if self._is_first:
-            self._is_first = False
-            self._learn_head(cycle)
         task = self.loop.create_task(_answer(cycle, app, gate, self._turns, self.app_state["outbox"], num_bytes, parts))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
     def _learn_head(self, cycle: RequestResponseCycle) -> None:
         headers = dict(cycle.scope["headers"])
-        if cycle is self.cycle and cycle.keep_alive and self._hot_path.is_plain(headers):
-            self._known = KnownHead.learn(self._begun, cycle.scope["path"], headers)
+        path = cycle.scope["path"]
+        if cycle is self.cycle and cycle.keep_alive and self._hot_path.is_plain(path, headers):
+            self._known = KnownHead.learn(self._begun, path, headers)
 
-    def _answer_at_once(self, known: KnownHead, data: bytes) -> bool:
-        """Answer a request that is one of few without the parser and a task, if its head is known and nobody waits."""
-        arrived, gate = time.perf_counter(), self._gate
-        if gate is None or gate.num_requests or self.flow.write_paused:
-            return False
+    def _take(self, known: KnownHead, data: bytes) -> bool:
+        """Take a request whose head is known away from the parser: answer it, let it wait with others, or refuse it."""
+        arrived, gate, turns = time.perf_counter(), self._gate, self._turns
         body = known.body_of(data)
-        if body is None or self.transport.is_closing():
+        if body is None or gate is None or self.flow.write_paused or self.transport.is_closing():
             return False
-        answer = self._hot_path.answer_at_once(known.path, known.headers, body)
-        if answer is None:
+        if not self._hot_path.admits_at_once(known.path, known.headers, len(body)):
             return False
-        self._turns.note(arrived)
-        self.transport.write(beginning_of_good(tuple(self.server_state.default_headers)) + answer)
-        self.server_state.total_requests += 1
-        self._answered_at = self.loop.time()
-        self._turns.rest()
+        if turns.is_quiet and not gate.num_requests:
+            num_answered = self.server_state.total_requests
+            self._hot_path.answer_at_once([body], [arrived], self._send)
+            if self.server_state.total_requests == num_answered:
+                return False
+            turns.note(arrived)
+            turns.rest()
+            return True
+        turns.note(arrived)
+        if gate.enter(len(body)):
+            self._active_at = self.loop.time()
+            self._crowd.join(self, Waiting(data, body, arrived))
+        else:
+            self._write(refusal(tuple(self.server_state.default_headers), keep_alive=True))
         return True
+
+    def answer(self, rest: bytes) -> None:
+        """Send the good answer of the request that waits, from its content length on."""
+        self._take_back()
+        self._send(0, rest)
+        self._rest()
+
+    def decline(self) -> None:
+        """Give the request that waits to the parser."""
+        self._parse(self._take_back())
+
+    def _take_back(self) -> bytes:
+        waiting, self.waiting = self.waiting, None
+        if waiting is None:
+            return b""
+        if self._gate is not None:
+            self._gate.leave(len(waiting.body))
+        return waiting.data
+
+    def _rest(self) -> None:
+        if self._gate is not None and self._gate.num_requests == 0:
+            self._turns.rest()
+
+    def _send(self, _: int, rest: bytes) -> None:
+        self._write(beginning_of_good(tuple(self.server_state.default_headers)) + rest)
+
+    def _write(self, answer: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(answer)
+        self.server_state.total_requests += 1
+        self._active_at = self.loop.time()
+
+    def shutdown(self) -> None:
+        """Close the connection when what it asks is answered."""
+        if self.waiting is not None:
+            self.decline()
+        super().shutdown()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection that has been idle for so long; answers at once leave the timer alone."""
-        rest_s = self._answered_at + self.timeout_keep_alive - self.loop.time()
+        rest_s = self._active_at + self.timeout_keep_alive - self.loop.time()
         if rest_s > 0:
             self.timeout_keep_alive_task = self.loop.call_later(rest_s, self.timeout_keep_alive_handler)
         else:

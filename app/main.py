@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,14 @@ from app.admin import router as admin_router
 from app.background import run_behind
 from app.batcher import Batcher
 from app.catalog import CatalogFile
+from app.crowd import Crowd
 from app.embeddings.redis_rows import RedisRows
 from app.embeddings.source import EmbeddingSource
 from app.embeddings.tiers import TieredSource
 from app.errors import Problem, answer_internal_error, answer_method_not_allowed, answer_not_found, answer_problem
 from app.file_watch import FileWatch
 from app.gate import Gate
-from app.hot_path import HotPath
+from app.hot_path import AtOnce, HotPath, SendAtOnce
 from app.http_exchange import Outbox
 from app.keys import KeyFile
 from app.lifecycle import draining_first
@@ -56,6 +57,7 @@ def create_app(settings: Settings | None = None) -> HotPath:
     telemetry = Telemetry()
     batcher = Batcher()
     keys = None if settings.keys is None else KeyFile(settings.keys, settings.workers)
+    service: Service | None = None  # of the lifespan; Starlette's state is slow to ask
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
@@ -91,16 +93,20 @@ def create_app(settings: Settings | None = None) -> HotPath:
         orders = OrderFile(None if shared is None else Path(shared))
         registry = Registry(settings.artifacts, open_source, settings.max_rows, prepare, orders, telemetry)
         watch = FileWatch((settings.artifacts / CURRENT, settings.catalog, settings.keys, orders.path))
-        app.state.service = Service(settings, telemetry, registry, catalog, redis.state if redis else lambda: "off")
+        nonlocal service
+        service = Service(settings, telemetry, registry, catalog, redis.state if redis else lambda: "off")
+        app.state.service = service
         await asyncio.to_thread(catalog.refresh)
         await registry.refresh()
         follower = asyncio.create_task(follow())
         try:
+            loop = asyncio.get_running_loop()
             with draining_first(begin_drain, settings.drain_s):
                 yield {
                     "gate": Gate(settings.max_waiting, settings.max_waiting_bytes, settings.max_body_bytes, telemetry),
-                    "outbox": Outbox(asyncio.get_running_loop()),
-                    "turns": Turns(asyncio.get_running_loop()),
+                    "outbox": Outbox(loop),
+                    "turns": Turns(loop),
+                    "crowd": Crowd(loop, hot_path),
                     "hot_path": hot_path,
                 }
         finally:
@@ -135,20 +141,28 @@ def create_app(settings: Settings | None = None) -> HotPath:
         _serve_docs(app)
         app.openapi = _openapi(app, has_keys=keys is not None)  # type: ignore[method-assign]
 
-    async def answer_predict(body: bytes) -> bytes:
-        return await predict(app.state.service.snapshot(), body, batcher, telemetry)
+    def get_snapshot() -> Snapshot:
+        assert service is not None  # no request comes before
+        return service.snapshot()
 
-    def answer_predict_at_once(body: bytes) -> bytes | None:
-        return predict_at_once(app.state.service.snapshot(), body, telemetry)
+    async def answer_predict(body: bytes) -> bytes:
+        return await predict(get_snapshot(), body, batcher, telemetry)
+
+    def may_predict_at_once() -> bool:
+        snapshot = None if service is None else service.registry.current
+        return snapshot is not None and not snapshot.source.may_wait
+
+    def answer_predict_at_once(bodies: Sequence[bytes], send: SendAtOnce) -> None:
+        predict_at_once(get_snapshot(), bodies, send, telemetry)
 
     async def answer_rank(body: bytes) -> bytes:
-        service: Service = app.state.service
-        return await rank(service.snapshot(), service.catalog.current, body, telemetry)
+        snapshot = get_snapshot()
+        return await rank(snapshot, app.state.service.catalog.current, body, telemetry)
 
     hot_path = HotPath(
         app,
         handlers={"/predict": answer_predict, "/rank": answer_rank},
-        at_once={"/predict": answer_predict_at_once},
+        at_once=AtOnce("/predict", may_predict_at_once, answer_predict_at_once),
         paths=PATHS,
         max_body_bytes=settings.max_body_bytes,
         telemetry=telemetry,

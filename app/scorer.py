@@ -3,43 +3,76 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from app.batcher import Batcher
+from app.batcher import MAX_BATCH_ROWS, Batcher
 from app.errors import Problem
 from app.registry import Snapshot
 from app.telemetry import Telemetry
+from models.encoding import EncodedBatch
 from models.predictor import pool
 from models.row_reader import Reading
 
 MAX_NAMES = 16
 
 
-def predict_at_once(snapshot: Snapshot, body: bytes, telemetry: Telemetry) -> bytes | None:
-    """Do what `predict` does, or return ``None`` where it might have to wait or needs more than compiled reading.
+def predict_at_once(
+    snapshot: Snapshot, bodies: Sequence[bytes], send: Callable[[int, bytes], None], telemetry: Telemetry
+) -> None:
+    """Do what `predict` does with several bodies, those of few rows together; send places and answers.
+
+    Bodies that need more than compiled reading are left out, and those that would have to wait for rows or fail.
 
     Raises:
-        Problem: ``invalid_output``.
+        Problem: ``invalid_output``, of one of those that are left.
     """
-    if snapshot.source.may_wait:  # not after reading, which would be done twice
-        return None
-    times = [perf_counter()]
-    reading = snapshot.reader.read(body)
-    if reading is None:
-        return None
-    times.append(perf_counter())
-    rows = snapshot.source.fetch_now(reading.batch.ids)
+    group: list[_Read] = []
+    num_rows = 0
+    for place, body in enumerate(bodies):
+        began = perf_counter()
+        reading = snapshot.reader.read(body)
+        if reading is None:
+            continue
+        n = len(reading.batch)
+        if num_rows and num_rows + n > MAX_BATCH_ROWS:
+            _score(snapshot, group, send, telemetry)
+            group, num_rows = [], 0
+        group.append(_Read(place, reading, n, perf_counter() - began))
+        num_rows += n
+    if group:
+        _score(snapshot, group, send, telemetry)
+
+
+class _Read(NamedTuple):
+    """A body that was read."""
+
+    place: int
+    reading: Reading
+    num_rows: int
+    seconds: float
+
+
+def _score(snapshot: Snapshot, group: list[_Read], send: Callable[[int, bytes], None], telemetry: Telemetry) -> None:
+    began = perf_counter()
+    batch = EncodedBatch.join([read.reading.batch for read in group])
+    rows = snapshot.source.fetch_now(batch.ids)
     if rows is None:
-        return None
-    times.append(perf_counter())
-    probabilities = snapshot.artifact.predictor.score(pool(reading.batch, rows))
-    return _encode(snapshot, reading, {}, probabilities, times, telemetry)
+        return
+    fetched = perf_counter()
+    probabilities = snapshot.artifact.predictor.score(pool(batch, rows))
+    scored = perf_counter()
+    _count(snapshot, probabilities, telemetry)
+    end = 0
+    for place, reading, num_rows, seconds in group:
+        start, end = end, end + num_rows
+        times = [began - seconds, began, fetched, scored]
+        send(place, _encode(snapshot, reading, {}, probabilities[start:end], times, telemetry))
 
 
 async def predict(snapshot: Snapshot, body: bytes, batcher: Batcher, telemetry: Telemetry) -> bytes:
@@ -57,7 +90,16 @@ async def predict(snapshot: Snapshot, body: bytes, batcher: Batcher, telemetry: 
         rows = await snapshot.source.fetch(batch.ids)
     times.append(perf_counter())
     probabilities = await batcher.probabilities(snapshot.artifact.predictor, pool(batch, rows))
+    times.append(perf_counter())
+    _count(snapshot, probabilities, telemetry)
     return _encode(snapshot, reading, unknown_fields, probabilities, times, telemetry)
+
+
+def _count(snapshot: Snapshot, probabilities: NDArray[np.float64], telemetry: Telemetry) -> None:
+    if not math.isfinite(np.add.reduce(probabilities)):
+        raise Problem("invalid_output")
+    snapshot.scores.note(probabilities)
+    telemetry.rows.inc(len(probabilities))
 
 
 def _encode(
@@ -68,11 +110,6 @@ def _encode(
     times: list[float],
     telemetry: Telemetry,
 ) -> bytes:
-    times.append(perf_counter())
-    if not math.isfinite(np.add.reduce(probabilities)):
-        raise Problem("invalid_output")
-    snapshot.scores.note(probabilities)
-    telemetry.rows.inc(len(probabilities))
     answer: dict[str, Any] = {"predictions": probabilities, "model_version": snapshot.artifact.model_version}
     _note(answer, reading, unknown_fields, telemetry)
     encoded = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -9,9 +9,9 @@ import asyncio
 import os
 from time import perf_counter
 
-MANY = 8
+MANY = 2
 """Requests of one turn that are answered one by one; more gain by being answered together."""
-FEW = 2
+FEW = 1
 """Requests of one turn that are no crowd; between the two all stays as it is."""
 PATIENCE = 64
 """Turns of no more than few requests after which they are answered one by one again."""

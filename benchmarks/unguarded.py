@@ -103,7 +103,7 @@ class Bare:
 def main() -> None:
     """Serve on a port of 127.0.0.1."""
     bare = Bare(Path(sys.argv[2]))
-    with_telling = HotPath(bare, {"/predict": bare.answer}, {}, (), MAX_BODY_BYTES, bare.telemetry, None)
+    with_telling = HotPath(bare, {"/predict": bare.answer}, None, (), MAX_BODY_BYTES, bare.telemetry, None)
     uvicorn.run(
         bare if sys.argv[3:] else with_telling,
         port=int(sys.argv[1]),

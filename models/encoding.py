@@ -32,7 +32,7 @@ for _shared in (_ONES, _COUNTING):
     _shared.setflags(write=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class EncodedBatch:
     """B impressions as weighted bags of table rows; field f of impression b owns ids[offsets[b·F+f] : offsets[b·F+f+1]].
 
@@ -55,6 +55,20 @@ class EncodedBatch:
         if n < len(_ONES):
             return cls(ids, _ONES[:n], _COUNTING[: n + 1], num_fields)
         return cls(ids, np.ones(n, np.float32), np.arange(n + 1), num_fields)
+
+    @classmethod
+    def join(cls, batches: Sequence[EncodedBatch]) -> EncodedBatch:
+        """Return the impressions of one or more batches of the same fields, one after the other."""
+        if len(batches) == 1:
+            return batches[0]
+        F = batches[0].num_fields
+        ids = np.concatenate([batch.ids for batch in batches])
+        if all(batch.is_single for batch in batches):
+            return cls.single(ids, F)
+        ends = accumulate(len(batch.ids) for batch in batches)
+        starts = [batch.offsets[1:] + start for batch, start in zip(batches, chain((0,), ends), strict=False)]
+        weights = np.concatenate([batch.weights for batch in batches])
+        return cls(ids, weights, np.concatenate(([0], *starts)), F)
 
     def __len__(self) -> int:
         """Return the number of impressions B."""

@@ -38,7 +38,7 @@ def test_a_handler_that_raises_is_a_500_for_its_request_alone_and_the_cause_is_i
         return b"[0.5]"
 
     telemetry = Telemetry()
-    hot_path = HotPath(no_app, {"/predict": handle}, {}, (), max_body_bytes=99, telemetry=telemetry, keys=None)
+    hot_path = HotPath(no_app, {"/predict": handle}, None, (), max_body_bytes=99, telemetry=telemetry, keys=None)
     with caplog.at_level(logging.INFO):
         status, problem = ask(hot_path, b"bad")
     assert (status, problem["code"]) == (500, "internal_error")

@@ -14,6 +14,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
+from app.crowd import Crowd
 from app.gate import Gate
 from app.hot_path import CLOSE, HotPath
 from app.http_exchange import Exchange, Outbox
@@ -93,8 +94,9 @@ def exchange_of(
 def state_with(gate: Gate) -> dict[str, object]:
     """What a connection needs of a process whose requests are all answered the ordinary way."""
     loop = asyncio.get_running_loop()
-    hot_path = HotPath(cast(Any, None), {}, {}, (), max_body_bytes=99, telemetry=Telemetry(), keys=None)
-    return {"gate": gate, "outbox": Outbox(loop), "turns": Turns(loop), "hot_path": hot_path}
+    hot_path = HotPath(cast(Any, None), {}, None, (), max_body_bytes=99, telemetry=Telemetry(), keys=None)
+    state = {"gate": gate, "outbox": Outbox(loop), "turns": Turns(loop), "hot_path": hot_path}
+    return {**state, "crowd": Crowd(loop, hot_path)}
 
 
 async def answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:

@@ -3,9 +3,10 @@ from collections.abc import Sequence
 import hypothesis.strategies as st
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given, settings
 
-from models.encoding import FEW_ROWS, FeatureEncoder, assemble
+from models.encoding import FEW_ROWS, EncodedBatch, FeatureEncoder, assemble
 from models.field_encoding import Column, Value
 from models.fitting import encode_frame, fit_encoder
 from models.impressions import Log
@@ -162,6 +163,20 @@ def test_taking_rows_equals_encoding_those_rows() -> None:
     taken, direct = encode_frame(encoder, log.frame).take(at), encode_frame(encoder, log.frame[at])
     for name in ("ids", "weights", "offsets"):
         np.testing.assert_array_equal(getattr(taken, name), getattr(direct, name))
+
+
+@pytest.mark.parametrize("cuts", [[], [40], [1, 2, 3, 90]])
+@pytest.mark.parametrize("is_single", [True, False])
+def test_joining_parts_equals_encoding_them_together(cuts: list[int], is_single: bool) -> None:
+    log, encoder = make_log(), make_encoder()
+    whole = encode_frame(encoder, log.frame)
+    if is_single:
+        whole = EncodedBatch.single(whole.ids[whole.offsets[:-1]], whole.num_fields)
+    parts = np.split(np.arange(len(whole)), cuts)
+    joined = EncodedBatch.join([whole.take(part) for part in parts])
+    assert joined.is_single == is_single
+    for name in ("ids", "weights", "offsets"):
+        np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
 
 
 def test_special_values_are_counted_by_field() -> None:

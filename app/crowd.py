@@ -1,0 +1,64 @@
+"""Requests that come in the same turn of the event loop, answered together at its end.
+
+They need no task, no parser and no scope each, and what they share is done once: one look-up of rows, one product of
+matrices. While it goes on nobody reads the sockets, so that all that came meanwhile is the next turn's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple, Protocol
+
+from app.hot_path import HotPath
+
+
+class Waiting(NamedTuple):
+    """A request that waits for the end of the turn."""
+
+    data: bytes
+    """All of it, as it came."""
+    body: bytes
+    arrived: float
+    """By `time.perf_counter`."""
+
+
+class Member(Protocol):
+    """A connection whose request waits."""
+
+    waiting: Waiting | None
+
+    def answer(self, rest: bytes) -> None:
+        """Send a good answer, from its content length on."""
+
+    def decline(self) -> None:
+        """Let the request go the ordinary way."""
+
+
+class Crowd:
+    """Answers the requests of a turn; one a process.
+
+    Args:
+        loop: the event loop.
+        hot_path: has the answers.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, hot_path: HotPath) -> None:
+        self._loop = loop
+        self._hot_path = hot_path
+        self._members: list[tuple[Member, Waiting]] = []
+
+    def join(self, member: Member, waiting: Waiting) -> None:
+        """Let a connection's request, which has been admitted, wait for the end of the turn."""
+        if not self._members:
+            self._loop.call_soon(self._end_turn)
+        self._members.append((member, waiting))
+        member.waiting = waiting
+
+    def _end_turn(self) -> None:
+        members = [(member, waiting) for member, waiting in self._members if member.waiting is waiting]
+        self._members = []
+        bodies, arrived = [w.body for _, w in members], [w.arrived for _, w in members]
+        self._hot_path.answer_at_once(bodies, arrived, lambda place, answer: members[place][0].answer(answer))
+        for member, waiting in members:
+            if member.waiting is waiting:
+                member.decline()
