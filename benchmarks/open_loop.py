@@ -26,7 +26,7 @@ Arrivals = Literal["fixed", "poisson"]
 PAUSE_MS = 20.0
 DRAIN_S = 10.0
 SOURCE = Path(__file__).with_suffix(".c")
-PROGRAM = Path(__file__).parents[1] / "build" / "open_loop"
+BUILD = Path(__file__).parents[1] / "build"
 
 
 def due_times(rate: float, seconds: float, arrivals: Arrivals, seed: int) -> NDArray[np.float64]:
@@ -53,18 +53,19 @@ def request_bytes(port: int, path: str, body: bytes) -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def build() -> Path:
-    """Compile the load generator where it is missing or older than its source; return it.
+def build(source: Path = SOURCE) -> Path:
+    """Compile a program of this directory where it is missing or older than its source; return it.
 
     Raises:
         SystemExit: there is no C compiler.
     """
-    if not PROGRAM.exists() or PROGRAM.stat().st_mtime < SOURCE.stat().st_mtime:
+    program = BUILD / source.stem
+    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
         if shutil.which("cc") is None:
             raise SystemExit("the open loop needs a C compiler; on Debian: apt-get install gcc")
-        PROGRAM.parent.mkdir(exist_ok=True)
-        subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-o", PROGRAM, SOURCE, "-lm"], check=True)
-    return PROGRAM
+        BUILD.mkdir(exist_ok=True)
+        subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-o", program, source, "-lm"], check=True)
+    return program
 
 
 def run(

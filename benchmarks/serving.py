@@ -28,7 +28,7 @@ from benchmarks.install_peers import PEERS
 from benchmarks.markdown import BESIDE
 from benchmarks.model import write_model
 from benchmarks.servers import PRODUCT, NotStarted, Row, System, ask, body_of, ctrserve, free_port, running
-from benchmarks.systems import peer_versions, systems
+from benchmarks.systems import MACHINE, peer_versions, systems
 from benchmarks.workload import SERVED, Traffic, column_bodies, rank_bodies, write_catalog
 
 TOLERANCE = 1e-4
@@ -163,6 +163,8 @@ class Comparison:
         plan: list[tuple[open_loop.Arrivals, float]] = [("fixed", 5.0)]
         if system.kind == "ours":
             plan = [("fixed", self._open_s), ("poisson", self._open_s / 2)]
+        elif system.name == MACHINE:
+            plan = [("fixed", 60.0)]
         runs = []
         for arrivals, seconds in plan:
             offered = SHARE_OF_CAPACITY * best

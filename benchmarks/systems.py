@@ -7,10 +7,14 @@ import sys
 import zipfile
 from pathlib import Path
 
+from benchmarks import open_loop
 from benchmarks.conditions import versions_in
 from benchmarks.servers import PEER_CODE, System
 
 BATCH = "64"
+MACHINE = "floor: the machine itself"
+CONSTANT = Path(__file__).with_name("constant.c")
+WORK_US = 20
 
 
 def systems(root: Path, peers: Path, port: int) -> list[System]:
@@ -70,6 +74,12 @@ def _own_uvicorn(port: int) -> list[System]:
             "the same typed body, one constant for each row",
         ),
         System("floor: bare uvicorn", [*command, "floors:bare"], "floor", "raw ASGI, reads the body, one constant"),
+        System(
+            MACHINE,
+            [str(open_loop.build(CONSTANT)), str(port), str(WORK_US)],
+            "floor",
+            f"`benchmarks/constant.c`: {WORK_US} µs for each request, about what ours takes when many come, and one constant",
+        ),
     ]
 
 
