@@ -7,9 +7,8 @@ matrices. While it goes on nobody reads the sockets, so that all that came meanw
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
-
-from app.hot_path import HotPath
 
 
 class Waiting(NamedTuple):
@@ -34,6 +33,15 @@ class Member(Protocol):
         """Let the request go the ordinary way."""
 
 
+class Answers(Protocol):
+    """What answers bodies without waiting for anything; see `app.hot_path.HotPath`."""
+
+    def answer_at_once(
+        self, bodies: Sequence[bytes], arrived: Sequence[float], send: Callable[[int, bytes], None]
+    ) -> None:
+        """Send the places and good answers of bodies that came at times of `time.perf_counter`."""
+
+
 class Crowd:
     """Answers the requests of a turn; one a process.
 
@@ -42,7 +50,7 @@ class Crowd:
         hot_path: has the answers.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, hot_path: HotPath) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, hot_path: Answers) -> None:
         self._loop = loop
         self._hot_path = hot_path
         self._members: list[tuple[Member, Waiting]] = []

@@ -85,7 +85,8 @@ class HotPath:
         path, headers = scope["path"], dict(scope["headers"])
         request = _Request(path if path in self._observe else "other", headers)
         if self._keys is not None:
-            request.key, problem = self._keys.admit(path, headers)
+            is_counted = scope.get("state", {}).get("is_counted", False)
+            request.key, problem = self._keys.admit(path, headers, is_counted=is_counted)
             if problem is not None:
                 await self._refuse(problem, request, scope, receive, send)
                 return
@@ -120,12 +121,15 @@ class HotPath:
         return is_at_once and headers.get(b"content-type") in JSON_TYPES and headers.keys().isdisjoint(NOT_PLAIN)
 
     def admits_at_once(self, path: str, headers: Mapping[bytes, bytes], num_bytes: int) -> bool:
-        """Return whether a plain request with a body of so many bytes may be answered without waiting for anything."""
+        """Return whether a plain request with a body of so many bytes may be answered without waiting for anything.
+
+        If so it is counted for its key's quota, and if it goes the ordinary way after all ``is_counted`` is to be in its state.
+        """
         if self._at_once is None or self.is_draining or num_bytes > self._max_body_bytes:
             return False
-        if self._keys is not None and not self._keys.admits_freely(path, headers):
+        if not self._at_once.is_possible():
             return False
-        return self._at_once.is_possible()
+        return self._keys is None or self._keys.admit(path, headers)[1] is None
 
     def answer_at_once(self, bodies: Sequence[bytes], arrived: Sequence[float], send: SendAtOnce) -> None:
         """Send the good answer, from its content length on, of each body that needs nothing more.

@@ -95,6 +95,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._crowd: Crowd = self.app_state["crowd"]
         self.waiting: Waiting | None = None
         """A request that waits for the end of the turn, of which the parser knows nothing."""
+        self._is_counted = False
+        """Whether the request that the parser is about to read was counted for its key's quota."""
         self._known: KnownHead | None = None
         self._is_first = True
         """Whether no scored request has come yet, whose head could be known."""
@@ -185,6 +187,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """Begin to answer a request; a scored one only if the gate lets it in."""
         gate, scope = self._gate, cycle.scope
+        scope["state"]["is_counted"], self._is_counted = self._is_counted, False
         if gate is None or scope["path"] not in SCORED or scope["method"] != "POST":
             super()._start_asgi_task(cycle, app)
             return
@@ -217,27 +220,32 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         body = known.body_of(data)
         if body is None or gate is None or self.flow.write_paused or self.transport.is_closing():
             return False
-        if not self._hot_path.admits_at_once(known.path, known.headers, len(body)):
-            return False
         if turns.is_quiet and not gate.num_requests:
+            if not self._hot_path.admits_at_once(known.path, known.headers, len(body)):
+                return False
             num_answered = self.server_state.total_requests
             self._hot_path.answer_at_once([body], [arrived], self._send)
             if self.server_state.total_requests == num_answered:
+                self._is_counted = True
                 return False
             turns.note(arrived)
             turns.rest()
             return True
-        turns.note(arrived)
-        if gate.enter(len(body)):
-            self._active_at = self.loop.time()
-            self._crowd.join(self, Waiting(data, body, arrived))
-        else:
+        if not gate.enter(len(body)):
             self._write(refusal(tuple(self.server_state.default_headers), keep_alive=True))
+            return True
+        if not self._hot_path.admits_at_once(known.path, known.headers, len(body)):
+            gate.leave(len(body))
+            return False
+        turns.note(arrived)
+        self._active_at = self.loop.time()
+        self._crowd.join(self, Waiting(data, body, arrived))
         return True
 
     def answer(self, rest: bytes) -> None:
         """Send the good answer of the request that waits, from its content length on."""
         self._take_back()
+        self._is_counted = False
         self._send(0, rest)
         self._rest()
 
@@ -251,6 +259,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return b""
         if self._gate is not None:
             self._gate.leave(len(waiting.body))
+        self._is_counted = True
         return waiting.data
 
     def _rest(self) -> None:

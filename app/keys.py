@@ -126,10 +126,17 @@ class KeyFile:
         self._buckets = {}
         log.info("%d keys", len(self._keys))
 
-    def admit(self, path: str, headers: Mapping[bytes, bytes]) -> tuple[str | None, Problem | None]:
+    def admit(
+        self, path: str, headers: Mapping[bytes, bytes], *, is_counted: bool = False
+    ) -> tuple[str | None, Problem | None]:
         """Return the name of a request's key and, if it must not be let in, ``unauthorized``, ``forbidden`` or ``quota_exceeded``.
 
         A path that asks for no key lets everybody in.
+
+        Args:
+            path: of the request.
+            headers: of the request.
+            is_counted: whether this very request has been let in before, so that its quota is not asked again.
         """
         wanted = PERMISSIONS.get(path)
         if wanted is None:
@@ -139,18 +146,13 @@ class KeyFile:
             return None, Problem("unauthorized", headers={"WWW-Authenticate": "Bearer"})
         if wanted not in key.permissions:
             return key.name, Problem("forbidden", f"the key does not allow '{wanted}'")
-        if key.rate_rps is not None:
+        if key.rate_rps is not None and not is_counted:
             bucket = self._buckets.get(key.name)
             if bucket is None:
                 bucket = self._buckets[key.name] = Bucket(key.rate_rps / self._num_workers, self._clock)
             if wait_s := bucket.take():
                 return key.name, Problem("quota_exceeded", headers={"Retry-After": str(math.ceil(wait_s))})
         return key.name, None
-
-    def admits_freely(self, path: str, headers: Mapping[bytes, bytes]) -> bool:
-        """Return whether a request's key allows a path that asks for one, and has no quota to be counted."""
-        key = self._find(headers)
-        return key is not None and key.rate_rps is None and PERMISSIONS[path] in key.permissions
 
     def _find(self, headers: Mapping[bytes, bytes]) -> Key | None:
         given = headers.get(b"x-api-key")

@@ -147,7 +147,7 @@ def guards_section(result: Result, figures: Path) -> str:
         rows.append([f"1 row @{connections}", *rates, *ratios])
     text = (
         "Requests per second, median of rounds in which the three servers are asked in turn. *Guarded* is the service with keys "
-        "and quotas on; *unguarded* has no keys, no gate and uvicorn's own protocol without limits on heads and times; *bare* "
+        "and quotas on; *unguarded* has no keys and no gate, and takes whatever comes for a good request; *bare* "
         "tells nothing of itself either: no traces, no counts and times of requests. The ratios are medians over rounds."
     )
     head = ["load", "guarded", "unguarded", "bare", "guarded ÷ unguarded", "guarded ÷ bare"]

@@ -7,57 +7,70 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Coroutine
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 import uvicorn
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.batcher import Batcher
-from app.gate import Gate
-from app.hot_path import HotPath
-from app.http_exchange import Exchange, Outbox
+from app.crowd import Crowd, Waiting
+from app.hot_path import AtOnce, HotPath, SendAtOnce
 from app.main import source_factory
 from app.orders import OrderFile
 from app.registry import Registry
-from app.scorer import predict
+from app.scorer import predict, predict_at_once
 from app.settings import Settings
 from app.telemetry import Telemetry
-
-if TYPE_CHECKING:
-    from uvicorn._types import ASGI3Application
+from app.turns import Turns
 
 MAX_BODY_BYTES = 4 * 2**20
+HEAD = b"HTTP/1.1 200 OK\r\ndate: Wed, 25 Nov 2026 20:00:00 GMT\r\ncontent-type: application/json\r\n"
 
 
 class UnguardedProtocol(HttpToolsProtocol):
-    """uvicorn's own protocol, which takes bodies and sends answers as the service does: that is no guard."""
+    """Takes what comes in one piece for a good ``/predict`` and answers it as the service does; the rest is uvicorn's."""
 
-    telemetry = Telemetry()
-    gate = Gate(1, 1, 1, telemetry)
-    outbox: Outbox | None = None
-    parts: list[bytes]
+    service: Bare | HotPath
+    crowd: Crowd | None = None
+    turns: Turns | None = None
+    waiting: Waiting | None = None
+    num_waiting = 0
 
-    def on_headers_complete(self) -> None:
-        """Begin a body."""
-        self.parts = []
-        super().on_headers_complete()
+    def data_received(self, data: bytes) -> None:
+        """Answer at once, or at the end of the turn when many come."""
+        arrived = time.perf_counter()
+        own = UnguardedProtocol
+        if own.turns is None or own.crowd is None:
+            own.turns, own.crowd = Turns(self.loop), Crowd(self.loop, own.service)
+        body = data.partition(b"\r\n\r\n")[2]
+        if not body:  # a probe, which sends its head first
+            super().data_received(data)
+            return
+        own.turns.note(arrived)
+        if own.turns.is_quiet and not own.num_waiting:
+            own.service.answer_at_once([body], [arrived], self._send)
+            own.turns.rest()
+        else:
+            own.num_waiting += 1
+            own.crowd.join(self, Waiting(data, body, arrived))
 
-    def on_body(self, body: bytes) -> None:
-        """Keep a part of it."""
-        self.parts.append(body)
+    def answer(self, rest: bytes) -> None:
+        """Send the answer of the request that waits."""
+        own, self.waiting = UnguardedProtocol, None
+        own.num_waiting -= 1
+        self._send(0, rest)
+        if own.turns is not None and own.num_waiting == 0:
+            own.turns.rest()
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        outbox = UnguardedProtocol.outbox = UnguardedProtocol.outbox or Outbox(self.loop)
-        self.gate.num_requests = len(self.tasks) + 1
-        exchange = Exchange(cycle, self.gate, outbox, self.parts, is_chunked=False)
-        task = self.loop.create_task(
-            cast("Coroutine[None, None, None]", app(cycle.scope, exchange.receive, exchange.send))
-        )
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+    def decline(self) -> None:
+        """Have nothing else to offer."""
+        raise NotImplementedError
+
+    def _send(self, _: int, rest: bytes) -> None:
+        self.transport.write(HEAD + rest)
 
 
 class Bare:
@@ -73,6 +86,17 @@ class Bare:
         settings = Settings(artifacts=root)
         open_source = source_factory(settings, self.telemetry, None)
         self._registry = Registry(root, open_source, settings.max_rows, lambda _: None, OrderFile(None), self.telemetry)
+
+    def answer_all(self, bodies: Sequence[bytes], send: SendAtOnce) -> None:
+        """Answer bodies."""
+        assert self._registry.current is not None
+        predict_at_once(self._registry.current, bodies, send, self.telemetry)
+
+    def answer_at_once(self, bodies: Sequence[bytes], arrived: Sequence[float], send: SendAtOnce) -> None:
+        """Answer bodies with nothing but the answer."""
+        self.answer_all(
+            bodies, lambda place, answer: send(place, b"content-length: %d\r\n\r\n%b" % (len(answer), answer))
+        )
 
     async def answer(self, body: bytes) -> bytes:
         """Answer a body."""
@@ -103,9 +127,11 @@ class Bare:
 def main() -> None:
     """Serve on a port of 127.0.0.1."""
     bare = Bare(Path(sys.argv[2]))
-    with_telling = HotPath(bare, {"/predict": bare.answer}, None, (), MAX_BODY_BYTES, bare.telemetry, None)
+    at_once = AtOnce("/predict", lambda: True, bare.answer_all)
+    with_telling = HotPath(bare, {"/predict": bare.answer}, at_once, (), MAX_BODY_BYTES, bare.telemetry, None)
+    app = UnguardedProtocol.service = bare if sys.argv[3:] else with_telling
     uvicorn.run(
-        bare if sys.argv[3:] else with_telling,
+        app,
         port=int(sys.argv[1]),
         loop="uvloop",
         proxy_headers=False,

@@ -197,24 +197,49 @@ async def test_draining_and_paused_connections_go_the_ordinary_way(artifacts: Pa
 
 
 @in_loop
-async def test_keys_are_looked_at_each_time_and_quotas_are_counted_the_ordinary_way(
+async def test_keys_are_looked_at_each_time(artifacts: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    lines = [f"{name} predict {hashlib.sha256(name.encode()).hexdigest()}" for name in ("one", "other")]
+    keys.write_text("\n".join(lines))
+    async with service(artifacts, keys=keys, poll_s=0.01) as running:
+        connection, good = running.connect(), request([ROWS[0]], f"{PLAIN}x-api-key: one\r\n")
+        await connection.ask(good)
+        assert connection.at_once(good).startswith(b"HTTP/1.1 200")
+        keys.write_text(lines[1])
+        for _ in range(1_000):
+            if (await connection.ask(good))[9:12] == b"401":
+                break
+            await asyncio.sleep(0.01)
+        assert (await connection.ask(good))[9:12] == b"401"
+
+
+@in_loop
+async def test_each_request_is_counted_once_for_its_keys_quota_whichever_way_it_goes(
     artifacts: Path, tmp_path: Path
 ) -> None:
     keys = tmp_path / "keys"
-    lines = [f"{name} predict {hashlib.sha256(name.encode()).hexdigest()}" for name in ("free", "counted")]
-    keys.write_text(f"{lines[0]}\n{lines[1]} 3\n")
-    async with service(artifacts, keys=keys, poll_s=0.01) as running:
-        free, counted = running.connect(), running.connect()
-        with_free, with_counted = (request([ROWS[0]], f"{PLAIN}x-api-key: {name}\r\n") for name in ("free", "counted"))
-        await free.ask(with_free)
-        assert free.at_once(with_free).startswith(b"HTTP/1.1 200")
-        assert [(await counted.ask(with_counted))[9:12] for _ in range(4)] == [b"200", b"200", b"200", b"429"]
-        keys.write_text(f"{lines[1]}\n")
-        for _ in range(1_000):
-            if (await free.ask(with_free))[9:12] == b"401":
-                break
-            await asyncio.sleep(0.01)
-        assert (await free.ask(with_free))[9:12] == b"401"
+    keys.write_text(f"a predict {hashlib.sha256(b'a').hexdigest()} 6\n")
+    with_key = f"{PLAIN}x-api-key: a\r\n"
+    good, bad = request([ROWS[0]], with_key), request([{"user_id": "no number"}], with_key)
+    async with service(artifacts, keys=keys) as running:
+        cast(Any, running.hot_path._keys)._clock = lambda: 100.0  # nothing is filled up
+        connection = running.connect()
+        assert (await connection.ask(good))[9:12] == b"200"
+        assert connection.at_once(good)[9:12] == b"200"
+        await asyncio.sleep(0)
+        assert (await connection.ask(bad))[9:12] == b"422"  # begun at once, and explained the ordinary way
+        running.state["turns"].is_quiet, running.state["turns"]._patience = False, 9
+        for data, status in ((good, b"200"), (bad, b"422")):
+            assert connection.at_once(data) == b""
+            await asyncio.sleep(0)
+            assert (connection.wire.packets or [await connection.ask(b"")])[0][9:12] == status
+        running.state["gate"]._max_requests = running.state["gate"].num_requests = 1
+        assert connection.at_once(good)[9:12] == b"503"  # not counted
+        running.state["gate"].num_requests = 0
+        running.state["turns"]._patience = 0
+        await asyncio.sleep(0)
+        running.state["turns"].is_quiet = True
+        assert [(await connection.ask(good))[9:12] for _ in range(3)] == [b"200", b"429", b"429"]
 
 
 @in_loop
