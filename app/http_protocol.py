@@ -238,33 +238,30 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             gate.leave(len(body))
             return False
         turns.note(arrived)
-        self._active_at = self.loop.time()
         self._crowd.join(self, Waiting(data, body, arrived))
         return True
 
     def answer(self, rest: bytes) -> None:
         """Send the good answer of the request that waits, from its content length on."""
-        self._take_back()
-        self._is_counted = False
+        gate, waiting, self.waiting = self._gate, self.waiting, None
+        assert gate is not None
+        assert waiting is not None
+        gate.leave(len(waiting.body))
         self._send(0, rest)
-        self._rest()
+        if gate.num_requests == 0:
+            self._turns.rest()
 
     def decline(self) -> None:
         """Give the request that waits to the parser."""
         self._parse(self._take_back())
 
     def _take_back(self) -> bytes:
-        waiting, self.waiting = self.waiting, None
-        if waiting is None:
+        gate, waiting, self.waiting = self._gate, self.waiting, None
+        if gate is None or waiting is None:
             return b""
-        if self._gate is not None:
-            self._gate.leave(len(waiting.body))
+        gate.leave(len(waiting.body))
         self._is_counted = True
         return waiting.data
-
-    def _rest(self) -> None:
-        if self._gate is not None and self._gate.num_requests == 0:
-            self._turns.rest()
 
     def _send(self, _: int, rest: bytes) -> None:
         self._write(beginning_of_good(tuple(self.server_state.default_headers)) + rest)
@@ -283,7 +280,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection that has been idle for so long; answers at once leave the timer alone."""
-        rest_s = self._active_at + self.timeout_keep_alive - self.loop.time()
+        now = self.loop.time()
+        rest_s = (
+            self.timeout_keep_alive if self.waiting is not None else self._active_at + self.timeout_keep_alive - now
+        )
         if rest_s > 0:
             self.timeout_keep_alive_task = self.loop.call_later(rest_s, self.timeout_keep_alive_handler)
         else:
