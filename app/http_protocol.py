@@ -217,28 +217,29 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _take(self, known: KnownHead, data: bytes) -> bool:
         """Take a request whose head is known away from the parser: answer it, let it wait with others, or refuse it."""
         arrived, gate, turns = time.perf_counter(), self._gate, self._turns
-        body = known.body_of(data)
-        if body is None or gate is None or self.flow.write_paused or self.transport.is_closing():
+        start = known.body_start(data)
+        if start is None or gate is None or self.flow.write_paused or self.transport.is_closing():
             return False
+        num_bytes = len(data) - start
         if turns.is_quiet and not gate.num_requests:
-            if not self._hot_path.admits_at_once(known.path, known.headers, len(body)):
+            if not self._hot_path.admits_at_once(known.path, known.headers, num_bytes):
                 return False
             num_answered = self.server_state.total_requests
-            self._hot_path.answer_at_once([body], [arrived], self._send)
+            self._hot_path.answer_at_once([data[start:]], [arrived], self._send)
             if self.server_state.total_requests == num_answered:
                 self._is_counted = True
                 return False
             turns.note(arrived)
             turns.rest()
             return True
-        if not gate.enter(len(body)):
+        if not gate.enter(num_bytes):
             self._write(refusal(tuple(self.server_state.default_headers), keep_alive=True))
             return True
-        if not self._hot_path.admits_at_once(known.path, known.headers, len(body)):
-            gate.leave(len(body))
+        if not self._hot_path.admits_at_once(known.path, known.headers, num_bytes):
+            gate.leave(num_bytes)
             return False
         turns.note(arrived)
-        self._crowd.join(self, Waiting(data, body, arrived))
+        self._crowd.join(self, Waiting(data, data[start:], arrived))
         return True
 
     def answer(self, rest: bytes) -> None:

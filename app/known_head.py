@@ -41,16 +41,16 @@ class KnownHead:
         start, stop = lengths[0].span(1)
         return cls(path, headers, head[:start], (head + end)[stop:])
 
-    def body_of(self, data: bytes) -> bytes | None:
-        """Return the body if ``data`` is one request, whole, with this head, whatever the length.
+    def body_start(self, data: bytes) -> int | None:
+        """Return where the body begins if ``data`` is one request, whole, with this head, whatever the length.
 
         >>> known = KnownHead.learn(b"POST /p HTTP/1.1\\r\\nContent-Length: 2\\r\\n\\r\\n{}", "/p", {b"content-length": b"2"})
-        >>> known.body_of(b"POST /p HTTP/1.1\\r\\nContent-Length: 4\\r\\n\\r\\n[12]")
-        b'[12]'
+        >>> known.body_start(b"POST /p HTTP/1.1\\r\\nContent-Length: 4\\r\\n\\r\\n[12]")
+        39
         """
         start = len(self.before)
         stop = data.find(self.after, start, start + MAX_DIGITS + len(self.after))
         if stop < 0 or not data.startswith(self.before):
             return None
-        digits, body = data[start:stop], data[stop + len(self.after) :]
-        return body if digits.isdigit() and int(digits) == len(body) else None
+        digits, begin = data[start:stop], stop + len(self.after)
+        return begin if digits.isdigit() and int(digits) == len(data) - begin else None
