@@ -97,7 +97,7 @@ def test_whatever_is_known_is_what_the_parser_reads(head: tuple[bytes, bytes], b
         1,
         1,
         b"/predict",
-        request[start:],
+        bytes(request[start:]),
     )
     assert {**parsed.headers, b"content-length": b""} == {**known.headers, b"content-length": b""}
 
