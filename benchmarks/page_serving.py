@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks import plots
 from benchmarks.markdown import BESIDE, MIB, Result, conditions_of, number, table
+from benchmarks.systems import MACHINE
 
 
 def closest(systems: Mapping[str, Result], scenario: str, ours: str) -> str | None:
@@ -62,7 +63,8 @@ def serving_section(result: Result, figures: Path) -> str:
             "Beside the peer that comes closest in each, ours measured just before it (ours : theirs):",
             table(head, rows),
         ]
-    floors = [(name, system) for name, system in systems.items() if system["kind"] == "floor"]
+    # The machine's own floor is there for the open loop.
+    floors = [(name, system) for name, system in systems.items() if system["kind"] == "floor" and name != MACHINE]
     if floors:
         rows = [_side_by_side(name, system, s, s) for name, system in floors for s in common]
         parts += ["Beside the floors, in the same way; they score nothing:", table(head, rows)]
@@ -75,7 +77,7 @@ def serving_section(result: Result, figures: Path) -> str:
         memory = system.get("memory", {}).get("pss_bytes", 0) / MIB
         every.append([name, *cells, f"{memory:,.0f}"])
     parts.append(table(["", *common, "PSS MiB"], every))
-    if spans := _spans(result["systems"], common):
+    if spans := _spans({n: s for n, s in systems.items() if n != MACHINE}, common):
         parts.append(f"Over the whole run ctrserve reached, in requests/s: {spans}. So much did the machine change.")
     parts.append("Processor time of all its processes, µs a request:")
     work = [
