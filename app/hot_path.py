@@ -153,7 +153,7 @@ class HotPath:
             self._at_once.answer(bodies, finish)
         except Problem:
             pass  # whose it is shows where each is answered by itself
-        except Exception:
+        except Exception:  # whatever it was, those that are left are answered by themselves, and the others go on
             log.exception("a defect in answering at once")
 
     async def _refuse(self, problem: Problem, request: _Request, scope: Scope, receive: Receive, send: Send) -> None:

@@ -281,10 +281,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection that has been idle for so long; answers at once leave the timer alone."""
-        now = self.loop.time()
-        rest_s = (
-            self.timeout_keep_alive if self.waiting is not None else self._active_at + self.timeout_keep_alive - now
-        )
+        rest_s = self._active_at + self.timeout_keep_alive - self.loop.time()
+        if self.waiting is not None:
+            rest_s = self.timeout_keep_alive
         if rest_s > 0:
             self.timeout_keep_alive_task = self.loop.call_later(rest_s, self.timeout_keep_alive_handler)
         else:

@@ -141,23 +141,23 @@ def create_app(settings: Settings | None = None) -> HotPath:
         _serve_docs(app)
         app.openapi = _openapi(app, has_keys=keys is not None)  # type: ignore[method-assign]
 
-    def get_snapshot() -> Snapshot:
+    def get_service() -> Service:
         assert service is not None  # no request comes before
-        return service.snapshot()
+        return service
 
     async def answer_predict(body: bytes) -> bytes:
-        return await predict(get_snapshot(), body, batcher, telemetry)
+        return await predict(get_service().snapshot(), body, batcher, telemetry)
 
     def may_predict_at_once() -> bool:
-        snapshot = None if service is None else service.registry.current
+        snapshot = get_service().registry.current
         return snapshot is not None and not snapshot.source.may_wait
 
     def answer_predict_at_once(bodies: Sequence[bytes], send: SendAtOnce) -> None:
-        predict_at_once(get_snapshot(), bodies, send, telemetry)
+        predict_at_once(get_service().snapshot(), bodies, send, telemetry)
 
     async def answer_rank(body: bytes) -> bytes:
-        snapshot = get_snapshot()
-        return await rank(snapshot, app.state.service.catalog.current, body, telemetry)
+        service = get_service()
+        return await rank(service.snapshot(), service.catalog.current, body, telemetry)
 
     hot_path = HotPath(
         app,

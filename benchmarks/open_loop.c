@@ -10,14 +10,13 @@
 #include <math.h>
 #include <netinet/tcp.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "common.h"
 
 #define EVENTS 64
 #define MAX_HEAD 4096 /* of an answer */
@@ -37,17 +36,6 @@ typedef struct {
     size_t used, room;
     char *received;
 } Connection;
-
-static void fail(const char *what) {
-    perror(what);
-    exit(1);
-}
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static char *read_file(const char *path, size_t *length) {
     FILE *file = fopen(path, "rb");

@@ -26,6 +26,7 @@ Arrivals = Literal["fixed", "poisson"]
 PAUSE_MS = 20.0
 DRAIN_S = 10.0
 SOURCE = Path(__file__).with_suffix(".c")
+SHARED = SOURCE.with_name("common.h")
 BUILD = Path(__file__).parents[1] / "build"
 
 
@@ -60,7 +61,8 @@ def build(source: Path = SOURCE) -> Path:
         SystemExit: there is no C compiler.
     """
     program = BUILD / source.stem
-    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
+    changed = max(file.stat().st_mtime for file in (source, SHARED))
+    if not program.exists() or program.stat().st_mtime < changed:
         if shutil.which("cc") is None:
             raise SystemExit("the open loop needs a C compiler; on Debian: apt-get install gcc")
         BUILD.mkdir(exist_ok=True)
