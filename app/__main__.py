@@ -13,11 +13,11 @@ import uvicorn
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import SettingsError
 
-from app.http_protocol import BoundedHttpProtocol
 from app.keys import KeyFile
 from app.logs import configure_logging
 from app.orders import DIRECTORY
 from app.settings import PREFIX, Settings, unknown_variables
+from app.short_way import ShortWayProtocol
 from models.schema import describe_validation_error
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
@@ -77,7 +77,7 @@ def _serve(settings: Settings) -> None:
         port=settings.port,
         workers=settings.workers,
         loop="uvloop",
-        http=BoundedHttpProtocol,
+        http=ShortWayProtocol,
         proxy_headers=False,
         ws="none",
         access_log=False,

@@ -1,30 +1,26 @@
 """Requests that come in the same turn of the event loop, answered together at its end.
 
 They need no task, no parser and no scope each, and what they share is done once: one look-up of rows, one product of
-matrices. While it goes on nobody reads the sockets, so that all that came meanwhile is the next turn's.
+matrices, one question to Redis where rows have to come from there. While they are answered nobody reads the sockets, so
+that all that came meanwhile is the next turn's.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from app.known_head import KnownRequest
 
-class Waiting(NamedTuple):
-    """A request that waits for the end of the turn."""
-
-    data: bytes
-    """All of it, as it came."""
-    body: bytes
-    arrived: float
-    """By `time.perf_counter`."""
+SendAnswer = Callable[[int, bytes], None]
+"""Takes the place of a request among those that were asked, and its good answer from its content length on."""
 
 
 class Member(Protocol):
     """A connection whose request waits."""
 
-    waiting: Waiting | None
+    waiting: KnownRequest | None
 
     def answer(self, rest: bytes) -> None:
         """Send a good answer, from its content length on."""
@@ -34,12 +30,16 @@ class Member(Protocol):
 
 
 class Answers(Protocol):
-    """What answers bodies without waiting for anything; see `app.hot_path.HotPath`."""
+    """What answers requests together; see `app.hot_path.HotPath`."""
 
-    def answer_at_once(
-        self, bodies: Sequence[bytes], arrived: Sequence[float], send: Callable[[int, bytes], None]
-    ) -> None:
-        """Send the places and good answers of bodies that came at times of `time.perf_counter`."""
+    def may_wait(self) -> bool:
+        """Return whether there may be something to wait for now."""
+
+    def answer_at_once(self, requests: Sequence[KnownRequest], send: SendAnswer) -> None:
+        """Send the good answers of requests that need nothing more."""
+
+    async def answer_soon(self, requests: Sequence[KnownRequest], send: SendAnswer) -> None:
+        """Do the same, waiting for what has to be waited for."""
 
 
 class Crowd:
@@ -53,20 +53,42 @@ class Crowd:
     def __init__(self, loop: asyncio.AbstractEventLoop, hot_path: Answers) -> None:
         self._loop = loop
         self._hot_path = hot_path
-        self._members: list[tuple[Member, Waiting]] = []
+        self._members: list[tuple[Member, KnownRequest]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def join(self, member: Member, waiting: Waiting) -> None:
+    def join(self, member: Member, request: KnownRequest) -> None:
         """Let a connection's request, which has been admitted, wait for the end of the turn."""
         if not self._members:
             self._loop.call_soon(self._end_turn)
-        self._members.append((member, waiting))
-        member.waiting = waiting
+        self._members.append((member, request))
+        member.waiting = request
 
     def _end_turn(self) -> None:
-        members = [(member, waiting) for member, waiting in self._members if member.waiting is waiting]
+        members = [(member, request) for member, request in self._members if member.waiting is request]
         self._members = []
-        bodies, arrived = [w.body for _, w in members], [w.arrived for _, w in members]
-        self._hot_path.answer_at_once(bodies, arrived, lambda place, answer: members[place][0].answer(answer))
-        for member, waiting in members:
-            if member.waiting is waiting:
-                member.decline()
+        if self._hot_path.may_wait():
+            task = self._loop.create_task(self._answer_soon(members))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        else:
+            self._hot_path.answer_at_once([request for _, request in members], _sender(members))
+            _decline_rest(members)
+
+    async def _answer_soon(self, members: Sequence[tuple[Member, KnownRequest]]) -> None:
+        await self._hot_path.answer_soon([request for _, request in members], _sender(members))
+        _decline_rest(members)
+
+
+def _sender(members: Sequence[tuple[Member, KnownRequest]]) -> SendAnswer:
+    def send(place: int, rest: bytes) -> None:
+        member, request = members[place]
+        if member.waiting is request:  # its client may have gone, or sent more, while rows were waited for
+            member.answer(rest)
+
+    return send
+
+
+def _decline_rest(members: Sequence[tuple[Member, KnownRequest]]) -> None:
+    for member, request in members:
+        if member.waiting is request:
+            member.decline()

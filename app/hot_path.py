@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.crowd import SendAnswer
 from app.errors import Problem
 from app.keys import KeyFile
+from app.known_head import KnownRequest
 from app.logs import RequestLog
 from app.telemetry import Telemetry
 from app.tracing import begin_trace
@@ -22,23 +24,25 @@ from app.tracing import begin_trace
 log = logging.getLogger("ctrserve")
 
 Handler = Callable[[bytes], Awaitable[bytes]]
-SendAtOnce = Callable[[int, bytes], None]
 
 
-class AtOnce(NamedTuple):
-    """How bodies on one path are answered without waiting for anything."""
+class Together(NamedTuple):
+    """How bodies on one path are answered several at once."""
 
     path: str
     is_possible: Callable[[], bool]
-    """Whether nothing may have to be waited for now."""
-    answer: Callable[[Sequence[bytes], SendAtOnce], None]
+    may_wait: Callable[[], bool]
+    """Whether something may have to be waited for now."""
+    answer: Callable[[Sequence[bytes], SendAnswer], None]
     """Takes bodies, and sends the good answer of each that needs nothing more; the others are left out."""
+    answer_soon: Callable[[Sequence[bytes], SendAnswer], Awaitable[None]]
+    """Does the same, waiting for what has to be waited for."""
 
 
 JSON_TYPES = {b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"}
 CONTENT_TYPE = (b"content-type", b"application/json")
 CLOSE = (b"connection", b"close")
-NOT_PLAIN = {b"content-encoding", b"expect", b"traceparent", b"x-request-timeout-ms"}
+NOT_PLAIN = {b"content-encoding", b"expect"}
 
 
 class HotPath:
@@ -47,7 +51,7 @@ class HotPath:
     Args:
         app: what answers all else.
         handlers: by path; each takes a body and returns a JSON answer, or raises `Problem`.
-        at_once: the same for good bodies that need not wait, several together; ``None``: there is none.
+        together: the same for good bodies, several at once; ``None``: there is none.
         paths: other paths that have a label of their own in the metrics; the rest share ``other``.
         max_body_bytes: longer bodies are refused, unread where their length is announced.
         telemetry: counts requests by path and status.
@@ -58,7 +62,7 @@ class HotPath:
         self,
         app: ASGIApp,
         handlers: Mapping[str, Handler],
-        at_once: AtOnce | None,
+        together: Together | None,
         paths: tuple[str, ...],
         max_body_bytes: int,
         telemetry: Telemetry,
@@ -67,7 +71,7 @@ class HotPath:
         self.is_draining = False
         self._app = app
         self._handlers = handlers
-        self._at_once = at_once
+        self._together = together
         self._max_body_bytes = max_body_bytes
         self._keys = keys
         self._requests = telemetry.requests
@@ -117,44 +121,70 @@ class HotPath:
 
     def is_plain(self, path: str, headers: Mapping[bytes, bytes]) -> bool:
         """Return whether a ``POST``'s path and headers ask for nothing that `answer_at_once` does not do."""
-        is_at_once = self._at_once is not None and path == self._at_once.path
-        return is_at_once and headers.get(b"content-type") in JSON_TYPES and headers.keys().isdisjoint(NOT_PLAIN)
+        is_together = self._together is not None and path == self._together.path
+        return is_together and headers.get(b"content-type") in JSON_TYPES and headers.keys().isdisjoint(NOT_PLAIN)
 
-    def admits_at_once(self, path: str, headers: Mapping[bytes, bytes], num_bytes: int) -> bool:
-        """Return whether a plain request with a body of so many bytes may be answered without waiting for anything.
+    def admits(self, path: str, headers: Mapping[bytes, bytes], num_bytes: int) -> bool:
+        """Return whether a plain request with a body of so many bytes may be answered together with others.
 
         If so it is counted for its key's quota, and if it goes the ordinary way after all ``is_counted`` is to be in its state.
         """
-        if self._at_once is None or self.is_draining or num_bytes > self._max_body_bytes:
+        if self._together is None or self.is_draining or num_bytes > self._max_body_bytes:
             return False
-        if not self._at_once.is_possible():
+        if not self._together.is_possible():
             return False
         return self._keys is None or self._keys.admit(path, headers)[1] is None
 
-    def answer_at_once(self, bodies: Sequence[bytes], arrived: Sequence[float], send: SendAtOnce) -> None:
-        """Send the good answer, from its content length on, of each body that needs nothing more.
+    def may_wait(self) -> bool:
+        """Return whether there may be something to wait for now, so that `answer_at_once` would answer few."""
+        return self._together is None or self._together.may_wait()
+
+    def answer_at_once(self, requests: Sequence[KnownRequest], send: SendAnswer) -> None:
+        """Send the good answer, from its content length on, of each request that needs nothing more.
 
         With what is left nothing was done; it is to go the ordinary way, where its faults are told.
 
         Args:
-            bodies: whole, of admitted requests.
-            arrived: when they came, by `time.perf_counter`.
-            send: takes a body's place and its answer.
+            requests: plain, and admitted.
+            send: takes a request's place and its answer.
         """
-        assert self._at_once is not None  # nothing is admitted
-        observe, count_ok = self._observe[self._at_once.path], self._count_ok[self._at_once.path]
-
-        def finish(place: int, answer: bytes) -> None:
-            observe(time.perf_counter() - arrived[place])
-            count_ok()
-            send(place, b"content-length: %d\r\ntraceparent: %b\r\n\r\n%b" % (len(answer), begin_trace(None), answer))
-
+        assert self._together is not None  # nothing is admitted
         try:
-            self._at_once.answer(bodies, finish)
+            self._together.answer(*self._in_time(requests, send))
         except Problem:
             pass  # whose it is shows where each is answered by itself
         except Exception:  # whatever it was, those that are left are answered by themselves, and the others go on
             log.exception("a defect in answering at once")
+
+    async def answer_soon(self, requests: Sequence[KnownRequest], send: SendAnswer) -> None:
+        """Do what `answer_at_once` does, waiting for what has to be waited for."""
+        assert self._together is not None  # nothing is admitted
+        try:
+            await self._together.answer_soon(*self._in_time(requests, send))
+        except Problem:
+            pass  # as above
+        except Exception:  # as above
+            log.exception("a defect in answering together")
+
+    def _in_time(self, requests: Sequence[KnownRequest], send: SendAnswer) -> tuple[list[bytes], SendAnswer]:
+        """Return the bodies of requests whose deadline has not passed, and what takes their places and answers."""
+        assert self._together is not None
+        observe, count_ok = self._observe[self._together.path], self._count_ok[self._together.path]
+        places = [
+            place
+            for place, request in enumerate(requests)
+            if request.timeout_ms is None or not _is_late(_seconds(request.timeout_ms), request.arrived)
+        ]
+
+        def finish(place: int, answer: bytes) -> None:
+            place = places[place]
+            request = requests[place]
+            observe(time.perf_counter() - request.arrived)
+            count_ok()
+            trace = begin_trace(request.traceparent)
+            send(place, b"content-length: %d\r\ntraceparent: %b\r\n\r\n%b" % (len(answer), trace, answer))
+
+        return [requests[place].body for place in places], finish
 
     async def _refuse(self, problem: Problem, request: _Request, scope: Scope, receive: Receive, send: Send) -> None:
         if problem.code == "deadline_exceeded":
@@ -249,11 +279,20 @@ async def read_json_body(headers: Mapping[bytes, bytes], receive: Receive, max_b
 
 def _check_deadline(deadline_ms: bytes, scope: Scope) -> None:
     # Before the body is parsed: a request whose time has passed costs nothing more.
-    try:
-        seconds = float(deadline_ms) / 1000
-    except ValueError:
-        seconds = math.nan
+    seconds = _seconds(deadline_ms)
     if math.isnan(seconds):
         raise Problem("invalid_input", "X-Request-Timeout-Ms is no number of milliseconds")
-    if not time.perf_counter() - scope.get("state", {}).get("arrived", math.inf) <= seconds:
+    if _is_late(seconds, scope.get("state", {}).get("arrived", math.inf)):
         raise Problem("deadline_exceeded")
+
+
+def _seconds(timeout_ms: bytes) -> float:
+    """Return a timeout in seconds, or NaN for what is no number."""
+    try:
+        return float(timeout_ms) / 1000
+    except ValueError:
+        return math.nan
+
+
+def _is_late(timeout_s: float, arrived: float) -> bool:
+    return not time.perf_counter() - arrived <= timeout_s

@@ -13,11 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app.crowd import Crowd, Waiting
 from app.gate import Gate
-from app.hot_path import HotPath
-from app.http_exchange import Exchange, Outbox, beginning_of_good, refusal, refuse
-from app.known_head import KnownHead
+from app.http_exchange import Exchange, Outbox, refuse
 from app.turns import Turns
 
 if TYPE_CHECKING:
@@ -91,17 +88,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """What came with the beginning of a request, as the parser reads it."""
         if self._gate is not None:
             self._turns: Turns = self.app_state["turns"]
-            self._hot_path: HotPath = self.app_state["hot_path"]
-            self._crowd: Crowd = self.app_state["crowd"]
-        self.waiting: Waiting | None = None
-        """A request that waits for the end of the turn, of which the parser knows nothing."""
-        self._is_counted = False
-        """Whether the request that the parser is about to read was counted for its key's quota."""
-        self._known: KnownHead | None = None
-        self._is_first = True
-        """Whether no scored request has come yet, whose head could be known."""
-        self._active_at = 0.0
-        """When the parser was last spared a request, by the loop's clock."""
+        self._taken_at: float | None = None
+        """When the request that the parser is about to read came, if it was admitted and counted for its key's quota then."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give a new connection its time to send something."""
@@ -109,21 +97,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._timer = self.loop.call_later(REQUEST_S, self._give_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer, and what waits."""
+        """Forget the timer."""
         self._cancel_timer()
-        self._take_back()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Answer, or parse; a request that came whole, as most do, never costs a timer."""
-        if self.cycle is None or self.cycle.response_complete:
-            if self.waiting is not None:
-                data = self._take_back() + data
-            elif self._known is not None and not self._is_receiving and self._take(self._known, data):
-                return
-        self._parse(data)
-
-    def _parse(self, data: bytes) -> None:
+        """Parse; a request that came whole, as most do, never costs a timer."""
         if self.cycle is None or self.cycle.response_complete:
             self._is_receiving = True  # a line break between requests begins none, but takes uvicorn's own timer away
             if self._head_bytes is not None and (b"pgrade" in data[:2_048] or b"\r\n\r\n" not in data or self._held):
@@ -177,6 +156,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Note that the request is whole."""
         self._is_receiving = False
         self._head_bytes = 0
+        self._begun = b""
         super().on_message_complete()
         if self.cycle.response_complete and self.timeout_keep_alive_task is None and not self.transport.is_closing():
             # It was answered before its body had come, which took uvicorn's timer away.
@@ -187,13 +167,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """Begin to answer a request; a scored one only if the gate lets it in."""
         gate, scope = self._gate, cycle.scope
-        scope["state"]["is_counted"], self._is_counted = self._is_counted, False
+        taken_at, self._taken_at = self._taken_at, None
+        scope["state"]["is_counted"] = taken_at is not None
         if gate is None or scope["path"] not in SCORED or scope["method"] != "POST":
             super()._start_asgi_task(cycle, app)
             return
-        if self._is_first:
-            self._is_first = False
-            self._learn_head(cycle)
         num_bytes: int | None = scope["state"]["body_bytes"]
         if not gate.enter(num_bytes or 0):
             refuse(cycle)
@@ -202,92 +180,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         # A pipelined request's turn may come after its body.
         if num_bytes is not None and cycle is self.cycle and not cycle.body and not cycle.waiting_for_100_continue:
             parts = self._parts = []
-        scope["state"]["arrived"] = arrived = time.perf_counter()
+        scope["state"]["arrived"] = arrived = taken_at or time.perf_counter()
         self._turns.note(arrived)
         task = self.loop.create_task(_answer(cycle, app, gate, self._turns, self.app_state["outbox"], num_bytes, parts))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
-
-    def _learn_head(self, cycle: RequestResponseCycle) -> None:
-        headers = dict(cycle.scope["headers"])
-        path = cycle.scope["path"]
-        if cycle is self.cycle and cycle.keep_alive and self._hot_path.is_plain(path, headers):
-            self._known = KnownHead.learn(self._begun, path, headers)
-
-    def _take(self, known: KnownHead, data: bytes) -> bool:
-        """Take a request whose head is known away from the parser: answer it, let it wait with others, or refuse it."""
-        arrived, gate, turns = time.perf_counter(), self._gate, self._turns
-        start = known.body_start(data)
-        if start is None or gate is None or self.flow.write_paused or self.transport.is_closing():
-            return False
-        num_bytes = len(data) - start
-        if turns.is_quiet and not gate.num_requests:
-            if not self._hot_path.admits_at_once(known.path, known.headers, num_bytes):
-                return False
-            num_answered = self.server_state.total_requests
-            self._hot_path.answer_at_once([data[start:]], [arrived], self._send)
-            if self.server_state.total_requests == num_answered:
-                self._is_counted = True
-                return False
-            turns.note(arrived)
-            turns.rest()
-            return True
-        if not gate.enter(num_bytes):
-            self._write(refusal(tuple(self.server_state.default_headers), keep_alive=True))
-            return True
-        if not self._hot_path.admits_at_once(known.path, known.headers, num_bytes):
-            gate.leave(num_bytes)
-            return False
-        turns.note(arrived)
-        self._crowd.join(self, Waiting(data, data[start:], arrived))
-        return True
-
-    def answer(self, rest: bytes) -> None:
-        """Send the good answer of the request that waits, from its content length on."""
-        gate, waiting, self.waiting = self._gate, self.waiting, None
-        assert gate is not None
-        assert waiting is not None
-        gate.leave(len(waiting.body))
-        self._send(0, rest)
-        if gate.num_requests == 0:
-            self._turns.rest()
-
-    def decline(self) -> None:
-        """Give the request that waits to the parser."""
-        self._parse(self._take_back())
-
-    def _take_back(self) -> bytes:
-        gate, waiting, self.waiting = self._gate, self.waiting, None
-        if gate is None or waiting is None:
-            return b""
-        gate.leave(len(waiting.body))
-        self._is_counted = True
-        return waiting.data
-
-    def _send(self, _: int, rest: bytes) -> None:
-        self._write(beginning_of_good(tuple(self.server_state.default_headers)) + rest)
-
-    def _write(self, answer: bytes) -> None:
-        if not self.transport.is_closing():
-            self.transport.write(answer)
-        self.server_state.total_requests += 1
-        self._active_at = self.loop.time()
-
-    def shutdown(self) -> None:
-        """Close the connection when what it asks is answered."""
-        if self.waiting is not None:
-            self.decline()
-        super().shutdown()
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Close a connection that has been idle for so long; answers at once leave the timer alone."""
-        rest_s = self._active_at + self.timeout_keep_alive - self.loop.time()
-        if self.waiting is not None:
-            rest_s = self.timeout_keep_alive
-        if rest_s > 0:
-            self.timeout_keep_alive_task = self.loop.call_later(rest_s, self.timeout_keep_alive_handler)
-        else:
-            super().timeout_keep_alive_handler()
 
     def _give_up(self) -> None:
         self._timer = None

@@ -20,14 +20,14 @@ from app.admin import router as admin_router
 from app.background import run_behind
 from app.batcher import Batcher
 from app.catalog import CatalogFile
-from app.crowd import Crowd
+from app.crowd import Crowd, SendAnswer
 from app.embeddings.redis_rows import RedisRows
 from app.embeddings.source import EmbeddingSource
 from app.embeddings.tiers import TieredSource
 from app.errors import Problem, answer_internal_error, answer_method_not_allowed, answer_not_found, answer_problem
 from app.file_watch import FileWatch
 from app.gate import Gate
-from app.hot_path import AtOnce, HotPath, SendAtOnce
+from app.hot_path import HotPath, Together
 from app.http_exchange import Outbox
 from app.keys import KeyFile
 from app.lifecycle import draining_first
@@ -36,7 +36,7 @@ from app.orders import DIRECTORY, OrderFile
 from app.rank_scorer import rank
 from app.registry import Registry, Snapshot
 from app.routes import Service, metrics_router, router
-from app.scorer import predict, predict_at_once
+from app.scorer import predict, predict_at_once, predict_soon
 from app.settings import Settings
 from app.telemetry import Telemetry
 from app.turns import Turns
@@ -148,12 +148,11 @@ def create_app(settings: Settings | None = None) -> HotPath:
     async def answer_predict(body: bytes) -> bytes:
         return await predict(get_service().snapshot(), body, batcher, telemetry)
 
-    def may_predict_at_once() -> bool:
-        snapshot = get_service().registry.current
-        return snapshot is not None and not snapshot.source.may_wait
-
-    def answer_predict_at_once(bodies: Sequence[bytes], send: SendAtOnce) -> None:
+    def answer_predict_at_once(bodies: Sequence[bytes], send: SendAnswer) -> None:
         predict_at_once(get_service().snapshot(), bodies, send, telemetry)
+
+    async def answer_predict_soon(bodies: Sequence[bytes], send: SendAnswer) -> None:
+        await predict_soon(get_service().snapshot(), bodies, send, telemetry)
 
     async def answer_rank(body: bytes) -> bytes:
         service = get_service()
@@ -162,7 +161,13 @@ def create_app(settings: Settings | None = None) -> HotPath:
     hot_path = HotPath(
         app,
         handlers={"/predict": answer_predict, "/rank": answer_rank},
-        at_once=AtOnce("/predict", may_predict_at_once, answer_predict_at_once),
+        together=Together(
+            "/predict",
+            is_possible=lambda: get_service().registry.current is not None,
+            may_wait=lambda: get_service().snapshot().source.may_wait,
+            answer=answer_predict_at_once,
+            answer_soon=answer_predict_soon,
+        ),
         paths=PATHS,
         max_body_bytes=settings.max_body_bytes,
         telemetry=telemetry,

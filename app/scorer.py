@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import orjson
 from numpy.typing import NDArray
 
 from app.batcher import MAX_BATCH_ROWS, Batcher
+from app.crowd import SendAnswer
 from app.errors import Problem
 from app.registry import Snapshot
 from app.telemetry import Telemetry
@@ -22,9 +24,7 @@ from models.row_reader import Reading
 MAX_NAMES = 16
 
 
-def predict_at_once(
-    snapshot: Snapshot, bodies: Sequence[bytes], send: Callable[[int, bytes], None], telemetry: Telemetry
-) -> None:
+def predict_at_once(snapshot: Snapshot, bodies: Sequence[bytes], send: SendAnswer, telemetry: Telemetry) -> None:
     """Do what `predict` does with several bodies, those of few rows together; send places and answers.
 
     Bodies that need more than compiled reading are left out, and those that would have to wait for rows or fail.
@@ -32,21 +32,36 @@ def predict_at_once(
     Raises:
         Problem: ``invalid_output``, of one of those that are left.
     """
-    group: list[_Read] = []
-    num_rows = 0
-    for place, body in enumerate(bodies):
+    for group in _read_groups(snapshot, bodies):
         began = perf_counter()
-        reading = snapshot.reader.read(body)
-        if reading is None:
-            continue
-        n = len(reading.batch)
-        if num_rows and num_rows + n > MAX_BATCH_ROWS:
-            _score(snapshot, group, send, telemetry)
-            group, num_rows = [], 0
-        group.append(_Read(place, reading, n, perf_counter() - began))
-        num_rows += n
-    if group:
-        _score(snapshot, group, send, telemetry)
+        batch = EncodedBatch.join([read.reading.batch for read in group])
+        rows = snapshot.source.fetch_now(batch.ids)
+        if rows is not None:
+            _score(snapshot, group, batch, rows, began, send, telemetry)
+
+
+async def predict_soon(snapshot: Snapshot, bodies: Sequence[bytes], send: SendAnswer, telemetry: Telemetry) -> None:
+    """Do what `predict_at_once` does, but wait for rows.
+
+    Raises:
+        Problem: ``invalid_output``, of one of those that are left.
+    """
+
+    async def answer(group: list[_Read]) -> None:
+        began = perf_counter()
+        batch = EncodedBatch.join([read.reading.batch for read in group])
+        rows = snapshot.source.fetch_now(batch.ids)
+        if rows is None:
+            rows = await snapshot.source.fetch(batch.ids)
+        _score(snapshot, group, batch, rows, began, send, telemetry)
+
+    groups = list(_read_groups(snapshot, bodies))
+    if len(groups) == 1:  # as most often: no further task
+        await answer(groups[0])
+        return
+    found = await asyncio.gather(*map(answer, groups), return_exceptions=True)
+    for fault in filter(None, found):
+        raise fault
 
 
 class _Read(NamedTuple):
@@ -58,12 +73,34 @@ class _Read(NamedTuple):
     seconds: float
 
 
-def _score(snapshot: Snapshot, group: list[_Read], send: Callable[[int, bytes], None], telemetry: Telemetry) -> None:
-    began = perf_counter()
-    batch = EncodedBatch.join([read.reading.batch for read in group])
-    rows = snapshot.source.fetch_now(batch.ids)
-    if rows is None:
-        return
+def _read_groups(snapshot: Snapshot, bodies: Sequence[bytes]) -> Iterator[list[_Read]]:
+    """Yield the bodies that compiled reading can read, as many together as make a batch."""
+    group: list[_Read] = []
+    num_rows = 0
+    for place, body in enumerate(bodies):
+        began = perf_counter()
+        reading = snapshot.reader.read(body)
+        if reading is None:
+            continue
+        n = len(reading.batch)
+        if num_rows and num_rows + n > MAX_BATCH_ROWS:
+            yield group
+            group, num_rows = [], 0
+        group.append(_Read(place, reading, n, perf_counter() - began))
+        num_rows += n
+    if group:
+        yield group
+
+
+def _score(
+    snapshot: Snapshot,
+    group: list[_Read],
+    batch: EncodedBatch,
+    rows: NDArray[np.float32],
+    began: float,
+    send: SendAnswer,
+    telemetry: Telemetry,
+) -> None:
     fetched = perf_counter()
     probabilities = snapshot.artifact.predictor.score(pool(batch, rows))
     scored = perf_counter()

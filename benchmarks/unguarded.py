@@ -16,8 +16,9 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.batcher import Batcher
-from app.crowd import Crowd, Waiting
-from app.hot_path import AtOnce, HotPath, SendAtOnce
+from app.crowd import Crowd, SendAnswer
+from app.hot_path import HotPath, Together
+from app.known_head import KnownRequest
 from app.main import source_factory
 from app.orders import OrderFile
 from app.registry import Registry
@@ -36,7 +37,7 @@ class UnguardedProtocol(HttpToolsProtocol):
     service: Bare | HotPath
     crowd: Crowd | None = None
     turns: Turns | None = None
-    waiting: Waiting | None = None
+    waiting: KnownRequest | None = None
     num_waiting = 0
 
     def data_received(self, data: bytes) -> None:
@@ -45,17 +46,18 @@ class UnguardedProtocol(HttpToolsProtocol):
         own = UnguardedProtocol
         if own.turns is None or own.crowd is None:
             own.turns, own.crowd = Turns(self.loop), Crowd(self.loop, own.service)
-        body = data.partition(b"\r\n\r\n")[2]
-        if not body:  # a probe, which sends its head first
+        start = data.find(b"\r\n\r\n") + 4
+        if start == len(data):  # a probe, which sends its head first
             super().data_received(data)
             return
+        request = KnownRequest(data, start, arrived)
         own.turns.note(arrived)
         if own.turns.is_quiet and not own.num_waiting:
-            own.service.answer_at_once([body], [arrived], self._send)
+            own.service.answer_at_once([request], self._send)
             own.turns.rest()
         else:
             own.num_waiting += 1
-            own.crowd.join(self, Waiting(data, body, arrived))
+            own.crowd.join(self, request)
 
     def answer(self, rest: bytes) -> None:
         """Send the answer of the request that waits."""
@@ -87,16 +89,25 @@ class Bare:
         open_source = source_factory(settings, self.telemetry, None)
         self._registry = Registry(root, open_source, settings.max_rows, lambda _: None, OrderFile(None), self.telemetry)
 
-    def answer_all(self, bodies: Sequence[bytes], send: SendAtOnce) -> None:
+    def may_wait(self) -> bool:
+        """Return that there is nothing to wait for."""
+        return False
+
+    def answer_all(self, bodies: Sequence[bytes], send: SendAnswer) -> None:
         """Answer bodies."""
         assert self._registry.current is not None
         predict_at_once(self._registry.current, bodies, send, self.telemetry)
 
-    def answer_at_once(self, bodies: Sequence[bytes], arrived: Sequence[float], send: SendAtOnce) -> None:
-        """Answer bodies with nothing but the answer."""
+    def answer_at_once(self, requests: Sequence[KnownRequest], send: SendAnswer) -> None:
+        """Answer requests with nothing but the answer."""
         self.answer_all(
-            bodies, lambda place, answer: send(place, b"content-length: %d\r\n\r\n%b" % (len(answer), answer))
+            [request.body for request in requests],
+            lambda place, answer: send(place, b"content-length: %d\r\n\r\n%b" % (len(answer), answer)),
         )
+
+    async def answer_soon(self, requests: Sequence[object], send: SendAnswer) -> None:
+        """Have no need of waiting."""
+        raise NotImplementedError
 
     async def answer(self, body: bytes) -> bytes:
         """Answer a body."""
@@ -127,8 +138,8 @@ class Bare:
 def main() -> None:
     """Serve on a port of 127.0.0.1."""
     bare = Bare(Path(sys.argv[2]))
-    at_once = AtOnce("/predict", lambda: True, bare.answer_all)
-    with_telling = HotPath(bare, {"/predict": bare.answer}, at_once, (), MAX_BODY_BYTES, bare.telemetry, None)
+    together = Together("/predict", lambda: True, bare.may_wait, bare.answer_all, bare.answer_soon)
+    with_telling = HotPath(bare, {"/predict": bare.answer}, together, (), MAX_BODY_BYTES, bare.telemetry, None)
     app = UnguardedProtocol.service = bare if sys.argv[3:] else with_telling
     uvicorn.run(
         app,

@@ -20,7 +20,10 @@ wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 local requests, at = {}, 0
 init = function(args)
-  for i, body in ipairs(bodies) do requests[i] = wrk.format(nil, nil, nil, body) end
+  for i, body in ipairs(bodies) do
+    for name, value in pairs(own_headers[i] or {}) do wrk.headers[name] = value end
+    requests[i] = wrk.format(nil, nil, nil, body)
+  end
 end
 request = function()
   at = at % #requests + 1
@@ -48,7 +51,12 @@ def version() -> str:
 
 
 def write_lua(
-    path: Path, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None, *, further: str = ""
+    path: Path,
+    bodies: Sequence[bytes],
+    headers: Mapping[str, str] | None = None,
+    *,
+    own_headers: Sequence[Mapping[str, str]] = (),
+    further: str = "",
 ) -> None:
     """Write a script that cycles over request bodies, formatted once, and prints what it found as JSON.
 
@@ -56,11 +64,14 @@ def write_lua(
         path: of the script.
         bodies: of requests.
         headers: besides the content type.
+        own_headers: of each request; all have the same names.
         further: Lua that looks at answers; a line of JSON that begins with ``#`` is returned as ``checks``.
     """
     lines = [f"bodies[{i + 1}] = [==[{body.decode()}]==]" for i, body in enumerate(bodies)]
     more = [f'wrk.headers["{name}"] = "{value}"' for name, value in (headers or {}).items()]
-    path.write_text("\n".join(["bodies = {}", *lines, *more, _SCRIPT, further]))
+    own = [", ".join(f'["{name}"] = "{value}"' for name, value in one.items()) for one in own_headers]
+    more += [f"own_headers[{i + 1}] = {{{one}}}" for i, one in enumerate(own)]
+    path.write_text("\n".join(["bodies, own_headers = {}, {}", *lines, *more, _SCRIPT, further]))
 
 
 def load(port: int, path: str, script: Path, connections: int, seconds: int) -> dict[str, Any]:

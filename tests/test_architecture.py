@@ -31,9 +31,9 @@ ORDER = {
         "embeddings.table_file", "embeddings.hot_rows", "embeddings.bounded_parser", "embeddings.exchange",
         "embeddings.breaker", "embeddings.frames",
         "embeddings.state_log", "embeddings.write_behind", "embeddings.redis_rows", "embeddings.tiers", "catalog",
-        "ranker", "registry", "batcher", "scorer", "rank_scorer", "gate", "turns", "crowd", "hot_path", "http_exchange", "known_head",
+        "ranker", "registry", "batcher", "known_head", "crowd", "scorer", "rank_scorer", "gate", "turns", "hot_path", "http_exchange",
         "openapi", "routes", "admin",
-        "lifecycle", "main", "memory", "worker", "embedded_redis", "http_protocol",
+        "lifecycle", "main", "memory", "worker", "embedded_redis", "http_protocol", "short_way",
         "__main__", "demo",
     ],
 }  # fmt: skip
