@@ -64,8 +64,15 @@ class Crowd:
         member.waiting = request
 
     def _end_turn(self) -> None:
-        members = [(member, request) for member, request in self._members if member.waiting is request]
-        self._members = []
+        joined, self._members = self._members, []
+        members = []
+        for member, request in joined:
+            if member.waiting is not request:
+                continue
+            if request.is_late:
+                member.decline()
+            else:
+                members.append((member, request))
         if self._hot_path.may_wait():
             task = self._loop.create_task(self._answer_soon(members))
             self._tasks.add(task)

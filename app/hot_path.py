@@ -14,6 +14,7 @@ from typing import NamedTuple
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.crowd import SendAnswer
+from app.deadlines import is_late, milliseconds
 from app.errors import Problem
 from app.keys import KeyFile
 from app.known_head import KnownRequest
@@ -30,7 +31,6 @@ class Together(NamedTuple):
     """How bodies on one path are answered several at once."""
 
     path: str
-    is_possible: Callable[[], bool]
     may_wait: Callable[[], bool]
     """Whether something may have to be waited for now."""
     answer: Callable[[Sequence[bytes], SendAnswer], None]
@@ -131,8 +131,6 @@ class HotPath:
         """
         if self._together is None or self.is_draining or num_bytes > self._max_body_bytes:
             return False
-        if not self._together.is_possible():
-            return False
         return self._keys is None or self._keys.admit(path, headers)[1] is None
 
     def may_wait(self) -> bool:
@@ -150,7 +148,7 @@ class HotPath:
         """
         assert self._together is not None  # nothing is admitted
         try:
-            self._together.answer(*self._in_time(requests, send))
+            self._together.answer([request.body for request in requests], self._finisher(requests, send))
         except Problem:
             pass  # whose it is shows where each is answered by itself
         except Exception:  # whatever it was, those that are left are answered by themselves, and the others go on
@@ -160,31 +158,25 @@ class HotPath:
         """Do what `answer_at_once` does, waiting for what has to be waited for."""
         assert self._together is not None  # nothing is admitted
         try:
-            await self._together.answer_soon(*self._in_time(requests, send))
+            await self._together.answer_soon([request.body for request in requests], self._finisher(requests, send))
         except Problem:
             pass  # as above
         except Exception:  # as above
             log.exception("a defect in answering together")
 
-    def _in_time(self, requests: Sequence[KnownRequest], send: SendAnswer) -> tuple[list[bytes], SendAnswer]:
-        """Return the bodies of requests whose deadline has not passed, and what takes their places and answers."""
+    def _finisher(self, requests: Sequence[KnownRequest], send: SendAnswer) -> SendAnswer:
+        """Return what takes places and answers, counts them and gives them their headers."""
         assert self._together is not None
         observe, count_ok = self._observe[self._together.path], self._count_ok[self._together.path]
-        places = [
-            place
-            for place, request in enumerate(requests)
-            if request.timeout_ms is None or not _is_late(_seconds(request.timeout_ms), request.arrived)
-        ]
 
         def finish(place: int, answer: bytes) -> None:
-            place = places[place]
             request = requests[place]
             observe(time.perf_counter() - request.arrived)
             count_ok()
             trace = begin_trace(request.traceparent)
             send(place, b"content-length: %d\r\ntraceparent: %b\r\n\r\n%b" % (len(answer), trace, answer))
 
-        return [requests[place].body for place in places], finish
+        return finish
 
     async def _refuse(self, problem: Problem, request: _Request, scope: Scope, receive: Receive, send: Send) -> None:
         if problem.code == "deadline_exceeded":
@@ -277,22 +269,9 @@ async def read_json_body(headers: Mapping[bytes, bytes], receive: Receive, max_b
     return b"".join(parts)
 
 
-def _check_deadline(deadline_ms: bytes, scope: Scope) -> None:
+def _check_deadline(timeout_ms: bytes, scope: Scope) -> None:
     # Before the body is parsed: a request whose time has passed costs nothing more.
-    seconds = _seconds(deadline_ms)
-    if math.isnan(seconds):
+    if math.isnan(milliseconds(timeout_ms)):
         raise Problem("invalid_input", "X-Request-Timeout-Ms is no number of milliseconds")
-    if _is_late(seconds, scope.get("state", {}).get("arrived", math.inf)):
+    if is_late(timeout_ms, scope.get("state", {}).get("arrived", math.inf)):
         raise Problem("deadline_exceeded")
-
-
-def _seconds(timeout_ms: bytes) -> float:
-    """Return a timeout in seconds, or NaN for what is no number."""
-    try:
-        return float(timeout_ms) / 1000
-    except ValueError:
-        return math.nan
-
-
-def _is_late(timeout_s: float, arrived: float) -> bool:
-    return not time.perf_counter() - arrived <= timeout_s

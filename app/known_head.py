@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from app.deadlines import is_late
+
 END = b"\r\n\r\n"
 LENGTH = re.compile(rb"content-length:[ \t]*([0-9]+)", re.IGNORECASE)
 MAX_DIGITS = 7
@@ -37,7 +39,8 @@ READ = (CONTENT_LENGTH, TRACEPARENT, TIMEOUT)
 """Headers whose values are read from each request."""
 
 
-class KnownRequest(NamedTuple):
+@dataclass(slots=True, eq=False)
+class KnownRequest:
     """A whole request whose head is known."""
 
     data: bytes
@@ -53,6 +56,11 @@ class KnownRequest(NamedTuple):
     def body(self) -> bytes:
         """Its body."""
         return self.data[self.start :]
+
+    @property
+    def is_late(self) -> bool:
+        """Whether its own deadline has passed, or is no number."""
+        return self.timeout_ms is not None and is_late(self.timeout_ms, self.arrived)
 
 
 class _Gap(NamedTuple):

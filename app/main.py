@@ -148,6 +148,10 @@ def create_app(settings: Settings | None = None) -> HotPath:
     async def answer_predict(body: bytes) -> bytes:
         return await predict(get_service().snapshot(), body, batcher, telemetry)
 
+    def may_wait_for_rows() -> bool:
+        snapshot = get_service().registry.current
+        return snapshot is not None and snapshot.source.may_wait
+
     def answer_predict_at_once(bodies: Sequence[bytes], send: SendAnswer) -> None:
         predict_at_once(get_service().snapshot(), bodies, send, telemetry)
 
@@ -163,10 +167,9 @@ def create_app(settings: Settings | None = None) -> HotPath:
         handlers={"/predict": answer_predict, "/rank": answer_rank},
         together=Together(
             "/predict",
-            is_possible=lambda: get_service().registry.current is not None,
-            may_wait=lambda: get_service().snapshot().source.may_wait,
-            answer=answer_predict_at_once,
-            answer_soon=answer_predict_soon,
+            may_wait_for_rows,
+            answer_predict_at_once,
+            answer_predict_soon,
         ),
         paths=PATHS,
         max_body_bytes=settings.max_body_bytes,

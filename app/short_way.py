@@ -38,6 +38,9 @@ class ShortWayProtocol(BoundedHttpProtocol):
         self._is_strange = True
         """Whether the next request's head is to be learnt."""
         self._num_learnt = 0
+        self._server_headers: object = None
+        self._opening = b""
+        """The beginning of a good answer with those headers; uvicorn makes them anew each second, with the date."""
         self._active_at = 0.0
         """When a request was last answered on this way, by the loop's clock."""
 
@@ -75,11 +78,11 @@ class ShortWayProtocol(BoundedHttpProtocol):
         if request is None:
             self._is_strange = True
             return False
-        if gate is None or self.flow.write_paused or self.transport.is_closing():
+        if gate is None or self.flow.write_paused:
             return False
         num_bytes = len(data) - request.start
         if turns.is_quiet and not gate.num_requests and not self._hot_path.may_wait():
-            if not self._hot_path.admits(known.path, known.headers, num_bytes):
+            if request.is_late or not self._hot_path.admits(known.path, known.headers, num_bytes):
                 return False
             num_answered = self.server_state.total_requests
             self._hot_path.answer_at_once([request], self._send)
@@ -122,7 +125,10 @@ class ShortWayProtocol(BoundedHttpProtocol):
         return waiting.data
 
     def _send(self, _: int, rest: bytes) -> None:
-        self._write(beginning_of_good(tuple(self.server_state.default_headers)) + rest)
+        headers = self.server_state.default_headers
+        if headers is not self._server_headers:
+            self._server_headers, self._opening = headers, beginning_of_good(tuple(headers))
+        self._write(self._opening + rest)
 
     def _write(self, answer: bytes) -> None:
         if not self.transport.is_closing():

@@ -138,7 +138,7 @@ class Bare:
 def main() -> None:
     """Serve on a port of 127.0.0.1."""
     bare = Bare(Path(sys.argv[2]))
-    together = Together("/predict", lambda: True, bare.may_wait, bare.answer_all, bare.answer_soon)
+    together = Together("/predict", bare.may_wait, bare.answer_all, bare.answer_soon)
     with_telling = HotPath(bare, {"/predict": bare.answer}, together, (), MAX_BODY_BYTES, bare.telemetry, None)
     app = UnguardedProtocol.service = bare if sys.argv[3:] else with_telling
     uvicorn.run(
