@@ -134,7 +134,7 @@ def _cell(found: Result) -> str:
 
 def _open_loop_text() -> str:
     return (
-        "Requests leave when they are due, at 70 % of each system's own best rate with single rows, over 64 connections; a "
+        "Requests leave when they are due, at 70 % of each system's own best rate with as many rows, over 64 connections; a "
         "latency counts from the moment a request was due, so that a stall is felt by all who came meanwhile (a closed loop "
         "stops asking: coordinated omission). A pause is more than 20 ms without an answer while one is owed."
     )
@@ -148,5 +148,7 @@ def _open_loop_table(systems: Mapping[str, Result]) -> str:
                 continue
             due = [number(run["from_due"][key]) for key in ("p50_ms", "p90_ms", "p99_ms", "p99.9_ms", "max_ms")]
             rate = f"{number(run['offered_rps'])} {run['arrivals']}, {run['seconds']:.0f} s"
-            rows.append([name, rate, *due, run["pauses"]["count"], run["errors"]])
-    return table(["", "offered/s", "p50 ms", "p90", "p99", "p99.9", "max", "pauses", "errors"], rows)
+            ratio = run["from_due"]["p99_ms"] / run["from_due"]["p50_ms"]
+            rows.append([name, run["rows"], rate, *due, number(ratio), run["pauses"]["count"], run["errors"]])
+    head = ["", "rows", "offered/s", "p50 ms", "p90", "p99", "p99.9", "max", "p99 ÷ p50", "pauses", "errors"]
+    return table(head, rows)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 
 from benchmarks import open_loop, processes, wrk
 from benchmarks.conditions import SEED, conditions, save
@@ -63,13 +64,23 @@ def check(system: System, port: int, rows: Sequence[Row], expected: Sequence[flo
 
 
 @dataclass(frozen=True)
+class Load:
+    """Requests of a scenario, and over how many connections they come."""
+
+    path: str
+    bodies: Sequence[bytes]
+    connections: int
+    own_headers: Sequence[Mapping[str, str]] = ()
+
+
+@dataclass(frozen=True)
 class Subject:
-    """A running system and the requests for it: path, bodies and connections, by scenario."""
+    """A running system and the requests for it, by scenario."""
 
     system: System
     port: int
     pid: int
-    loads: Mapping[str, tuple[str, Sequence[bytes], int]]
+    loads: Mapping[str, Load]
 
 
 class Comparison:
@@ -118,14 +129,12 @@ class Comparison:
                         self._expected = ask(system, port, self._rows, client)
                 found["largest_difference"] = check(system, port, self._rows, self._expected)
             bodies = {n: [body_of(system, rows) for rows in requests] for n, requests in self._requests.items()}
-            loads = {name: (system.path, bodies[n], connections) for name, (n, connections) in SCENARIOS.items()}
+            loads = {name: Load(system.path, bodies[n], c) for name, (n, c) in SCENARIOS.items()}
             if system.kind == "ours":
-                for n in (100, 1_000):
-                    loads[f"{n} columns @1"] = system.path, column_bodies(n, NUM_BODIES[n]), 1
-                loads["rank 1000 @1"] = "/rank", rank_bodies(1_000, 30), 1
+                loads |= _loads_of_ours(system.path, bodies)
             subject = Subject(system, port, process.pid, loads)
             found["closed_loop"] = {name: self._side_by_side(subject, name) for name in loads}
-            found["open_loop"] = self._open_loop(subject, found["closed_loop"], bodies[1])
+            found["open_loop"] = self._open_loop(subject, found["closed_loop"], bodies)
             found["memory"] = processes.total_memory(processes.family(process.pid))
             found["processes"] = len(processes.family(process.pid))
             yield subject, found
@@ -138,18 +147,18 @@ class Comparison:
         return {**found, "ours": beside} if beside else found
 
     def _load(self, subject: Subject, name: str) -> dict[str, Any]:
-        path, bodies, connections = subject.loads[name]
+        load = subject.loads[name]
         with httpx.Client(timeout=30.0) as client:
             headers = {"content-type": "application/json"}
-            probe = client.post(f"http://127.0.0.1:{subject.port}{path}", content=bodies[0], headers=headers)
+            probe = client.post(f"http://127.0.0.1:{subject.port}{load.path}", content=load.bodies[0], headers=headers)
         if not probe.is_success:
-            raise NotStarted(f"{name}: {path} answers {probe.status_code}: {probe.text[:300]}")
+            raise NotStarted(f"{name}: {load.path} answers {probe.status_code}: {probe.text[:300]}")
         script = self._root / "load.lua"
-        wrk.write_lua(script, bodies)
-        wrk.load(subject.port, path, script, connections, WARM_UP_S)
+        wrk.write_lua(script, load.bodies, own_headers=load.own_headers)
+        wrk.load(subject.port, load.path, script, load.connections, WARM_UP_S)
         pids = processes.family(subject.pid)
         before = processes.cpu_s(pids)
-        found = wrk.load(subject.port, path, script, connections, self._seconds)
+        found = wrk.load(subject.port, load.path, script, load.connections, self._seconds)
         served = found["requests_per_s"] * found["seconds"]
         # What the system itself worked for a request, in all its processes: hardly depends on what else runs.
         found["server_us_per_request"] = round((processes.cpu_s(pids) - before) / max(served, 1) * 1e6, 1)
@@ -157,21 +166,24 @@ class Comparison:
         print(f"{subject.system.name:28}{name:17}{shown}", flush=True)
         return found
 
-    def _open_loop(self, subject: Subject, closed: Mapping[str, Any], bodies: Sequence[bytes]) -> list[dict[str, Any]]:
+    def _open_loop(
+        self, subject: Subject, closed: Mapping[str, Any], bodies: Mapping[int, Sequence[bytes]]
+    ) -> list[dict[str, Any]]:
         system = subject.system
-        best = max(closed[name]["requests_per_s"] for name, (n, _) in SCENARIOS.items() if n == 1)
-        plan: list[tuple[open_loop.Arrivals, float]] = [("fixed", 5.0)]
+        plan: list[tuple[int, open_loop.Arrivals, float]] = [(1, "fixed", 5.0)]
         if system.kind == "ours":
-            plan = [("fixed", self._open_s), ("poisson", self._open_s / 2)]
+            plan = [(1, "fixed", self._open_s), (1, "poisson", self._open_s / 2)]
+            plan += [(n, "fixed", min(self._open_s, 60.0)) for n in (100, 1_000)]
         elif system.name == MACHINE:
-            plan = [("fixed", 60.0)]
+            plan = [(1, "fixed", 60.0)]
         runs = []
-        for arrivals, seconds in plan:
-            offered = SHARE_OF_CAPACITY * best
+        for n, arrivals, seconds in plan:
+            alike = [name for name, load in subject.loads.items() if load.bodies is bodies[n] and not load.own_headers]
+            offered = SHARE_OF_CAPACITY * max(closed[name]["requests_per_s"] for name in alike)
             found = open_loop.run(
                 subject.port,
                 system.path,
-                bodies,
+                bodies[n],
                 rate=offered,
                 seconds=seconds,
                 connections=64,
@@ -179,12 +191,24 @@ class Comparison:
                 seed=SEED,
             )
             print(
-                f"{system.name:28}{f'open, {arrivals}':17}{offered:.0f}/s {found.get('from_due')} "
+                f"{system.name:28}{f'open, {n} rows':17}{arrivals} {offered:.0f}/s {found.get('from_due')} "
                 f"errors {found['errors']} pauses {found.get('pauses')}",
                 flush=True,
             )
-            runs.append({"share_of_capacity": SHARE_OF_CAPACITY, **found})
+            runs.append({"share_of_capacity": SHARE_OF_CAPACITY, "rows": n, **found})
         return runs
+
+
+def _loads_of_ours(path: str, bodies: Mapping[int, Sequence[bytes]]) -> dict[str, Load]:
+    """Return the scenarios that have no like elsewhere."""
+    rng = np.random.default_rng(SEED)
+    own = [{"traceparent": f"00-{rng.bytes(16).hex()}-{rng.bytes(8).hex()}-01"} for _ in bodies[1]]
+    own = [{**headers, "X-Request-Id": rng.bytes(16).hex()} for headers in own]
+    loads = {f"1 row @{c}, traced": Load(path, bodies[1], c, own) for c in (1, 16, 64)}
+    for n in (100, 1_000):
+        loads[f"{n} rows @8"] = Load(path, bodies[n], 8)
+        loads[f"{n} columns @1"] = Load(path, column_bodies(n, NUM_BODIES[n]), 1)
+    return {**loads, "rank 1000 @1": Load("/rank", rank_bodies(1_000, 30), 1)}
 
 
 def main() -> None:
