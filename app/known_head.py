@@ -15,6 +15,8 @@ from app.deadlines import is_late
 
 END = b"\r\n\r\n"
 LENGTH = re.compile(rb"content-length:[ \t]*([0-9]+)", re.IGNORECASE)
+MAX_LEARNT_BYTES = 8_192
+"""Of a head; it is kept in pieces as long as its connection."""
 MAX_DIGITS = 7
 """Of a length; more of a body comes in several pieces anyway."""
 MAX_VALUE = 1_024
@@ -90,7 +92,7 @@ class KnownHead:
     def learn(
         cls, begun: bytes, path: str, headers: Mapping[bytes, bytes], known: KnownHead | None = None
     ) -> KnownHead | None:
-        """Return how to know heads like the one that ``begun`` begins with, or ``None`` where it does not tell one length.
+        """Return how to know heads like the one that ``begun`` begins with, or ``None`` if it is too long or tells no one length.
 
         Args:
             begun: bytes from the request's first on, as the parser was given them.
@@ -98,7 +100,7 @@ class KnownHead:
             headers: of the request, as the parser read them.
             known: a head that this one did not match; values in which the two differ may be others henceforth.
         """
-        head, end, _ = begun.partition(END)
+        head, end, _ = begun[:MAX_LEARNT_BYTES].partition(END)
         lines = tuple(head.split(b"\r\n"))
         names = [_name(line) for line in lines]
         if not end or lines[0].split(b" ", 2)[:2] != [b"POST", path.encode()]:

@@ -8,7 +8,7 @@ import httptools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.known_head import SAME, KnownHead
+from app.known_head import MAX_LEARNT_BYTES, SAME, KnownHead
 
 NAMES = st.sampled_from([b"Host", b"Accept", b"X-Content-Length", b"Content-Type", b"Content-Length-Hint", b"Via"])
 VALUES = st.sampled_from([b"a", b"", b"7", b"*/*", b"content-length: 3", b"application/json"])
@@ -185,6 +185,7 @@ def test_a_head_without_one_length_is_not_learnt() -> None:
         b"POST /predict HTTP/1.1\r\ncontent-length: 2\r\nhost: a\r\n",
         b"POST /predict HTTP/1.1\r\ncontent-length: 2\r\ntraceparent: a\r\ntraceparent: b\r\n\r\n",
         b"POST /other HTTP/1.1\r\ncontent-length: 2\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\ncontent-length: 2\r\ncookie: %b\r\n\r\n" % bytes(MAX_LEARNT_BYTES),
         b"GET /predict HTTP/1.1\r\ncontent-length: 2\r\n\r\n",
     ):
         assert KnownHead.learn(head + b"{}", "/predict", {b"content-length": b"2"}) is None
