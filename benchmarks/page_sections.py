@@ -134,7 +134,14 @@ def redis_section(result: Result, figures: Path) -> str:
         f"A table of {result['table_bytes'] / MIB:.0f} MiB, ten times `CTR_HOT_BYTES`; Zipf traffic, no request twice; "
         "open loop at the same load with Redis and without."
     )
-    return "\n\n".join(["## The Redis tier", conditions_of(result), text, table(head, rows)])
+    closed = [
+        [states[state], *(f"{number(one['requests_per_s'])} ({number(one['p50_ms'])})" for one in loads.values())]
+        for state, loads in result["closed_loop"].items()
+    ]
+    loads = result["closed_loop"]["without_redis"]
+    more = "In a closed loop, of which the requests of one turn ask Redis together: requests per second (p50 ms)."
+    parts = ["## The Redis tier", conditions_of(result), text, table(head, rows), more, table(["", *loads], closed)]
+    return "\n\n".join(parts)
 
 
 def guards_section(result: Result, figures: Path) -> str:

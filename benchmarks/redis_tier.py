@@ -19,7 +19,7 @@ from redis import Redis
 
 from app.embedded_redis import open_embedded_redis
 from app.embeddings.frames import RowFrames
-from benchmarks import open_loop
+from benchmarks import open_loop, wrk
 from benchmarks.conditions import SEED, conditions, save
 from benchmarks.model import VERSION, write_model
 from benchmarks.servers import ctrserve, free_port, running
@@ -35,6 +35,8 @@ ROWS_TO_FILL_WITH = 50
 ROWS_PER_WRITE = 5_000
 FILL_DEADLINE_S = 90.0
 CONNECTIONS = 8
+CLOSED_BODIES = 4_000
+CLOSED_S = 3
 
 
 def counters(port: int, name: str) -> dict[str, float]:
@@ -113,6 +115,14 @@ def measure(port: int, seconds: float) -> dict[str, Any]:
     return found
 
 
+def measure_most(port: int, root: Path) -> dict[str, Any]:
+    """Return what a closed loop of single rows reaches, by connections."""
+    script = root / "load.lua"
+    wrk.write_lua(script, row_bodies(1, CLOSED_BODIES, seed=SEED + 30))
+    wrk.load(port, "/predict", script, 1, 1)
+    return {f"1 row @{n}": wrk.load(port, "/predict", script, n, CLOSED_S) for n in (1, 16, 64)}
+
+
 def main() -> None:
     """Measure with Redis and without; write ``results/redis_tier.json``."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -132,6 +142,7 @@ def main() -> None:
         with running(ctrserve(artifacts, port, hot_bytes=HOT_BYTES), port, example, root / "log"):
             fill(port)  # warms the service alike
             result["without_redis"] = measure(port, options.seconds)
+            result["closed_loop"] = {"without_redis": measure_most(port, root)}
         with (
             open_embedded_redis(root / "redis") as redis,
             running(ctrserve(artifacts, port, hot_bytes=HOT_BYTES, redis_url=redis.url), port, example, root / "log"),
@@ -141,6 +152,7 @@ def main() -> None:
             result["redis_writes"] = counters(port, "ctr_redis_writes_total")
             write_all(redis.url, artifacts)
             result["redis_full"] = measure(port, options.seconds)
+            result["closed_loop"]["redis_full"] = measure_most(port, root)
     for name in ("without_redis", "redis_filling", "redis_full"):
         for load, found in result[name].items():
             print(
