@@ -48,10 +48,9 @@ def plot_open_loop(serving: Result, path: Path) -> None:
         if run["rows"] > 1:
             continue
         seconds = [x if x is not None else float("nan") for x in run["per_second_p99_ms"]]
-        axes.plot(seconds, label=f"{run['arrivals']} arrivals, {run['offered_rps']:,.0f}/s offered", linewidth=1)
+        axes.semilogy(seconds, label=f"{run['arrivals']} arrivals, {run['offered_rps']:,.0f}/s offered", linewidth=1)
     axes.set_xlabel("second")
     axes.set_ylabel("p99 from the moment due, ms")
-    axes.set_ylim(bottom=0)
     axes.legend(frameon=False)
     _save(path, "ctrserve in an open loop at 70 % of its best rate with single rows", axes)
 
