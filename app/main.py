@@ -165,12 +165,7 @@ def create_app(settings: Settings | None = None) -> HotPath:
     hot_path = HotPath(
         app,
         handlers={"/predict": answer_predict, "/rank": answer_rank},
-        together=Together(
-            "/predict",
-            may_wait_for_rows,
-            answer_predict_at_once,
-            answer_predict_soon,
-        ),
+        together=Together("/predict", may_wait_for_rows, answer_predict_at_once, answer_predict_soon),
         paths=PATHS,
         max_body_bytes=settings.max_body_bytes,
         telemetry=telemetry,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -55,7 +55,7 @@ async def predict_soon(snapshot: Snapshot, bodies: Sequence[bytes], send: SendAn
             rows = await snapshot.source.fetch(batch.ids)
         _score(snapshot, group, batch, rows, began, send, telemetry)
 
-    groups = _read_groups(snapshot, bodies)
+    groups = list(_read_groups(snapshot, bodies))
     if len(groups) == 1:  # as most often: no further task
         await answer(groups[0])
         return
@@ -73,22 +73,23 @@ class _Read(NamedTuple):
     seconds: float
 
 
-def _read_groups(snapshot: Snapshot, bodies: Sequence[bytes]) -> list[list[_Read]]:
-    """Return the bodies that compiled reading can read, as many together as make a batch."""
-    groups: list[list[_Read]] = []
-    num_rows = MAX_BATCH_ROWS
+def _read_groups(snapshot: Snapshot, bodies: Sequence[bytes]) -> Iterator[list[_Read]]:
+    """Yield the bodies that compiled reading can read, as many together as make a batch, the next after what is yielded."""
+    group: list[_Read] = []
+    num_rows = 0
     for place, body in enumerate(bodies):
         began = perf_counter()
         reading = snapshot.reader.read(body)
         if reading is None:
             continue
         n = len(reading.batch)
-        if num_rows + n > MAX_BATCH_ROWS:
-            groups.append([])
-            num_rows = 0
-        groups[-1].append(_Read(place, reading, n, perf_counter() - began))
+        if num_rows and num_rows + n > MAX_BATCH_ROWS:
+            yield group
+            group, num_rows = [], 0
+        group.append(_Read(place, reading, n, perf_counter() - began))
         num_rows += n
-    return groups
+    if group:
+        yield group
 
 
 def _score(
