@@ -17,6 +17,7 @@ from models.log_files import TEXT_SUFFIXES, UNREADABLE, find_files, first_line, 
 from models.schema import FeatureSchema, FieldSpec, LogFormat, Split
 
 SAMPLE_ROWS = 200_000
+SAMPLE_FILES = 8
 MANY_VALUES = 256
 MIN_SHARED = 10
 ONE_TIME = 0.9
@@ -39,6 +40,13 @@ CONTEXT_WORDS = {
     "session",
     "country",
     "tab",
+    "gender",
+    "sex",
+    "occupation",
+    "os",
+    "browser",
+    "network",
+    "referrer",
 }
 
 
@@ -51,14 +59,15 @@ class InferredSchema:
 
 
 def infer_schema(patterns: Sequence[str], label: str) -> InferredSchema:
-    """Infer a schema from the first rows of the log's first file.
+    """Infer a schema from the first rows of some of the log's files, spread over all of them.
 
     Raises:
         LogError: the file cannot be read, or has no column ``label`` or nothing to predict it from.
     """
-    path = find_files(patterns)[0]
+    files = find_files(patterns)
+    path = files[0]
     log = _format(path)
-    frame = _sample(path, log)
+    frame = _sample(files, log)
     if label not in frame.columns:
         names = ", ".join(repr(name[:64]) for name in frame.columns[:50])
         raise LogError(f"{path}: column {label!r} is missing, the file has {names}")
@@ -108,12 +117,19 @@ def _labels(series: pl.Series) -> pl.Series:
     return (labels == 1).cast(pl.Float64)
 
 
-def _sample(path: Path, log: LogFormat) -> pl.DataFrame:
+def _sample(files: Sequence[Path], log: LogFormat) -> pl.DataFrame:
+    places = np.linspace(0, len(files) - 1, min(len(files), SAMPLE_FILES)).round().astype(int)
+    first, *others = (_head(files[i], log, SAMPLE_ROWS // len(places)) for i in np.unique(places))
+    # What is unlike the first is refused, with its name, when all is read.
+    frame = pl.concat([first, *(other for other in others if other.schema == first.schema)])
+    return frame.with_columns(_by_content(frame[c]) for c in frame.columns) if is_text(files[0]) else frame
+
+
+def _head(path: Path, log: LogFormat, num_rows: int) -> pl.DataFrame:
     try:
-        frame = scan_file(path, log).head(SAMPLE_ROWS).collect()
+        return scan_file(path, log).head(num_rows).collect()
     except UNREADABLE as error:
         raise LogError(f"{path}: cannot be read: {first_line(error)}") from error
-    return frame.with_columns(_by_content(frame[c]) for c in frame.columns) if is_text(path) else frame
 
 
 def _by_content(series: pl.Series) -> pl.Series:

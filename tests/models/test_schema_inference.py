@@ -147,6 +147,15 @@ def test_texts_that_are_lists_are_sequences_and_share_the_likest_vocabulary(tmp_
     assert found.schema.group == "user_id"
 
 
+def test_the_sample_is_of_more_files_than_the_first(tmp_path: Path) -> None:
+    for day in range(20):
+        columns = {"weekday": [day % 7] * 10, "click": [0, 1] * 5}
+        pl.DataFrame(columns).write_parquet(tmp_path / f"day-{day:02d}.parquet")
+    (tmp_path / "day-99.parquet").write_bytes((tmp_path / "day-00.parquet").read_bytes())
+    pl.DataFrame({"another": [1]}).write_parquet(tmp_path / "day-98.parquet")  # refused when all is read
+    assert kinds(infer_schema([str(tmp_path / "day-*.parquet")], "click")) == {"weekday": "categorical"}
+
+
 def test_a_log_of_nothing_but_its_label_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LogError, match="no column but 'click'"):
         infer(tmp_path, {"nonclk": [1, 0] * 500, "click": [0, 1] * 500})
