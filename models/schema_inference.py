@@ -18,6 +18,7 @@ from models.schema import FeatureSchema, FieldSpec, LogFormat, Split
 
 SAMPLE_ROWS = 200_000
 SAMPLE_FILES = 8
+SAMPLE_SLICES = 8
 MANY_VALUES = 256
 MIN_SHARED = 10
 ONE_TIME = 0.9
@@ -59,7 +60,7 @@ class InferredSchema:
 
 
 def infer_schema(patterns: Sequence[str], label: str) -> InferredSchema:
-    """Infer a schema from the first rows of some of the log's files, spread over all of them.
+    """Infer a schema from a sample of some of the log's files, spread over all of them.
 
     Raises:
         LogError: the file cannot be read, or has no column ``label`` or nothing to predict it from.
@@ -102,8 +103,11 @@ def _format(path: Path) -> LogFormat:
     """Return what separates the fields of a text file's header, where it is not what the file's name says."""
     if not is_text(path) or path.suffix not in TEXT_SUFFIXES:
         return LogFormat()
-    with path.open("rb") as file:
-        header = re.sub(rb'"[^"]*"', b"", file.read(SNIFFED_BYTES).partition(b"\n")[0])
+    try:
+        with path.open("rb") as file:
+            header = re.sub(rb'"[^"]*"', b"", file.read(SNIFFED_BYTES).partition(b"\n")[0])
+    except OSError as error:
+        raise LogError(f"{path}: cannot be read: {first_line(error)}") from error
     expected = TEXT_SUFFIXES[path.suffix]
     likeliest = max((expected, ",", ";", "\t", "|"), key=lambda separator: header.count(separator.encode()))
     return LogFormat() if likeliest == expected else LogFormat(separator=likeliest)
@@ -119,15 +123,24 @@ def _labels(series: pl.Series) -> pl.Series:
 
 def _sample(files: Sequence[Path], log: LogFormat) -> pl.DataFrame:
     places = np.linspace(0, len(files) - 1, min(len(files), SAMPLE_FILES)).round().astype(int)
-    first, *others = (_head(files[i], log, SAMPLE_ROWS // len(places)) for i in np.unique(places))
+    first, *others = (_some_rows(files[i], log, SAMPLE_ROWS // len(places)) for i in np.unique(places))
     # What is unlike the first is refused, with its name, when all is read.
     frame = pl.concat([first, *(other for other in others if other.schema == first.schema)])
     return frame.with_columns(_by_content(frame[c]) for c in frame.columns) if is_text(files[0]) else frame
 
 
-def _head(path: Path, log: LogFormat, num_rows: int) -> pl.DataFrame:
+def _some_rows(path: Path, log: LogFormat, num_rows: int) -> pl.DataFrame:
+    """Return the first rows of a text file, or as many of a table file in slices from all over it."""
     try:
-        return scan_file(path, log).head(num_rows).collect()
+        lazy = scan_file(path, log)
+        if is_text(path):
+            return lazy.head(num_rows).collect()
+        num_all = lazy.select(pl.len()).collect().item()
+        if num_all <= num_rows:
+            return lazy.collect()
+        length = num_rows // SAMPLE_SLICES
+        starts = np.linspace(0, num_all - length, SAMPLE_SLICES).astype(int).tolist()
+        return pl.concat([lazy.slice(start, length) for start in starts]).collect()
     except UNREADABLE as error:
         raise LogError(f"{path}: cannot be read: {first_line(error)}") from error
 
@@ -208,7 +221,7 @@ def _share(
         return field
     column = frame[field.name]
     lists = column.str.split(log.list_separator) if column.dtype == pl.String else column
-    tokens = lists.explode().drop_nulls().cast(pl.String).unique()
+    tokens = lists.explode().unique().drop_nulls().cast(pl.String)
     best, owner = 0.0, None
     for other in fields:
         if other.kind == "categorical" and len(tokens):

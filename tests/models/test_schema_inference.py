@@ -13,7 +13,7 @@ import pytest
 
 from models.column_evidence import Evidence, is_moment
 from models.errors import LogError
-from models.schema_inference import InferredSchema, infer_schema
+from models.schema_inference import SAMPLE_ROWS, InferredSchema, infer_schema
 
 N = 20_000
 
@@ -154,6 +154,25 @@ def test_the_sample_is_of_more_files_than_the_first(tmp_path: Path) -> None:
     (tmp_path / "day-99.parquet").write_bytes((tmp_path / "day-00.parquet").read_bytes())
     pl.DataFrame({"another": [1]}).write_parquet(tmp_path / "day-98.parquet")  # refused when all is read
     assert kinds(infer_schema([str(tmp_path / "day-*.parquet")], "click")) == {"weekday": "categorical"}
+
+
+def test_the_sample_is_from_all_over_a_large_table_file(tmp_path: Path) -> None:
+    n = SAMPLE_ROWS + 100_000
+    found = infer(tmp_path, {"month": np.arange(n) * 12 // n, "ts": np.arange(n), "click": np.arange(n) % 2})
+    assert found.reasons["month"].startswith("categorical: 12 different")
+    assert found.schema.split.column == "ts"
+
+
+def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "log.csv"
+    file.write_text("click,a\n0,1\n")
+    monkeypatch.setattr(Path, "open", _refuse)  # root may read everything
+    with pytest.raises(LogError, match=r"log\.csv: cannot be read"):
+        infer_schema([str(file)], "click")
+
+
+def _refuse(*args: object) -> None:
+    raise PermissionError(13, "Permission denied")
 
 
 def test_a_log_of_nothing_but_its_label_is_refused(tmp_path: Path) -> None:
