@@ -33,11 +33,9 @@ def predict_at_once(snapshot: Snapshot, bodies: Sequence[bytes], send: SendAnswe
         Problem: ``invalid_output``, of one of those that are left.
     """
     for group in _read_groups(snapshot, bodies):
-        began = perf_counter()
-        batch = EncodedBatch.join([read.reading.batch for read in group])
-        rows = snapshot.source.fetch_now(batch.ids)
+        rows = snapshot.source.fetch_now(group.batch.ids)
         if rows is not None:
-            _score(snapshot, group, batch, rows, began, send, telemetry)
+            _score(snapshot, group, rows, send, telemetry)
 
 
 async def predict_soon(snapshot: Snapshot, bodies: Sequence[bytes], send: SendAnswer, telemetry: Telemetry) -> None:
@@ -47,13 +45,8 @@ async def predict_soon(snapshot: Snapshot, bodies: Sequence[bytes], send: SendAn
         Problem: ``invalid_output``, of one of those that are left.
     """
 
-    async def answer(group: list[_Read]) -> None:
-        began = perf_counter()
-        batch = EncodedBatch.join([read.reading.batch for read in group])
-        rows = snapshot.source.fetch_now(batch.ids)
-        if rows is None:
-            rows = await snapshot.source.fetch(batch.ids)
-        _score(snapshot, group, batch, rows, began, send, telemetry)
+    async def answer(group: _Group) -> None:
+        _score(snapshot, group, await snapshot.source.fetch(group.batch.ids), send, telemetry)
 
     groups = list(_read_groups(snapshot, bodies))
     if len(groups) == 1:  # as most often: no further task
@@ -73,9 +66,18 @@ class _Read(NamedTuple):
     seconds: float
 
 
-def _read_groups(snapshot: Snapshot, bodies: Sequence[bytes]) -> Iterator[list[_Read]]:
+class _Group:
+    """Bodies whose rows are looked up and scored together."""
+
+    def __init__(self, reads: list[_Read]) -> None:
+        self.began = perf_counter()
+        self.reads = reads
+        self.batch = EncodedBatch.join([read.reading.batch for read in reads])
+
+
+def _read_groups(snapshot: Snapshot, bodies: Sequence[bytes]) -> Iterator[_Group]:
     """Yield the bodies that compiled reading can read, as many together as make a batch, the next after what is yielded."""
-    group: list[_Read] = []
+    reads: list[_Read] = []
     num_rows = 0
     for place, body in enumerate(bodies):
         began = perf_counter()
@@ -84,31 +86,25 @@ def _read_groups(snapshot: Snapshot, bodies: Sequence[bytes]) -> Iterator[list[_
             continue
         n = len(reading.batch)
         if num_rows and num_rows + n > MAX_BATCH_ROWS:
-            yield group
-            group, num_rows = [], 0
-        group.append(_Read(place, reading, n, perf_counter() - began))
+            yield _Group(reads)
+            reads, num_rows = [], 0
+        reads.append(_Read(place, reading, n, perf_counter() - began))
         num_rows += n
-    if group:
-        yield group
+    if reads:
+        yield _Group(reads)
 
 
 def _score(
-    snapshot: Snapshot,
-    group: list[_Read],
-    batch: EncodedBatch,
-    rows: NDArray[np.float32],
-    began: float,
-    send: SendAnswer,
-    telemetry: Telemetry,
+    snapshot: Snapshot, group: _Group, rows: NDArray[np.float32], send: SendAnswer, telemetry: Telemetry
 ) -> None:
     fetched = perf_counter()
-    probabilities = snapshot.artifact.predictor.score(pool(batch, rows))
+    probabilities = snapshot.artifact.predictor.score(pool(group.batch, rows))
     scored = perf_counter()
     _count(snapshot, probabilities, telemetry)
     end = 0
-    for place, reading, num_rows, seconds in group:
+    for place, reading, num_rows, seconds in group.reads:
         start, end = end, end + num_rows
-        times = [began - seconds, began, fetched, scored]
+        times = [group.began - seconds, group.began, fetched, scored]
         send(place, _encode(snapshot, reading, {}, probabilities[start:end], times, telemetry))
 
 
