@@ -160,8 +160,8 @@ class HotPath:
         try:
             await self._together.answer_soon([request.body for request in requests], self._finisher(requests, send))
         except Problem:
-            pass  # as above
-        except Exception:  # as above
+            pass  # whose it is shows where each is answered by itself
+        except Exception:  # a task's defect would leave all who wait unanswered; so they are answered by themselves
             log.exception("a defect in answering together")
 
     def _finisher(self, requests: Sequence[KnownRequest], send: SendAnswer) -> SendAnswer:
