@@ -24,7 +24,7 @@ help:
 	@echo "make sbom    list what serving installs, CycloneDX, into build/sbom.json"
 	@echo "make audit   look the pinned versions up in the vulnerability database (needs the network)"
 
-$(VENV)/.installed: pyproject.toml constraints.txt $(wildcard models/native/*)
+$(VENV)/.installed: pyproject.toml constraints.txt $(wildcard models/native/*.c models/native/*/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt $(PIP_ARGS) torch
 	$(BIN)/pip install --quiet --constraint constraints.txt $(PIP_ARGS) --editable '.[dev]'
@@ -72,15 +72,13 @@ sanitize: setup
 	gcc -g -O1 -fwrapv -fsanitize=address,undefined -fno-sanitize-recover=undefined -shared -fPIC \
 		-I$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('include'))") \
 		-o build/sanitized/models/_native$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_config_var('EXT_SUFFIX'))") \
-		models/native/*.c
+		-Imodels/native models/native/*.c models/native/*/*.c
 	cd build/sanitized && LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc $(abspath $(BIN))/python -m pytest -q -p no:cacheprovider \
-		tests/app/test_row_reader.py tests/app/test_catalog_names.py tests/app/embeddings/test_table_file.py \
-		tests/models/test_compiled_head.py tests/models/test_columns.py tests/models/test_compiled_step.py \
-		tests/models/test_hidden_layers.py
+		tests/models/features tests/models/network tests/models/data/test_columns.py
 
 # The serving environment alone, as the Dockerfile installs it; the tools stand beside it, in $(VENV).
-build/serving/.installed: pyproject.toml constraints.txt $(wildcard models/native/*)
+build/serving/.installed: pyproject.toml constraints.txt $(wildcard models/native/*.c models/native/*/*)
 	$(PYTHON) -m venv --clear build/serving
 	build/serving/bin/pip install --quiet --constraint constraints.txt .
 	touch $@

@@ -13,12 +13,12 @@ import uvicorn
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import SettingsError
 
-from app.keys import KeyFile
-from app.logs import configure_logging
-from app.orders import DIRECTORY
+from app.http.api_keys import KeyFile
+from app.http.short_way import ShortWayProtocol
+from app.observability.logs import configure_logging
+from app.registry.rollback import DIRECTORY
 from app.settings import PREFIX, Settings, unknown_variables
-from app.short_way import ShortWayProtocol
-from models.schema import describe_validation_error
+from models.schema.feature_schema import describe_validation_error
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 

@@ -16,31 +16,31 @@ from fastapi.openapi.utils import get_openapi
 from fastapi_swagger import patch_fastapi
 from starlette.responses import HTMLResponse, RedirectResponse
 
-from app.admin import router as admin_router
-from app.background import run_behind
-from app.batcher import Batcher
-from app.catalog import CatalogFile
-from app.crowd import Crowd, SendAnswer
 from app.embeddings.redis_rows import RedisRows
 from app.embeddings.source import EmbeddingSource
 from app.embeddings.tiers import TieredSource
-from app.errors import Problem, answer_internal_error, answer_method_not_allowed, answer_not_found, answer_problem
-from app.file_watch import FileWatch
-from app.gate import Gate
-from app.hot_path import HotPath, Together
-from app.http_exchange import Outbox
-from app.keys import KeyFile
-from app.lifecycle import draining_first
-from app.openapi import ask_for_keys, describe_model
-from app.orders import DIRECTORY, OrderFile
-from app.rank_scorer import rank
-from app.registry import Registry, Snapshot
-from app.routes import Service, metrics_router, router
-from app.scorer import predict, predict_at_once, predict_soon
+from app.http.admin_routes import router as admin_router
+from app.http.admission import Gate
+from app.http.api_keys import KeyFile
+from app.http.crowd import Crowd, SendAnswer
+from app.http.draining import draining_first
+from app.http.endpoint import HotPath, Together
+from app.http.http_exchange import Outbox
+from app.http.openapi import ask_for_keys, describe_model
+from app.http.routes import Service, metrics_router, router
+from app.http.turns import Turns
+from app.observability.metrics import Telemetry
+from app.problems import Problem, answer_internal_error, answer_method_not_allowed, answer_not_found, answer_problem
+from app.registry.file_watch import FileWatch
+from app.registry.low_priority import run_behind
+from app.registry.registry import Registry, Snapshot
+from app.registry.rollback import DIRECTORY, OrderFile
+from app.scoring.catalog import CatalogFile
+from app.scoring.micro_batcher import Batcher
+from app.scoring.predict import predict, predict_at_once, predict_soon
+from app.scoring.rank import rank
 from app.settings import Settings
-from app.telemetry import Telemetry
-from app.turns import Turns
-from models.artifact import CURRENT, Artifact
+from models.artifact.artifact import CURRENT, Artifact
 
 log = logging.getLogger("ctrserve")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from app.hot_path import HotPath
-from app.logs import configure_logging
+from app.http.endpoint import HotPath
 from app.main import create_app
 from app.memory import keep_freed_memory
+from app.observability.logs import configure_logging
 
 
 def create_worker() -> HotPath:

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from models.deepfm import DeepFMHead
-from models.encoding import FeatureEncoder
-from models.head import DeepFMConfig
-from models.learner import Learner, LearnerConfig, settle_untouched_rows
-from models.packed import PackedRows
-from models.shards import Examples, Part, batches
+from models.data.shards import Examples, Part, batches
+from models.features.encoder import FeatureEncoder
+from models.features.packed_rows import PackedRows
+from models.network.deepfm import DeepFMHead
+from models.network.head import DeepFMConfig
+from models.training.train_step import Learner, LearnerConfig, settle_untouched_rows
 
 WEIGHT_STD, FACTOR_STD, NUM_FACTORS = 0.15, 0.12, 8
 CLICK_LOGIT = -1.5

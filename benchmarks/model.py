@@ -15,17 +15,17 @@ from safetensors.numpy import save_file
 
 from benchmarks.conditions import SEED
 from benchmarks.learnt import learn
-from models.artifact import Golden, columns_of, set_current, write_artifact
-from models.calibration import Calibration
-from models.deepfm import DeepFMHead
-from models.encoding import FeatureEncoder
-from models.field_encoding import Value
-from models.head import DeepFMConfig
-from models.manifest import FORMAT_VERSION, DataFacts, Manifest
-from models.predictor import Predictor
-from models.schema import FeatureSchema, FieldSpec, FittedField, FittedSchema
-from models.tensor_file import Tensors
-from models.vocabulary import NUM_SPECIAL, OOV, Vocabulary
+from models.artifact.artifact import Golden, columns_of, set_current, write_artifact
+from models.artifact.manifest import FORMAT_VERSION, DataFacts, Manifest
+from models.artifact.tensor_file import Tensors
+from models.features.encoder import FeatureEncoder
+from models.features.field_encoder import Value
+from models.features.vocabulary import NUM_SPECIAL, OOV, Vocabulary
+from models.network.calibration import Calibration
+from models.network.deepfm import DeepFMHead
+from models.network.head import DeepFMConfig
+from models.network.predictor import Predictor
+from models.schema.feature_schema import FeatureSchema, FieldSpec, FittedField, FittedSchema
 
 ZIPF = 1.1
 """Exponent of the tokens' frequencies, in traffic as in the training that the artifact claims to have had."""

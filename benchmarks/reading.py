@@ -19,11 +19,11 @@ import polars as pl
 
 from benchmarks.conditions import RESULTS, conditions, save
 from benchmarks.training.workload import NUM_CATEGORICAL, NUM_NUMERIC, rows
-from models.coded_log import CodedLog
-from models.columns import IS_COMPILED
-from models.fitting import ChunkEncoder, fit_coded
-from models.impressions import read_chunks
-from models.schema import FeatureSchema, load_schema
+from models.data.columns import IS_COMPILED
+from models.data.fitting import ChunkEncoder, fit_coded
+from models.data.impressions import read_chunks
+from models.data.token_log import CodedLog
+from models.schema.feature_schema import FeatureSchema, load_schema
 
 T = TypeVar("T")
 SCHEMA = Path(__file__).parents[1] / "examples" / "criteo.toml"

@@ -17,14 +17,14 @@ import httpx
 import numpy as np
 from redis import Redis
 
-from app.embedded_redis import open_embedded_redis
-from app.embeddings.frames import RowFrames
+from app.demo.embedded_redis import open_embedded_redis
+from app.embeddings.row_codec import RowFrames
 from benchmarks import open_loop, wrk
 from benchmarks.conditions import SEED, conditions, save
 from benchmarks.model import VERSION, write_model
 from benchmarks.servers import ctrserve, free_port, running
 from benchmarks.workload import SERVED, Traffic, row_bodies
-from models.artifact import load_artifact
+from models.artifact.artifact import load_artifact
 
 TABLE_BYTES = SERVED.num_ids * 4 * (SERVED.embedding_dim + 1)
 HOT_BYTES = TABLE_BYTES // 10

@@ -20,19 +20,19 @@ from typing import Any, TypeVar
 import numpy as np
 import orjson
 
-from app.batcher import Batcher
 from app.main import source_factory
 from app.memory import keep_freed_memory
-from app.orders import OrderFile
-from app.registry import Registry, Snapshot
-from app.scorer import predict, read
+from app.observability.metrics import Telemetry
+from app.registry.registry import Registry, Snapshot
+from app.registry.rollback import OrderFile
+from app.scoring.micro_batcher import Batcher
+from app.scoring.predict import predict, read
 from app.settings import Settings
-from app.telemetry import Telemetry
 from benchmarks.conditions import conditions, save
 from benchmarks.markdown import STAGES
 from benchmarks.model import write_model
 from benchmarks.workload import SERVED, Traffic, column_bodies, row_bodies
-from models.predictor import pool
+from models.network.predictor import pool
 
 S = TypeVar("S")
 BATCHES = (1, 100, 1_000)

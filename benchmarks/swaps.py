@@ -29,9 +29,9 @@ from benchmarks.model import write_model
 from benchmarks.overload import pin
 from benchmarks.servers import ctrserve, free_port, running
 from benchmarks.workload import SERVED, Traffic, row_bodies
-from models.artifact import load_artifact, set_current, write_artifact
-from models.calibration import Calibration
-from models.tensor_file import Tensors
+from models.artifact.artifact import load_artifact, set_current, write_artifact
+from models.artifact.tensor_file import Tensors
+from models.network.calibration import Calibration
 
 VERSIONS = {"v1": -1.0, "v2": -1.5, "v3": -2.0}
 """Each version's calibration has another intercept."""

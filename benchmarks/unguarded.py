@@ -15,17 +15,17 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.batcher import Batcher
-from app.crowd import Crowd, SendAnswer
-from app.hot_path import HotPath, Together
-from app.known_head import KnownRequest
+from app.http.crowd import Crowd, SendAnswer
+from app.http.endpoint import HotPath, Together
+from app.http.known_head import KnownRequest
+from app.http.turns import Turns
 from app.main import source_factory
-from app.orders import OrderFile
-from app.registry import Registry
-from app.scorer import predict, predict_at_once
+from app.observability.metrics import Telemetry
+from app.registry.registry import Registry
+from app.registry.rollback import OrderFile
+from app.scoring.micro_batcher import Batcher
+from app.scoring.predict import predict, predict_at_once
 from app.settings import Settings
-from app.telemetry import Telemetry
-from app.turns import Turns
 
 MAX_BODY_BYTES = 4 * 2**20
 HEAD = b"HTTP/1.1 200 OK\r\ndate: Wed, 25 Nov 2026 20:00:00 GMT\r\ncontent-type: application/json\r\n"

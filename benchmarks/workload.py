@@ -10,7 +10,7 @@ import orjson
 
 from benchmarks.conditions import SEED
 from benchmarks.model import Shape, draw_numbers, draw_positions, make_fields, token
-from models.field_encoding import Value
+from models.features.field_encoder import Value
 
 SERVED = Shape()
 """The model of the serving comparison: 26 categorical and 13 numeric fields, a million ids × 16, 400 × 400 × 400."""

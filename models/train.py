@@ -1,4 +1,4 @@
-"""``python -m models.train``: parses, prints, and calls `models.training.train`. Nothing here decides anything."""
+"""``python -m models.train``: parses, prints, and calls `models.pipeline.log_to_artifact.train`. Nothing here decides anything."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import get_args
 from pydantic import BaseModel, ValidationError
 from tqdm import tqdm
 
+from models.data.schema_inference import infer_schema
 from models.errors import ModelsError
-from models.gate import parse_requirements
-from models.learner import LearnerConfig
-from models.schema import FeatureSchema, describe_validation_error, dump_schema, load_schema
-from models.schema_inference import infer_schema
-from models.training import TrainResult, Tuning, train
+from models.evaluation.promotion_bounds import parse_requirements
+from models.pipeline.log_to_artifact import TrainResult, Tuning, train
+from models.schema.feature_schema import FeatureSchema, describe_validation_error, dump_schema, load_schema
+from models.training.train_step import LearnerConfig
 
 PLAIN_EVERY_S = 10.0
 
@@ -72,7 +72,7 @@ class ProgressBar:
         self._epoch = 0
 
     def __call__(self, epoch: int, done: int, total: int, loss: float) -> None:
-        """Report progress, as `models.epochs.Progress`."""
+        """Report progress, as `models.training.trainer.Progress`."""
         if epoch != self._epoch or self._bar is None:
             self.close()
             terminal = sys.stderr.isatty()
@@ -114,7 +114,7 @@ class TuningBar:
         self._is_over = False
 
     def __call__(self, gone: float, trials: int, best: float) -> None:
-        """Report progress, as `models.tuning.TuneProgress`."""
+        """Report progress, as `models.training.tuning.TuneProgress`."""
         if self._is_over:
             return
         if self._bar is None:

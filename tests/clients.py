@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from app.http_protocol import REQUEST_S
+from app.http.guarded_protocol import REQUEST_S
 from tests.server import Server
 
 HALVES = [

@@ -8,16 +8,16 @@ import numpy as np
 import polars as pl
 import torch
 
-from models.artifact import set_current, write_artifact
-from models.calibration import Calibration
-from models.deepfm import DeepFMHead
-from models.fitting import encode_frame, fit_encoder
-from models.golden import make_golden
-from models.head import DeepFMConfig
-from models.impressions import Log
-from models.manifest import FORMAT_VERSION, DataFacts, Manifest
-from models.predictor import Predictor
-from models.schema import FeatureSchema
+from models.artifact.artifact import set_current, write_artifact
+from models.artifact.golden import make_golden
+from models.artifact.manifest import FORMAT_VERSION, DataFacts, Manifest
+from models.data.fitting import encode_frame, fit_encoder
+from models.data.impressions import Log
+from models.network.calibration import Calibration
+from models.network.deepfm import DeepFMHead
+from models.network.head import DeepFMConfig
+from models.network.predictor import Predictor
+from models.schema.feature_schema import FeatureSchema
 
 SCHEMA = FeatureSchema.model_validate(
     {
@@ -35,7 +35,7 @@ SCHEMA = FeatureSchema.model_validate(
 
 
 def make_log(num_rows: int = 2_000, seed: int = 0) -> Log:
-    """Return impressions of Zipf-distributed users and ads, canonical as `models.impressions.read_log` gives them."""
+    """Return impressions of Zipf-distributed users and ads, canonical as `models.data.impressions.read_log` gives them."""
     rng = np.random.default_rng(seed)
     lists = [[f"ad{t}" for t in rng.zipf(1.5, size=rng.integers(0, 8)) % 40] for _ in range(num_rows)]
     frame = pl.DataFrame(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from app.embedded_redis import EmbeddedRedis, open_embedded_redis
+from app.demo.embedded_redis import EmbeddedRedis, open_embedded_redis
 
 REDIS = shutil.which("redis-server")
 

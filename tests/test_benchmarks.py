@@ -23,8 +23,8 @@ from benchmarks.page import render
 from benchmarks.page_serving import closest
 from benchmarks.redis_tier import parse_counter, shares
 from benchmarks.workload import Traffic, columns_of_rows, row_bodies
-from models.metrics import log_loss
-from models.schema import FeatureSchema
+from models.evaluation.metrics import log_loss
+from models.schema.feature_schema import FeatureSchema
 
 SMALL = Shape(num_categorical=3, num_numeric=2, tokens_per_field=50, embedding_dim=4, hidden=(8,), learnt_rows=2_000)
 

@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 from typing import get_args
 
-from app.errors import PROBLEMS
+from app.observability.metrics import Telemetry
+from app.problems import PROBLEMS
 from app.settings import Settings
-from app.telemetry import Telemetry
+from models.artifact.manifest import FILES
 from models.errors import ArtifactReason
-from models.manifest import FILES
 
 ROOT = Path(__file__).parents[1]
 

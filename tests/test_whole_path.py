@@ -11,14 +11,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.artifact import load_artifact
-from models.fitting import encode_frame
-from models.golden import raw_rows
-from models.impressions import Log, read_log
-from models.metrics import evaluate
-from models.schema import FeatureSchema, load_schema
-from models.simulator import main as simulate
-from models.split import Parts, split_rows
+from models.artifact.artifact import load_artifact
+from models.artifact.golden import raw_rows
+from models.data.fitting import encode_frame
+from models.data.impressions import Log, read_log
+from models.data.split import Parts, split_rows
+from models.evaluation.metrics import evaluate
+from models.schema.feature_schema import FeatureSchema, load_schema
+from models.simulator.simulation import main as simulate
 from models.train import main as train_cli
 from tests.server import serving
 

@@ -1,1 +1,1 @@
-"""Where embedding rows come from: the hot head of the table, then Redis where given, then the table file."""
+"""Where embedding rows come from: the hot head of the table, Redis where given, the table file."""

@@ -23,11 +23,11 @@ from redis.exceptions import AuthenticationError, AuthorizationError, InvalidRes
 
 from app.embeddings.bounded_parser import BoundedParser
 from app.embeddings.breaker import Breaker
-from app.embeddings.exchange import exchange
-from app.embeddings.frames import Outcome, RowFrames
+from app.embeddings.redis_pipeline import exchange
+from app.embeddings.row_codec import Outcome, RowFrames
 from app.embeddings.state_log import StateLog, describe
 from app.embeddings.write_behind import WriteBehind
-from app.telemetry import Telemetry
+from app.observability.metrics import Telemetry
 
 MAX_COMMAND_KEYS = 512
 MAX_BATCH_KEYS = 4_096

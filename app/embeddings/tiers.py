@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from app.embeddings.frames import Outcome, RowFrames
 from app.embeddings.hot_rows import HotRows
 from app.embeddings.redis_rows import RedisRows
+from app.embeddings.row_codec import Outcome, RowFrames
 from app.embeddings.source import EmbeddingSource
 from app.embeddings.table_file import TableFile
-from app.telemetry import Telemetry
+from app.observability.metrics import Telemetry
 
 
 class TieredSource(EmbeddingSource):

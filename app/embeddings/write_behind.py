@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from redis.asyncio import Redis
 
-from app.embeddings.exchange import exchange
-from app.embeddings.frames import RowFrames
+from app.embeddings.redis_pipeline import exchange
+from app.embeddings.row_codec import RowFrames
 from app.embeddings.state_log import StateLog, describe
-from app.telemetry import Telemetry
+from app.observability.metrics import Telemetry
 
 MAX_QUEUED = 8_192  # rows; the oldest are dropped
 MAX_BATCH = 64  # rows a pipeline: small, for the loop serves requests in between

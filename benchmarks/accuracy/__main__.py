@@ -27,14 +27,14 @@ from benchmarks.accuracy.comparison import OURS, accuracy_table, calibrated, com
 from benchmarks.accuracy.export import Exported, export
 from benchmarks.accuracy.inputs import save_inputs
 from benchmarks.conditions import RESULTS, conditions, save, versions
-from models.artifact import load_artifact
-from models.baseline import fit_logistic_regression
-from models.fitting import encode_frame
-from models.learner import LearnerConfig
-from models.metrics import Floats
-from models.packed import join
-from models.schema import FeatureSchema, load_schema
-from models.training import train
+from models.artifact.artifact import load_artifact
+from models.data.fitting import encode_frame
+from models.evaluation.baseline import fit_logistic_regression
+from models.evaluation.metrics import Floats
+from models.features.packed_rows import join
+from models.pipeline.log_to_artifact import train
+from models.schema.feature_schema import FeatureSchema, load_schema
+from models.training.train_step import LearnerConfig
 
 ROOT = Path(__file__).parents[2]
 Predicted = dict[str, list[Floats]]

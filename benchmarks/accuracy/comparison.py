@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.markdown import table
-from models.bootstrap import resample
-from models.calibration import fit_calibration
-from models.metrics import Floats, Labels
+from models.evaluation.bootstrap import resample
+from models.evaluation.metrics import Floats, Labels
+from models.network.calibration import fit_calibration
 
 METRICS = ("auc", "log_loss", "gauc", "calibration", "ece")
 TITLES = ("AUC", "log loss", "GAUC", "Σp/Σy", "ECE")

@@ -12,10 +12,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from benchmarks.accuracy.inputs import Examples, Inputs
-from models.impressions import read_log
-from models.packed import PackedRows
-from models.preparation import Prepared, prepare
-from models.schema import FeatureSchema
+from models.data.impressions import read_log
+from models.data.preparation import Prepared, prepare
+from models.features.packed_rows import PackedRows
+from models.schema.feature_schema import FeatureSchema
 
 SHIFT = 1
 """Of local ids: 0 is left for padding."""
@@ -37,7 +37,7 @@ def export(data: Sequence[str], schema: FeatureSchema, folder: Path) -> Exported
     Args:
         data: paths or glob patterns.
         schema: of the log, split by a column.
-        folder: for what `models.preparation.prepare` may have to put on disk.
+        folder: for what `models.data.preparation.prepare` may have to put on disk.
     """
     frame = read_log(data, schema).frame  # by time, as the parts are
     prepared = prepare(data, schema, 0, frame.height, folder, lambda _: None)

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from benchmarks.training.workload import EMBEDDING_DIM, answer, clock, parse, rows, sizes
-from models.head import DeepFMConfig
-from models.learner import Learner, LearnerConfig
-from models.packed import PackedRows
-from models.shards import Examples, Part, batches
+from models.data.shards import Examples, Part, batches
+from models.features.packed_rows import PackedRows
+from models.network.head import DeepFMConfig
+from models.training.train_step import Learner, LearnerConfig
 
 NUM_BINS = 20
 

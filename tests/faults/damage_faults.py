@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from models.artifact import set_current
-from models.manifest import describe_file
-from models.tensor_file import map_tensors, save_tensors
+from models.artifact.artifact import set_current
+from models.artifact.manifest import describe_file
+from models.artifact.tensor_file import map_tensors, save_tensors
 from tests.faults.matrix import Arena, fault
 from tests.faults.watching import last_error, until
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 
-from app.http_protocol import REQUEST_S
+from app.http.guarded_protocol import REQUEST_S
 from tests.clients import HALVES, children, open_with
 from tests.faults.matrix import JSON, Arena, fault
 from tests.faults.watching import until

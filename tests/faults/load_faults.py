@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from app.http_protocol import REQUEST_S
+from app.http.guarded_protocol import REQUEST_S
 from tests.clients import HALVES, open_with
 from tests.faults.load import Answers, Load
 from tests.faults.matrix import JSON, NAMES, Arena, fault

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 from numpy.typing import NDArray
 
-from models.artifact import columns_of, load_artifact, read_current, set_current
+from models.artifact.artifact import columns_of, load_artifact, read_current, set_current
 from tests.faults.damage_faults import edit_tensor, sign
 from tests.faults.matrix import JSON, Arena, fault
 from tests.faults.watching import last_error, until, version_of

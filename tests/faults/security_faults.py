@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from app.keys import PERMISSIONS
+from app.http.api_keys import PERMISSIONS
 from tests.faults.matrix import JSON, Arena, fault
 
 PREDICT, ADMIN = "p" * 43, "a" * 43

@@ -16,13 +16,13 @@ import atheris
 import numpy as np
 
 with atheris.instrument_imports(include=["app", "models"]):
-    from app.errors import Problem
-    from app.rank_wire import RankWire
-    from app.wire import Wire
-    from app.wire_types import MAX_SEQUENCE, MAX_TOKEN_CHARS
-    from models.artifact import Artifact, load_artifact
-    from models.encoding import EncodedBatch, Encoder
-    from models.row_reader import RowReader
+    from app.problems import Problem
+    from app.wire.field_types import MAX_SEQUENCE, MAX_TOKEN_CHARS
+    from app.wire.predict_request import Wire
+    from app.wire.rank_request import RankWire
+    from models.artifact.artifact import Artifact, load_artifact
+    from models.features.encoder import EncodedBatch, Encoder
+    from models.features.request_reader import RowReader
 
 from tests.hostile.composing import compose
 from tests.hostile.corpus import BODIES, GOOD, INTEGERS, NUMBERS, SEQUENCES, TOKENS

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.errors import Problem
-from app.rank_wire import RankWire
-from app.wire import Wire
-from models.artifact import load_artifact
+from app.problems import Problem
+from app.wire.predict_request import Wire
+from app.wire.rank_request import RankWire
+from models.artifact.artifact import load_artifact
 from tests.hostile.composing import compose
 from tests.making import make_artifact
 

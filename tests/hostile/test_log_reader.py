@@ -12,10 +12,10 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 
+from models.data.impressions import Log, read_log
+from models.data.schema_inference import infer_schema
 from models.errors import LogError, SchemaError
-from models.impressions import Log, read_log
-from models.schema import FeatureSchema
-from models.schema_inference import infer_schema
+from models.schema.feature_schema import FeatureSchema
 
 FIELDS = [
     {"name": "user", "kind": "categorical"},

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from app.embeddings.redis_rows import RedisRows
 from app.embeddings.tiers import TieredSource
-from app.telemetry import Telemetry
+from app.observability.metrics import Telemetry
 
 DIGEST = "0123456789abcdef" * 4
 DIM = 17

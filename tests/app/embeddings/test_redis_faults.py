@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.embeddings.frames import RowFrames
+from app.embeddings.row_codec import RowFrames
 from tests.app.embeddings.making import DIGEST, DIM, make_table, open_world, until
 from tests.app.embeddings.outage import SLACK_S, TIMEOUT_MS, check_until_open, timed_check
 from tests.redis_server import RedisServer

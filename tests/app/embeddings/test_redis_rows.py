@@ -6,7 +6,7 @@ import numpy as np
 
 from app.embeddings import write_behind
 from app.embeddings.redis_rows import RedisRows
-from app.telemetry import Telemetry
+from app.observability.metrics import Telemetry
 from tests.app.embeddings.making import (
     DIGEST,
     NUM_ROWS,

@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from app.telemetry import Telemetry
+from app.observability.metrics import Telemetry
 from tests.app.embeddings.making import BLOCK_STARTS, NUM_ROWS, make_source, make_table, sample
 
 IDS = np.array([0, 1, 300, 301, 299, 299, 999, 5])  # the first four are special rows

@@ -1,0 +1,57 @@
+"""Routes for administrators; there are none of them without a key file."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+
+from app.http.api_keys import refuse_browsers
+from app.http.routes import ServiceDep
+from app.problems import Problem
+from app.registry.registry import Registry
+from models.errors import ArtifactError
+
+router = APIRouter(prefix="/admin", tags=["admin"])
+
+
+class Served(BaseModel):
+    """What this worker serves now; the others follow within ``CTR_POLL_S``."""
+
+    model_version: str
+    previous: str | None
+    """What was served before, and is kept for a rollback."""
+
+
+@router.post("/reload")
+async def reload(request: Request, service: ServiceDep) -> Served:
+    """Look at ``artifacts/current`` now, at what was refused or rolled back from too."""
+    refuse_browsers(dict(request.scope["headers"]))
+    registry = service.registry
+    await registry.reload()
+    if registry.last_error is not None:
+        error = registry.last_error
+        raise Problem("artifact_refused", f"{error['reason']}: the model before goes on")
+    return _served(registry)
+
+
+@router.post("/rollback")
+async def rollback(request: Request, service: ServiceDep) -> Served:
+    """Serve what was served before, at once, until ``artifacts/current`` names another version or on ``/admin/reload``."""
+    refuse_browsers(dict(request.scope["headers"]))
+    try:
+        await service.registry.roll_back()
+    except ArtifactError as error:
+        raise Problem(
+            "artifact_refused", f"{error.reason}: 'current' cannot be read, so nothing can hold against it"
+        ) from None
+    return _served(service.registry)
+
+
+def _served(registry: Registry) -> Served:
+    if registry.current is None:
+        raise Problem("no_model", headers={"Retry-After": "1"})
+    previous = registry.previous
+    return Served(
+        model_version=registry.current.artifact.model_version,
+        previous=None if previous is None else previous.artifact.model_version,
+    )

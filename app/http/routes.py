@@ -1,0 +1,171 @@
+"""Ordinary FastAPI routes: health, model, catalog, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, cast
+
+from fastapi import APIRouter, Depends, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel
+
+from app.http.api_keys import refuse_browsers
+from app.http.endpoint import read_json_body
+from app.observability.metrics import Telemetry
+from app.problems import MEDIA_TYPE, Problem
+from app.registry.registry import Registry, Snapshot
+from app.scoring.catalog import CatalogFile
+from app.settings import Settings
+
+router = APIRouter()
+metrics_router = APIRouter()
+
+
+class Service:
+    """What the routes need; one a process, in ``app.state.service``."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        telemetry: Telemetry,
+        registry: Registry,
+        catalog: CatalogFile,
+        redis_state: Callable[[], Literal["off", "ok", "unavailable"]],
+    ) -> None:
+        self.settings = settings
+        self.telemetry = telemetry
+        self.registry = registry
+        self.catalog = catalog
+        self.redis_state = redis_state
+
+    def snapshot(self) -> Snapshot:
+        """Return the current model.
+
+        Raises:
+            Problem: ``no_model``.
+        """
+        snapshot = self.registry.current
+        if snapshot is None:
+            raise Problem("no_model", headers={"Retry-After": "1"})
+        return snapshot
+
+
+def get_service(request: Request) -> Service:
+    """Return the process's `Service`."""
+    return cast(Service, request.app.state.service)
+
+
+ServiceDep = Annotated[Service, Depends(get_service)]
+
+
+class Live(BaseModel):
+    """The process answers."""
+
+    status: Literal["live"] = "live"
+
+
+class Ready(BaseModel):
+    """A verified, warmed model is loaded."""
+
+    status: Literal["ready"] = "ready"
+    model_version: str
+    redis: Literal["off", "ok", "unavailable"]
+    """Shown, not judged: without Redis the answers are the same."""
+
+
+class FieldInfo(BaseModel):
+    """One input of the model."""
+
+    name: str
+    kind: str
+    side: str
+    dtype: str | None
+    num_tokens: int
+
+
+class ModelInfo(BaseModel):
+    """What is served, and what was last refused."""
+
+    model_version: str | None = None
+    created: str | None = None
+    metrics: dict[str, Any] = {}
+    calibration: str | None = None
+    table_rows: int | None = None
+    embedding_dim: int | None = None
+    data: dict[str, Any] = {}
+    environment: dict[str, str] = {}
+    fields: list[FieldInfo] = []
+    last_error: dict[str, str] | None = None
+    """The last artifact that was refused: ``version``, ``reason`` and ``message``."""
+
+
+@router.post("/predict", include_in_schema=False)
+@router.post("/rank", include_in_schema=False)
+async def answered_before() -> None:
+    """Stand for the paths, so that other methods on them are answered 405; `app.http.endpoint` answers these."""
+    raise Problem("internal_error")
+
+
+@router.get("/health/live", tags=["health"])
+async def live() -> Live:
+    """Whether the process answers."""
+    return Live()
+
+
+@router.get(
+    "/health/ready", tags=["health"], responses={503: {"content": {MEDIA_TYPE: {}}, "description": "No model yet"}}
+)
+async def ready(service: ServiceDep) -> Ready:
+    """Whether requests can be answered."""
+    return Ready(model_version=service.snapshot().artifact.model_version, redis=service.redis_state())
+
+
+@router.get("/model", tags=["model"])
+async def model(service: ServiceDep) -> ModelInfo:
+    """Describe the model that is served: fields, metrics, versions, and the last artifact refused."""
+    registry = service.registry
+    if registry.current is None:
+        return ModelInfo(last_error=registry.last_error)
+    artifact = registry.current.artifact
+    manifest, schema = artifact.manifest, artifact.schema
+    fields = [
+        FieldInfo(name=f.name, kind=f.kind, side=f.side, dtype=fit.dtype, num_tokens=schema.num_tokens[f.block])
+        for f, fit in zip(schema.features.fields, schema.fitted, strict=True)
+    ]
+    return ModelInfo(
+        model_version=manifest.model_version,
+        created=manifest.created,
+        metrics=dict(manifest.metrics),
+        calibration=artifact.predictor.calibration.method,
+        table_rows=manifest.table_rows,
+        embedding_dim=manifest.model.embedding_dim,
+        data=manifest.data.model_dump(mode="json"),
+        environment=dict(manifest.environment),
+        fields=fields,
+        last_error=registry.last_error,
+    )
+
+
+class CatalogInfo(BaseModel):
+    """What the catalog holds now."""
+
+    items: int
+
+
+@router.put("/catalog", include_in_schema=False)
+async def put_catalog(request: Request, service: ServiceDep) -> CatalogInfo:
+    """Replace the candidates that ``/rank`` takes by id; other workers follow within ``CTR_POLL_S``."""
+    ranker, catalog = service.snapshot().ranker, service.catalog
+    headers = dict(request.scope["headers"])
+    refuse_browsers(headers)
+    body = await read_json_body(headers, request.receive, service.settings.max_catalog_bytes)
+    await asyncio.to_thread(ranker.wire.parse_catalog, body)
+    await asyncio.to_thread(catalog.replace, body)
+    return CatalogInfo(items=len(await asyncio.to_thread(ranker.prepare, catalog.current)))
+
+
+@metrics_router.get("/metrics", tags=["health"], response_class=Response)
+async def metrics(service: ServiceDep) -> Response:
+    """Metrics in the Prometheus text format."""
+    return Response(service.telemetry.exposition(), media_type=CONTENT_TYPE_LATEST)

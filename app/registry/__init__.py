@@ -1,0 +1,1 @@
+"""Which model version is served: watch, load, verify, swap and roll back."""

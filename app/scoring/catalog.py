@@ -1,0 +1,130 @@
+"""Candidates known in advance, by id: one JSON file that ``PUT /catalog`` replaces and every worker follows.
+
+Halves of the candidates are computed once per catalog and model version, so that ranking adds, not multiplies.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.problems import Problem
+from app.wire.rank_request import RankWire
+from models.artifact.artifact import Artifact
+from models.network.side_activations import Halves, SideScorer
+
+try:
+    from models._native import Names as CompiledNames
+except ImportError:  # built without a compiler
+    CompiledNames = None  # type: ignore[assignment,misc]
+
+log = logging.getLogger("ctrserve.catalog")
+
+CHUNK = 4_096
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """A catalog file as it was read: its bytes, and what tells that the file is another one by now."""
+
+    body: bytes
+    stamp: tuple[int, int, int]
+
+
+class CatalogFile:
+    """The catalog on disk.
+
+    Args:
+        path: where; need not exist yet. Without one there never is a catalog.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self.current: Catalog | None = None
+
+    def refresh(self) -> bool:
+        """Read the file if it is another one than last time; return whether it was."""
+        if self._path is None:
+            return False
+        try:
+            with self._path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+                if self.current is not None and stamp == self.current.stamp:
+                    return False
+                self.current = Catalog(file.read(), stamp)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def replace(self, body: bytes) -> None:
+        """Put another catalog in the file's place; readers see the old one or the new one, never half of one.
+
+        Raises:
+            Problem: ``no_catalog`` without a path, ``catalog_not_kept`` when there is no room for it, or no right to write it.
+        """
+        if self._path is None:
+            raise Problem("no_catalog", "set CTR_CATALOG to the file that keeps it")
+        temporary = self._path.with_name(f".{self._path.name}-{uuid.uuid4().hex}")
+        try:
+            with temporary.open("wb") as file:
+                file.write(body)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(self._path)
+        except OSError as error:
+            with suppress(OSError):  # a half must not take the room that others have
+                temporary.unlink(missing_ok=True)
+            log.error("the catalog cannot be written: %s", error.strerror)
+            raise Problem("catalog_not_kept") from error
+        self.refresh()
+
+
+class CatalogHalves:
+    """The candidates of a catalog, ready to be added to contexts of one model version.
+
+    Args:
+        items: fields of each candidate by id.
+        artifact: the model version.
+        wire: brings items into columns.
+        scorer: of the candidate side.
+    """
+
+    def __init__(
+        self, items: Mapping[str, Mapping[str, Any]], artifact: Artifact, wire: RankWire, scorer: SideScorer
+    ) -> None:
+        self._num_items = len(items)
+        self._find = _finder(list(items))
+        rows, parts = list(items.values()), []
+        for start in range(0, len(rows), CHUNK):
+            batch = scorer.encoder.encode(wire.candidate_columns(rows[start : start + CHUNK]))
+            parts.append(scorer.halves(batch, artifact.table.take(batch.ids, axis=0)))
+        self.halves = Halves(
+            np.concatenate([part.product for part in parts]) if parts else np.empty((0, 0), np.float32),
+            np.concatenate([part.squares for part in parts]) if parts else np.empty(0, np.float32),
+        )
+
+    def __len__(self) -> int:
+        """Return the number of candidates."""
+        return self._num_items
+
+    def find(self, ids: list[str]) -> NDArray[np.int64]:
+        """Return the candidates' places among `halves`, int64 [n]; -1 for those that are not there."""
+        return self._find(ids)
+
+
+def _finder(names: list[str]) -> Callable[[list[str]], NDArray[np.int64]]:
+    if CompiledNames is not None:
+        find = CompiledNames(names).find
+        return lambda ids: np.frombuffer(find(ids), np.int64)
+    positions = {name: i for i, name in enumerate(names)}
+    return lambda ids: np.fromiter(map(positions.get, ids, [-1] * len(ids)), np.int64, len(ids))

@@ -1,0 +1,1 @@
+"""The bytes of scored requests and their checked values; refusals explained."""

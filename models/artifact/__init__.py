@@ -1,0 +1,1 @@
+"""Artifacts: written once, verified at every load, swapped by one small file."""

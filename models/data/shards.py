@@ -1,0 +1,175 @@
+"""Parts of an encoded log, in memory or as files, and the seeded order in which epochs read them.
+
+A log that fits memory is one shard that holds all training rows. A larger one is dealt out at random to several, so that
+each is a fair sample of the whole and shuffling within a shard is nearly as good as shuffling everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.features.encoder import EncodedBatch
+from models.features.packed_rows import PackedRows, join
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Impressions with their labels, float32 [B] of 0 and 1."""
+
+    rows: PackedRows
+    labels: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Examples that are held in memory, or the files to read them from."""
+
+    num_rows: int
+    held: Examples | None = None
+    files: tuple[Path, ...] = ()
+    num_fields: int = 0
+    more: Share | None = None
+    """Rows of another part that follow the own ones."""
+
+    @classmethod
+    def of(cls, examples: Examples) -> Part:
+        """Hold examples in memory."""
+        return cls(len(examples.rows), examples)
+
+    def load(self) -> Examples:
+        """Return the examples, in the order of their places."""
+        own = self._load_own()
+        if self.more is None:
+            return own
+        more = self.more.load()
+        return Examples(join([own.rows, more.rows]), np.concatenate([own.labels, more.labels]))
+
+    def _load_own(self) -> Examples:
+        if self.held is not None:
+            return self.held
+        ids, lengths, labels, places = (
+            np.fromfile(path, dtype) for path, dtype in zip(self.files, DTYPES, strict=True)
+        )
+        by_field = lengths.reshape(-1, self.num_fields) if len(lengths) else None
+        return _in_order(PackedRows(ids, by_field, self.num_fields), labels, places)
+
+
+@dataclass(frozen=True)
+class Share:
+    """Rows k, k + K, k + 2K … of a part."""
+
+    part: Part
+    k: int
+    K: int
+
+    @property
+    def num_rows(self) -> int:
+        """How many they are."""
+        return len(range(self.k, self.part.num_rows, self.K))
+
+    def load(self) -> Examples:
+        """Return them, in the order of their places."""
+        whole, mine = self.part.load(), np.arange(self.k, self.part.num_rows, self.K)
+        return Examples(whole.rows.select(mine, whole.rows.row_starts()), whole.labels[mine])
+
+
+def deal(shards: Sequence[Part], part: Part) -> tuple[Part, ...]:
+    """Return the shards with the rows of one more part dealt out to them, so that each stays a fair sample of all."""
+    dealt = []
+    for k, shard in enumerate(shards):
+        share = Share(part, k, len(shards))
+        dealt.append(replace(shard, num_rows=shard.num_rows + share.num_rows, more=share))
+    return tuple(dealt)
+
+
+DTYPES = (np.int32, np.uint16, np.float32, np.int64)
+"""Of a part's files: ids, lengths (empty when every bag holds one id), labels, places."""
+
+
+class PartWriter:
+    """Collects examples piece by piece, in any order.
+
+    Args:
+        stem: path of the files to write, without suffix; ``None`` keeps everything in memory.
+        num_fields: F.
+    """
+
+    def __init__(self, stem: Path | None, num_fields: int) -> None:
+        self.num_rows = 0
+        self._num_fields = num_fields
+        self._files: list[BinaryIO] = [] if stem is None else [
+            stem.with_suffix(suffix).open("wb") for suffix in (".ids", ".lengths", ".labels", ".places")
+        ]  # fmt: skip
+        self._pieces: list[tuple[PackedRows, NDArray[np.float32], NDArray[np.int64]]] = []
+
+    def append(self, rows: PackedRows, labels: NDArray[np.float32], places: NDArray[np.int64]) -> None:
+        """Add b examples; ``places`` int64 [b], all different, are what the part will be ordered by."""
+        self.num_rows += len(rows)
+        if not self._files:
+            self._pieces.append((rows, labels, places))
+            return
+        lengths = np.empty(0, np.uint16) if rows.lengths is None else rows.lengths
+        arrays: tuple[NDArray[Any], ...] = (rows.ids, lengths, labels, places)
+        for file, array, dtype in zip(self._files, arrays, DTYPES, strict=True):
+            array.astype(dtype, copy=False).tofile(file)
+
+    def finish(self) -> Part:
+        """Return the part; nothing can be added any more."""
+        if self._files:
+            for file in self._files:
+                file.close()
+            return Part(self.num_rows, None, tuple(Path(file.name) for file in self._files), self._num_fields)
+        if not self._pieces:
+            return Part.of(Examples(PackedRows(np.empty(0, np.int32), None, self._num_fields), np.empty(0, np.float32)))
+        rows, labels, places = zip(*self._pieces, strict=True)
+        self._pieces = []
+        return Part.of(_in_order(join(rows), np.concatenate(labels), np.concatenate(places)))
+
+
+def _in_order(rows: PackedRows, labels: NDArray[np.float32], places: NDArray[np.int64]) -> Examples:
+    if (places[1:] > places[:-1]).all():
+        return Examples(rows, labels)
+    order = places.argsort()
+    return Examples(rows.select(order, rows.row_starts()), labels[order])
+
+
+def rows_in_epoch(shards: Sequence[Part], batch_size: int) -> int:
+    """Return how many rows one epoch visits: whole batches only, what is left over differs from epoch to epoch."""
+    return sum(_rows_visited(shard, batch_size) for shard in shards)
+
+
+def batches(
+    shards: Sequence[Part], batch_size: int, seed: int, epoch: int, done: int = 0
+) -> Iterator[tuple[EncodedBatch, NDArray[np.float32]]]:
+    """Yield an epoch's batches with their labels float32 [b], in an order that only ``seed`` and ``epoch`` decide.
+
+    Args:
+        shards: in memory one at a time, where they are files.
+        batch_size: b, of all batches but those of a shard that has fewer rows.
+        seed: of the run.
+        epoch: from 1.
+        done: rows of this epoch that a run, killed since, has already learnt.
+    """
+    for k in np.random.default_rng([seed, epoch, len(shards)]).permutation(len(shards)).tolist():
+        size = _rows_visited(shards[k], batch_size)
+        if done >= size:
+            done -= size
+            continue
+        examples = shards[k].load()
+        starts = examples.rows.row_starts()
+        order = np.random.default_rng([seed, epoch, k]).permutation(len(examples.labels))[:size]
+        for at in range(done, size, batch_size):
+            rows = order[at : at + batch_size]
+            yield examples.rows.select(rows, starts).unpack(), examples.labels[rows]
+        done = 0
+
+
+def _rows_visited(shard: Part, batch_size: int) -> int:
+    n = shard.num_rows
+    return max(n // batch_size * batch_size, min(batch_size, n))

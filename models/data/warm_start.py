@@ -1,0 +1,137 @@
+"""Going on from an artifact: its tokens, bins and weights are the start, so a new day costs a day and not the whole log.
+
+Ids stay ordered by (−count, token), now over all rows that either training saw: new tokens take the places that their
+counts give them, and every old row moves to its token's new place. Bins keep their boundaries, so that their rows keep
+their meaning. No token is forgotten; training from scratch now and then drops those that no longer come.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.artifact.artifact import Artifact
+from models.artifact.tensor_file import Tensors
+from models.data.token_log import CodedLog
+from models.errors import SchemaError
+from models.features.encoder import FeatureEncoder
+from models.schema.feature_schema import FeatureSchema
+
+ROWS_BEFORE = "rows_before"
+"""Key of the manifest's ``training``: training impressions that the artifacts before this one have seen."""
+
+
+@dataclass(frozen=True)
+class Inheritance:
+    """What an artifact leaves to a new training, in the new one's table rows.
+
+    Args:
+        rows: of each old table row, its new one, int64 [R_old].
+        table: the old table, float32 [R_old, E+1].
+        counts: of each old row, how often training saw it, int64 [R_old].
+        head: the head's tensors by name.
+        num_rows: training impressions that the artifact has seen.
+        model_version: the artifact's.
+    """
+
+    rows: NDArray[np.int64]
+    table: NDArray[np.float32]
+    counts: NDArray[np.int64]
+    head: Tensors
+    num_rows: int
+    model_version: str
+
+    def with_counts(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how often each new row was seen in all, int64 [R], given how often by the new training."""
+        together = counts.copy()
+        together[self.rows] += self.counts
+        return together
+
+
+class InheritedPrior:
+    """What an artifact's rows say of the new ones: the old values, the surer the more impressions they were learnt from.
+
+    The Laplace approximation of their posterior (MacKay 1992): an impression adds p(1 − p) to the precision of a first-order
+    weight; for an embedding's coordinates, whose factor in the logit is of the order of one, the same is taken.
+
+    Args:
+        inheritance: the artifact's rows.
+        num_rows: R, of the new table.
+        variance: p(1 − p), of a label.
+    """
+
+    def __init__(self, inheritance: Inheritance, num_rows: int, variance: float) -> None:
+        self._old_table = inheritance.table
+        self._old_row: NDArray[np.int64] = np.full(num_rows, -1)
+        self._old_row[inheritance.rows] = np.arange(len(inheritance.rows))
+        self._precision = torch.from_numpy((inheritance.counts * variance).astype(np.float32))
+
+    def of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the means float32 [U, E+1] of rows int64 [U], and what is added to their precision, float32 [U, 1]."""
+        old_rows = self._old_row[rows.numpy()]
+        known = np.flatnonzero(old_rows >= 0)
+        means, precision = torch.zeros(len(rows), self._old_table.shape[1]), torch.zeros(len(rows), 1)
+        means[known] = torch.from_numpy(self._old_table[old_rows[known]])
+        precision[known, 0] = self._precision[old_rows[known]]
+        return means, precision
+
+
+def check_fits(artifact: Artifact, schema: FeatureSchema) -> None:
+    """Refuse an artifact whose fields are not those of the schema.
+
+    Raises:
+        SchemaError: a field was added, removed, moved or changed.
+    """
+    old, new = artifact.schema.features.fields, schema.fields
+    for before, after in zip(old, new, strict=False):
+        # Without a dtype the log decides; min_count and max_length only say which values come in.
+        loose = {"dtype": before.dtype, "min_count": before.min_count, "max_length": before.max_length}
+        if before != after.model_copy(update=loose):
+            raise SchemaError(f"--init-from: field {after.name!r} differs from {before.name!r} of the artifact")
+    if len(old) != len(new):
+        raise SchemaError(f"--init-from: the artifact has {len(old)} fields, the schema {len(new)}")
+
+
+def register_tokens(artifact: Artifact, log: CodedLog) -> dict[str, tuple[NDArray[np.uint32], NDArray[np.int64]]]:
+    """Give every token of the artifact a code in the log; return codes and counts int64 of each block's tokens."""
+    known = {}
+    for block, vocabulary in artifact.encoder.vocabularies.items():
+        first = _starts(artifact.encoder)[block] + 2
+        counts = artifact.counts[first : first + len(vocabulary)]
+        known[block] = log.dictionary(block).codes(pl.Series(vocabulary.tokens(), dtype=pl.String)), counts
+    return known
+
+
+def inherit(artifact: Artifact, encoder: FeatureEncoder) -> Inheritance:
+    """Say where each row of the artifact stands in the table of a new encoder that knows all its tokens."""
+    rows = np.empty(artifact.encoder.num_rows, np.int64)
+    new_starts = _starts(encoder)
+    for block, start in _starts(artifact.encoder).items():
+        local = np.arange(artifact.schema.num_tokens[block] + 2)
+        vocabulary = artifact.encoder.vocabularies.get(block)
+        if vocabulary is not None:
+            local[2:] = encoder.vocabularies[block].find_all(vocabulary.tokens())
+        rows[start : start + len(local)] = new_starts[block] + local
+    return Inheritance(
+        rows=rows,
+        table=artifact.table,
+        counts=artifact.counts,
+        head=artifact.head,
+        num_rows=_rows_seen(artifact),
+        model_version=artifact.model_version,
+    )
+
+
+def _rows_seen(artifact: Artifact) -> int:
+    rows, training = artifact.manifest.data.rows, artifact.manifest.training
+    learnt: int = rows["train"] + (rows["validation"] if training.get("refit", False) else 0)
+    return learnt + int(training.get(ROWS_BEFORE, 0))
+
+
+def _starts(encoder: FeatureEncoder) -> dict[str, int]:
+    return dict(zip(encoder.schema.num_tokens, encoder.block_starts.tolist(), strict=False))

@@ -1,0 +1,1 @@
+"""Metrics, intervals, baselines and the bounds that a new model must meet."""

@@ -1,0 +1,90 @@
+"""The model to beat: a logistic regression on the same encoded rows, one weight per table row (scikit-learn).
+
+It is the DeepFM's first-order part alone, fitted to the optimum; a DeepFM that loses to it has learnt no interaction.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from models.evaluation.metrics import Labels
+from models.features.packed_rows import PackedRows
+from models.network.calibration import sigmoid
+
+# Training rows beyond this are subsampled: a baseline is not worth minutes.
+MAX_ROWS = 1_000_000
+MAX_NEWTON_STEPS = 50
+# Rows scored at once.
+CHUNK = 65_536
+
+
+@dataclass(frozen=True)
+class LogisticBaseline:
+    """p = σ(w·x + b), x the weighted one-hot row of an impression.
+
+    Args:
+        weights: w, float64 [R].
+        intercept: b.
+    """
+
+    weights: NDArray[np.float64]
+    intercept: float
+
+    def probabilities(self, rows: PackedRows) -> NDArray[np.float64]:
+        """Return click probabilities, float64 [B]."""
+        starts = rows.row_starts()
+        scores = [
+            one_hot(rows.select(np.arange(at, min(at + CHUNK, len(rows))), starts), len(self.weights)) @ self.weights
+            for at in range(0, len(rows), CHUNK)
+        ]
+        return sigmoid(np.concatenate(scores) + self.intercept)
+
+
+def fit_logistic_regression(
+    rows: PackedRows, labels: Labels, num_rows: int, c: float = 0.3, seed: int = 0
+) -> LogisticBaseline:
+    """Minimise c·Σ log loss + ½‖w‖²; the intercept is free.
+
+    Newton's method with conjugate gradients: on 131 k rows × 38 k columns with 84 entries a row it takes 6 s on one
+    core and ends 4e-5 of held-out log loss from the optimum; a ten times stricter tolerance takes twice as long,
+    L-BFGS 10 s, liblinear 22 s, saga as long but with an order of rows drawn at random.
+
+    Args:
+        rows: B training impressions; more than a million are cut down to a random million.
+        labels: 0 or 1, [B]. With one class only, the result is a constant: (clicks + 1) ÷ (B + 2).
+        num_rows: rows of the embedding table R.
+        c: variance of the Gaussian prior of each weight.
+        seed: draws the million.
+    """
+    if len(rows) > MAX_ROWS:
+        drawn = np.sort(np.random.default_rng(seed).choice(len(rows), MAX_ROWS, replace=False))
+        rows, labels = rows.select(drawn, rows.row_starts()), labels[drawn]
+    clicks = int(np.count_nonzero(labels))
+    if clicks in (0, len(rows)):
+        return LogisticBaseline(np.zeros(num_rows), float(np.log((clicks + 1) / (len(rows) - clicks + 1))))
+    model = LogisticRegression(C=c, solver="newton-cg", max_iter=MAX_NEWTON_STEPS)
+    with warnings.catch_warnings():  # 50 steps are many times what is needed; the last one is still a fair baseline
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(one_hot(rows, num_rows), labels)
+    return LogisticBaseline(model.coef_[0].astype(np.float64), float(model.intercept_[0]))
+
+
+def one_hot(rows: PackedRows, num_rows: int) -> csr_array:
+    """Return the impressions as a sparse matrix float32 [B, R]; a table row that several fields or tokens share is summed."""
+    if rows.lengths is None:
+        weights = np.ones(len(rows.ids), np.float32)
+    else:
+        lengths = rows.lengths.reshape(-1)
+        weights = np.repeat((np.float64(1.0) / lengths).astype(np.float32), lengths)
+    starts = rows.row_starts()
+    index = np.int32 if starts[-1] < 2**31 else np.int64  # half the memory, and all solvers take it
+    matrix = csr_array((weights, rows.ids.astype(index), starts.astype(index)), shape=(len(rows), num_rows))
+    matrix.sum_duplicates()
+    return matrix

@@ -1,0 +1,55 @@
+"""How the model does on traffic that training hardly knew: rows whose user, or whose item, it never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.evaluation.metrics import Floats, Labels, Metrics, evaluate
+from models.features.encoder import FeatureEncoder
+from models.features.packed_rows import PackedRows
+from models.schema.feature_schema import FeatureSchema
+
+
+def cold_fields(encoder: FeatureEncoder) -> dict[str, int]:
+    """Return the number of the field that names the user, and of the one that names the item, where there are such.
+
+    The user is the group column if that is a field; the item is the candidate's field with the most tokens.
+    """
+    schema: FeatureSchema = encoder.schema.features
+    named = {f.name: i for i, f in enumerate(schema.fields) if f.kind == "categorical" and f.buckets is None}
+    found = {}
+    if schema.group in named:
+        found["unseen user"] = named[schema.group]
+    items = [f for f in schema.fields if f.name in named and f.side == "candidate"]
+    if items:
+        item = max(items, key=lambda f: encoder.schema.num_tokens[f.block])
+        found["unseen item"] = named[item.name]
+    return found
+
+
+def cold_starts(
+    encoder: FeatureEncoder, rows: PackedRows, labels: Labels, probabilities: Floats
+) -> Mapping[str, Metrics]:
+    """Return the metrics of the rows whose user or item is out of vocabulary, and of the others, by name; empty ones left out.
+
+    Args:
+        encoder: that encoded ``rows``.
+        rows: B impressions.
+        labels: 0 or 1, [B].
+        probabilities: float64 [B].
+    """
+    cold = {name: _values(rows, f) == encoder.oov_rows[f] for name, f in cold_fields(encoder).items()}
+    cold |= {name.removeprefix("un"): ~is_cold for name, is_cold in list(cold.items())}
+    return {name: evaluate(labels[at], probabilities[at]) for name, at in sorted(cold.items()) if at.any()}
+
+
+def _values(rows: PackedRows, field: int) -> NDArray[np.int32]:
+    # The first table row of one field's bag in every impression, int32 [B].
+    if rows.lengths is None:
+        return rows.ids.reshape(-1, rows.num_fields)[:, field]
+    before = rows.lengths[:, :field].sum(axis=1, dtype=np.int64)
+    values: NDArray[np.int32] = rows.ids[rows.row_starts()[:-1] + before]
+    return values

@@ -1,0 +1,62 @@
+/* Token -> local id of one block, as `models.features.vocabulary` has it: MISSING 0, OOV 1, tokens from 2. */
+#ifndef CTRSERVE_TOKENS_H
+#define CTRSERVE_TOKENS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define MISSING 0
+#define OOV 1
+#define NUM_SPECIAL 2
+
+/* A vocabulary's four arrays, mapped, or feature hashing. */
+typedef struct {
+    const uint8_t *hashes;    /* uint64 [n], ascending; arrays may be unaligned */
+    const uint8_t *positions; /* int64 [n] */
+    const uint8_t *ends;      /* int64 [n] */
+    const uint8_t *text;      /* uint8 [text_bytes] */
+    uint64_t n, text_bytes;
+    uint32_t *index; /* hashes whose top bits are i stand in [index[i], index[i + 1]) */
+    int shift;       /* leaves the top bits of a hash; 64: all are one bucket */
+    uint64_t buckets; /* of feature hashing; 0 for a vocabulary */
+} Block;
+
+/* A token whose id is wanted. */
+typedef struct {
+    const uint8_t *text;
+    uint32_t num_bytes;
+    uint32_t field;
+    uint64_t hash;
+    uint64_t at; /* scratch: a place in the sorted hashes, then by frequency; NOWHERE once it is known to be OOV */
+    size_t cell; /* whom the caller is to tell */
+    int64_t id;
+} Token;
+
+/* Whether n bytes are the same; most names and tokens are too short for a call of memcmp to pay. */
+static inline int is_equal(const uint8_t *a, const uint8_t *b, size_t n) {
+    uint64_t x, y;
+    uint32_t v, w;
+    if (n > 16) return memcmp(a, b, n) == 0;
+    if (n >= 8) {
+        memcpy(&x, a, 8), memcpy(&y, b, 8);
+        if (x != y) return 0;
+        memcpy(&x, a + n - 8, 8), memcpy(&y, b + n - 8, 8);
+        return x == y;
+    }
+    if (n >= 4) {
+        memcpy(&v, a, 4), memcpy(&w, b, 4);
+        if (v != w) return 0;
+        memcpy(&v, a + n - 4, 4), memcpy(&w, b + n - 4, 4);
+        return v == w;
+    }
+    return n == 0 || (a[0] == b[0] && a[n / 2] == b[n / 2] && a[n - 1] == b[n - 1]);
+}
+
+/* Build the index of a block's hashes; 0, or -1 without memory. About four hashes share a bucket. */
+int block_build_index(Block *block);
+
+/* Fill in `id` of tokens whose text and hash are known; blocks[i] is the block of tokens[i]. */
+void find_tokens(Token *tokens, const Block **blocks, size_t count);
+
+#endif

@@ -1,0 +1,1 @@
+"""DeepFM: the torch module that learns, its compiled operators, the serving head, calibration."""

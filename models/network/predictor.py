@@ -1,0 +1,74 @@
+"""Scores encoded impressions: rows → pooled fields → head → calibration. Training's report and the server share it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.features.encoder import EncodedBatch
+from models.features.packed_rows import PackedRows
+from models.network.calibration import Calibration
+from models.network.head import Head, Pooled
+
+# Impressions scored at once: bounds memory, and keeps the activations in the cache.
+CHUNK = 4_096
+
+
+class Predictor:
+    """The dense part of a model, ready to score.
+
+    Args:
+        head: from pooled rows to logits.
+        calibration: from logits to probabilities.
+    """
+
+    def __init__(self, head: Head, calibration: Calibration) -> None:
+        self.head = head
+        self.calibration = calibration
+
+    def logits(self, batch: EncodedBatch, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits float32 [B].
+
+        Args:
+            batch: B impressions.
+            rows: float32 [N, E+1], the table row of each of ``batch.ids``, from whatever tier.
+        """
+        return self.head.logits(pool(batch, rows))
+
+    def score(self, pooled: Pooled) -> NDArray[np.float64]:
+        """Return the probabilities float64 [B] of pooled rows; see `pool`."""
+        return self.probabilities(self.head.logits(pooled))
+
+    def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return calibrated click probabilities, float64 [B], in (0, 1)."""
+        return self.calibration.of_traffic(logits)
+
+    def score_table(self, batch: EncodedBatch, table: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits float32 [B] with rows read from ``table`` float32 [R, E+1], a chunk at a time."""
+        chunks = []
+        for start in range(0, len(batch), CHUNK):
+            part = batch.take(np.arange(start, min(start + CHUNK, len(batch))))
+            chunks.append(self.logits(part, table.take(part.ids, axis=0)))
+        return np.concatenate(chunks) if chunks else np.empty(0, np.float32)
+
+
+def pool(batch: EncodedBatch, rows: NDArray[np.float32]) -> Pooled:
+    """Return each bag's weighted sum of rows.
+
+    Args:
+        batch: B impressions of F fields.
+        rows: float32 [N, E+1], one for each of ``batch.ids``.
+    """
+    if batch.is_single:
+        return Pooled(rows.reshape(len(batch), -1), batch.ids)
+    # No bag is empty, so a segment starts at every offset.
+    bags = np.add.reduceat(rows * batch.weights[:, np.newaxis], batch.offsets[:-1], axis=0)
+    return Pooled(bags.reshape(len(batch), -1), batch.ids[batch.offsets[:-1]])
+
+
+def score_rows(predictor: Predictor, rows: PackedRows, table: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the logits float32 [B] with rows read from ``table`` float32 [R, E+1], a chunk at a time."""
+    starts = rows.row_starts()
+    chunks = [np.arange(at, min(at + CHUNK, len(rows))) for at in range(0, len(rows), CHUNK)]
+    logits = [predictor.score_table(rows.select(chunk, starts).unpack(), table) for chunk in chunks]
+    return np.concatenate(logits) if logits else np.empty(0, np.float32)

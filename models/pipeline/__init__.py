@@ -1,0 +1,1 @@
+"""The whole offline path: log to checked artifact."""

@@ -1,0 +1,199 @@
+"""Scores the held-out parts of a log with the finished predictor and with the baselines, for manifest and report."""
+
+from __future__ import annotations
+
+import platform
+import resource
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.artifact.manifest import ScoreReference
+from models.data.preparation import HeldOut, Prepared
+from models.evaluation.cold_start import cold_starts
+from models.evaluation.importance import permutation_importance, rows_used
+from models.evaluation.metrics import Floats, Metrics
+from models.network.calibration import Calibration, sigmoid
+from models.network.predictor import Predictor, score_rows
+from models.report.rendering import FieldFacts, ReportData, RivalScores, Scored
+from models.schema.feature_schema import FieldSpec
+from models.training.train_step import LearnerConfig
+from models.training.trainer import Learnt
+
+if TYPE_CHECKING:
+    from models.evaluation.baseline import LogisticBaseline
+
+LIBRARIES = ("torch", "numpy", "polars", "scikit-learn", "pydantic", "safetensors")
+
+
+class Scorer(NamedTuple):
+    """A model that can score: its dense part and its table float32 [R, E+1]."""
+
+    predictor: Predictor
+    table: NDArray[np.float32]
+
+
+def assess(
+    prepared: Prepared,
+    learnt: Learnt,
+    measured: Scorer,
+    served: Scorer,
+    config: LearnerConfig,
+    model_version: str,
+    created: str,
+    environment: Mapping[str, str],
+) -> ReportData:
+    """Return everything the report says; ``validation.metrics`` and ``test.metrics`` are the manifest's too.
+
+    Args:
+        prepared: the log.
+        learnt: what is told of learning.
+        measured: has not seen the validation part, which it scores.
+        served: scores the test part; the same as ``measured``, or refitted with the validation part.
+        config: how it was learnt.
+        model_version: of the artifact.
+        created: when, ISO 8601.
+        environment: as `environment_of` gives it.
+    """
+    baseline = None if prepared.inheritance is not None else _baseline(prepared, config.seed)
+    scorers = {"validation": measured, "test": served}
+    constant, rival = float(prepared.labels.mean()), prepared.rival
+
+    def scored(name: str, held_out: HeldOut) -> Scored:
+        examples = held_out.part.load()
+        predictor, table = scorers[name]
+        logits = score_rows(predictor, examples.rows, table)
+        probabilities = predictor.calibration.of_log(logits)
+        return Scored(
+            name=name,
+            labels=examples.labels,
+            probabilities=probabilities,
+            raw_probabilities=sigmoid(logits.astype(np.float64)),
+            constant=constant,
+            baseline_probabilities=None if baseline is None else baseline.probabilities(examples.rows),
+            groups=held_out.groups,
+            segments={s: [values[c] for c in codes.tolist()] for s, (codes, values) in held_out.segments.items()},
+            cold_starts=cold_starts(prepared.encoder, examples.rows, examples.labels, probabilities),
+            rival=None if rival is None else RivalScores(rival.model_version, rival.window, rival.probabilities[name]),
+        )
+
+    parts = {name: scored(name, held_out) for name, held_out in prepared.held_out.items()}
+    last_name = list(parts)[-1]
+    last, (predictor, table) = prepared.held_out[last_name].part.load(), scorers[last_name]
+    names = [f.name for f in prepared.schema.fields]
+    return ReportData(
+        model_version=model_version,
+        created=created,
+        label=prepared.schema.label,
+        data=prepared.facts,
+        validation=parts["validation"],
+        test=parts.get("test"),
+        history=learnt.history,
+        best_epoch=learnt.best_epoch,
+        fields=_field_facts(prepared),
+        calibration=_describe(served.predictor.calibration, refit=config.refit),
+        config=config.model_dump(mode="json"),
+        environment=environment,
+        importance=permutation_importance(predictor, table, last.rows, last.labels, names, config.seed),
+        importance_rows=rows_used(last.rows, table),
+    )
+
+
+def metrics_of(report: ReportData) -> tuple[dict[str, Metrics], dict[str, Metrics], dict[str, Metrics]]:
+    """Return the metrics of the model, of the logistic regression and of the previous artifact, by part."""
+    baselines = {part.name: m for part in report.parts if (m := part.baseline_metrics) is not None}
+    rivals = {part.name: m for part in report.parts if (m := part.rival_metrics) is not None}
+    return {part.name: part.metrics for part in report.parts}, baselines, rivals
+
+
+def score_reference(probabilities: Floats, negatives_kept: float) -> ScoreReference:
+    """Return the deciles of the probabilities that a service would give to the same rows.
+
+    >>> score_reference(np.linspace(0, 1, 101)[1:-1], 1.0).edges[4]
+    0.5
+    """
+    served = probabilities * negatives_kept / (probabilities * negatives_kept + 1 - probabilities)
+    edges = np.unique(np.quantile(served, np.linspace(0, 1, 11)[1:-1]))
+    shares = np.bincount(edges.searchsorted(served, side="right"), minlength=len(edges) + 1) / len(served)
+    return ScoreReference(edges=tuple(edges.tolist()), shares=tuple(shares.tolist()))
+
+
+def environment_of(learnt: Learnt, seconds: float) -> dict[str, str]:
+    """Return versions, threads, speed and memory of this run, as text."""
+    return {
+        "python": platform.python_version(),
+        **{library: version(library) for library in LIBRARIES},
+        "threads": str(torch.get_num_threads()),
+        "seconds": f"{seconds:.1f}",
+        "rows_per_s": f"{np.median([e.rows_per_s for e in learnt.history]):.0f}",
+        "peak_memory_mib": f"{peak_memory_bytes() / 2**20:.0f}",
+    }
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory that this process has had resident."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _baseline(prepared: Prepared, seed: int) -> LogisticBaseline:
+    """Fit the regression on the first shard; not after a warm start, where a regression on one day would be no rival."""
+    from models.evaluation.baseline import fit_logistic_regression  # scikit-learn takes half a second to import
+
+    sample = prepared.train[0].load()
+    return fit_logistic_regression(sample.rows, sample.labels, prepared.encoder.num_rows, seed=seed)
+
+
+def _field_facts(prepared: Prepared) -> list[FieldFacts]:
+    encoder = prepared.encoder
+    unseen = {name: h.special[1] / h.num_values for name, h in prepared.held_out.items()}
+    missing = prepared.missing / len(prepared.labels)
+    facts = []
+    for i, field in enumerate(prepared.schema.fields):
+        tokens = encoder.schema.num_tokens[field.block]
+        own = field.block == field.name
+        facts.append(
+            FieldFacts(
+                name=field.name,
+                kind=field.kind,
+                side=field.side,
+                encoding=_encoding(field),
+                num_values=None if field.buckets else tokens,
+                num_rows=tokens + 2 if own else 0,
+                missing=float(missing[i]),
+                # A hashed field has a row for every token, and a number always a bin.
+                unseen={}
+                if field.buckets or field.kind == "numeric"
+                else {name: float(u[i]) for name, u in unseen.items()},
+            )
+        )
+    return facts
+
+
+def _encoding(field: FieldSpec) -> str:
+    if field.kind == "numeric":
+        return f"{field.bins} quantile bins"
+    if field.vocabulary is not None:
+        return f"shares {field.vocabulary}"
+    if field.buckets is not None:
+        return f"hashed into {field.buckets:,} rows"
+    return "every token seen" if field.min_count == 1 else f"tokens seen {field.min_count} times or more"
+
+
+def _describe(calibration: Calibration, *, refit: bool) -> str:
+    how = {
+        "identity": "None: σ(logit).",
+        "platt": f"Platt scaling, fitted on the validation part: p = σ({calibration.slope:.4f}·logit {calibration.intercept:+.4f}).",
+        "isotonic": f"Isotonic regression, fitted on the validation part, {len(calibration.logits)} points.",
+    }[calibration.method]
+    if refit:
+        how += (
+            " The model was then learnt again with that part's rows; what is said of that part is of the model before."
+        )
+    if calibration.negatives_kept == 1.0:
+        return how
+    kept = f"{calibration.negatives_kept:g}"
+    return f"{how} The log keeps {kept} of the non-clicks: figures here are of the log as it is, the service multiplies odds by {kept}."

@@ -1,0 +1,1 @@
+"""What a log's columns mean: label, split and fields."""

@@ -1,0 +1,1 @@
+"""A seeded simulator of ad logs with known click probabilities."""

@@ -1,0 +1,5 @@
+"""``python -m models.simulator``."""
+
+from models.simulator.simulation import main
+
+main()

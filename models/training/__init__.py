@@ -1,0 +1,1 @@
+"""How a DeepFM is learnt: the step, the trainer, tuning."""

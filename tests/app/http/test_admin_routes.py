@@ -1,0 +1,83 @@
+"""Reload and rollback, behind a key, in every worker."""
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from models.artifact.artifact import set_current
+from tests.making import make_artifact
+from tests.server import Server, serving
+
+SECRET = "o" * 43
+
+
+@pytest.fixture(params=[1, 2])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    make_artifact(tmp_path / "artifacts", "v1")
+    make_artifact(tmp_path / "artifacts", "v2", seed=1, current=False)
+    (tmp_path / "keys").write_text(f"ops admin,predict,metrics {hashlib.sha256(SECRET.encode()).hexdigest()}\n")
+    with serving(tmp_path / "artifacts", keys=tmp_path / "keys", workers=request.param) as running:
+        yield running
+
+
+def post(server: Server, path: str) -> httpx.Response:
+    return httpx.post(f"{server.client.base_url}{path}", headers={"x-api-key": SECRET}, timeout=20)
+
+
+def serves(server: Server, version: str) -> bool:
+    # A connection each, so that every worker is asked.
+    versions = {httpx.get(f"{server.client.base_url}/health/ready").json().get("model_version") for _ in range(16)}
+    return versions == {version}
+
+
+def test_a_rollback_holds_until_current_changes_and_a_reload_ends_it(server: Server, tmp_path: Path) -> None:
+    root = tmp_path / "artifacts"
+    server.wait_for(lambda: serves(server, "v1"))
+    assert post(server, "/admin/rollback").json()["code"] == "no_previous"
+    set_current(root, "v2")
+    server.wait_for(lambda: serves(server, "v2"))
+
+    assert post(server, "/admin/rollback").json() == {"model_version": "v1", "previous": "v2"}
+    server.wait_for(lambda: serves(server, "v1"))
+    assert all(serves(server, "v1") for _ in range(5))  # several looks at `current`, which still names v2
+
+    assert post(server, "/admin/reload").json()["model_version"] == "v2"
+    server.wait_for(lambda: serves(server, "v2"))
+
+    assert post(server, "/admin/rollback").json()["model_version"] == "v1"
+    server.wait_for(lambda: serves(server, "v1"))
+    make_artifact(root, "v3", seed=2)
+    server.wait_for(lambda: serves(server, "v3"))
+
+
+def test_a_rollback_against_a_broken_current_is_refused_and_not_a_defect(server: Server, tmp_path: Path) -> None:
+    root = tmp_path / "artifacts"
+    server.wait_for(lambda: serves(server, "v1"))  # or a worker that comes late has v2 as its first, and none before
+    set_current(root, "v2")
+    server.wait_for(lambda: serves(server, "v2"))
+    (root / "current").unlink()
+    answer = post(server, "/admin/rollback")
+    assert (answer.status_code, answer.json()["code"]) == (409, "artifact_refused")
+    assert serves(server, "v2")
+
+
+def test_what_was_refused_is_tried_again_on_reload(server: Server, tmp_path: Path) -> None:
+    root = tmp_path / "artifacts"
+    server.wait_for(lambda: serves(server, "v1"))
+    whole = (root / "v2" / "head.safetensors").read_bytes()
+    damaged = root / ".damaged"
+    damaged.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    damaged.rename(root / "v2" / "head.safetensors")
+    set_current(root, "v2")
+    answer = post(server, "/admin/reload")
+    assert (answer.status_code, answer.json()["code"]) == (409, "artifact_refused")
+    assert serves(server, "v1")
+    shutil.copy(root / "v1" / "model_card.md", root / "x")  # anything else in the directory does not matter
+    damaged.write_bytes(whole)
+    damaged.rename(root / "v2" / "head.safetensors")
+    assert post(server, "/admin/reload").json()["model_version"] == "v2"
+    server.wait_for(lambda: serves(server, "v2"))

@@ -1,0 +1,74 @@
+import asyncio
+import threading
+import time
+from pathlib import Path
+from typing import cast
+
+from app.embeddings.source import EmbeddingSource
+from app.observability.metrics import Telemetry
+from app.registry.registry import Registry
+from app.registry.rollback import OrderFile
+from models.artifact.artifact import Artifact, set_current
+from tests.making import make_artifact
+
+
+def test_a_rollback_does_not_wait_for_a_load_and_what_was_loading_is_not_served(tmp_path: Path) -> None:
+    for seed, version in enumerate(("v1", "v2", "v3")):
+        make_artifact(tmp_path, version, seed, current=version == "v1")
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def open_source(artifact: Artifact) -> EmbeddingSource:
+        if artifact.model_version == "v3":
+            has_begun.set()
+            assert may_end.wait(30)
+        return cast(EmbeddingSource, None)
+
+    registry = Registry(tmp_path, open_source, 9, lambda snapshot: None, OrderFile(None), Telemetry())
+
+    def served() -> list[str]:
+        return [s.artifact.model_version for s in (registry.current, registry.previous) if s is not None]
+
+    async def run() -> None:
+        await registry.refresh()
+        set_current(tmp_path, "v2")
+        await registry.refresh()
+        assert served() == ["v2", "v1"]
+        set_current(tmp_path, "v3")
+        loading = asyncio.create_task(registry.refresh())
+        assert await asyncio.to_thread(has_begun.wait, 30)
+        started = time.monotonic()
+        await asyncio.gather(registry.roll_back(), registry.roll_back())  # the second goes back to where it was
+        await registry.roll_back()
+        assert time.monotonic() - started < 5
+        assert served() == ["v1", "v2"]
+        may_end.set()
+        await loading
+        await registry.refresh()
+        assert served() == ["v1", "v2"]
+        await registry.reload()
+        assert served() == ["v3", "v1"]
+
+    asyncio.run(run())
+
+
+def test_another_workers_rollback_counts_while_a_model_is_loading(tmp_path: Path) -> None:
+    for seed, version in enumerate(("v1", "v2")):
+        make_artifact(tmp_path, version, seed, current=version == "v1")
+    orders = OrderFile(tmp_path)
+
+    def open_source(artifact: Artifact) -> EmbeddingSource:
+        if artifact.model_version == "v2":  # meanwhile an administrator asks another worker
+            OrderFile(tmp_path).give(skip="v2", serve="v1")
+        return cast(EmbeddingSource, None)
+
+    registry = Registry(tmp_path, open_source, 9, lambda snapshot: None, orders, Telemetry())
+
+    async def run() -> None:
+        await registry.refresh()
+        set_current(tmp_path, "v2")
+        for _ in range(2):
+            await registry.refresh()
+            assert registry.current is not None
+            assert registry.current.artifact.model_version == "v1"
+
+    asyncio.run(run())

@@ -1,0 +1,113 @@
+"""Going on from an artifact: what it knew stays where it can be found, and what is new finds its place."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from models.artifact.artifact import Artifact, load_artifact
+from models.data.fitting import fit_coded
+from models.data.impressions import Log
+from models.data.token_log import code_log
+from models.data.warm_start import Inheritance, InheritedPrior, check_fits, inherit
+from models.errors import SchemaError
+from models.features.field_encoder import Value
+from models.schema.feature_schema import FeatureSchema
+from models.train import main
+from tests.making import SCHEMA, make_artifact, make_log
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    return load_artifact(make_artifact(tmp_path_factory.mktemp("artifacts")))
+
+
+def later_log() -> Log:
+    log = make_log(seed=5)
+    return Log(log.frame.with_columns(("9" + pl.col("user_id")).alias("user_id")), log.dtypes, log.files)
+
+
+def test_every_old_row_moves_to_the_place_of_its_own_token(artifact: Artifact) -> None:
+    log = later_log()
+    encoder = fit_coded(code_log(log, SCHEMA), np.arange(log.frame.height), artifact)
+    rows = inherit(artifact, encoder).rows
+    assert len(set(rows.tolist())) == artifact.encoder.num_rows
+    lists: list[Value] = [["ad1", "ad2"], [], None]
+    values: list[list[Value]] = [["7", "nobody", None], ["site-3.example", "", None], lists]
+    values += [["ad3", "x", None], [1.5, -9.0, None]]
+    old, new = artifact.encoder.encode(values), encoder.encode(values)
+    assert (rows[old.ids] == new.ids).all()
+
+
+def test_ids_stay_ordered_by_count_over_both_logs_then_token(artifact: Artifact) -> None:
+    log = later_log()
+    encoder = fit_coded(code_log(log, SCHEMA), np.arange(log.frame.height), artifact)
+    old = artifact.encoder.vocabularies["user_id"]
+    counts = dict(zip(old.tokens(), artifact.counts[2 : 2 + len(old)].tolist(), strict=True))
+    for token, n in log.frame["user_id"].value_counts().rows():
+        counts[token] = counts.get(token, 0) + n
+    kept = [t for t in counts if counts[t] >= 2]
+    assert encoder.vocabularies["user_id"].tokens() == sorted(kept, key=lambda t: (-counts[t], t.encode()))
+    assert encoder.schema.fitted[4].boundaries == artifact.schema.fitted[4].boundaries
+
+
+def test_the_prior_of_known_rows_is_what_they_were_and_of_new_ones_zero() -> None:
+    table = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
+    inheritance = Inheritance(np.array([2, 0]), table, np.array([8, 100]), {}, 108, "before")
+    means, certainty = InheritedPrior(inheritance, 4, 0.25).of(torch.tensor([0, 1, 2]))
+    assert means.tolist() == [[3.0, 4.0], [0.0, 0.0], [1.0, 2.0]]
+    assert certainty.tolist() == [[25.0], [0.0], [2.0]]
+
+
+def test_other_fields_than_the_artifacts_are_refused(artifact: Artifact) -> None:
+    document = SCHEMA.model_dump(by_alias=True)
+    fewer = FeatureSchema.model_validate({**document, "field": document["field"][:-1]})
+    with pytest.raises(SchemaError, match="has 5 fields, the schema 4"):
+        check_fits(artifact, fewer)
+    moved = FeatureSchema.model_validate({**document, "field": [*document["field"][1:], document["field"][0]]})
+    with pytest.raises(SchemaError, match="field 'site' differs from 'user_id'"):
+        check_fits(artifact, moved)
+
+
+def test_a_warm_start_begins_where_the_artifact_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "log.parquet"
+    make_log().frame.write_parquet(log)
+    (tmp_path / "schema.toml").write_text(
+        'label = "click"\n[split]\nby_order = true\n'
+        '[[field]]\nname = "user_id"\nkind = "categorical"\n[[field]]\nname = "price"\nkind = "numeric"\n',
+        encoding="utf-8",
+    )
+    out = tmp_path / "out"
+
+    def current() -> Path:
+        return out / (out / "current").read_text().strip()
+
+    command = ["--data", str(log), "--schema", str(tmp_path / "schema.toml"), "--out", str(out)]
+    command += ["--embedding-dim", "4", "--hidden", "8", "--epochs", "1"]
+    assert main([*command, "--no-refit"]) == 0
+    assert "test (LR)" in capsys.readouterr().out
+    first = current()
+    still = ["--init-from", str(first), "--learning-rate", "1e-9", "--dense-learning-rate", "1e-9"]
+    assert main([*command, *still, "--no-refit"]) == 0
+    assert "(LR)" not in capsys.readouterr().out  # a regression on the new day alone is no rival
+    second = load_artifact(current())
+    before = load_artifact(first)
+    assert np.allclose(second.table, before.table, atol=1e-6)
+    assert (second.counts == 2 * before.counts).all()
+    assert second.manifest.training["init_from"] == before.model_version
+    assert second.manifest.training["rows_before"] == 1_600
+    assert main([*command, "--init-from", str(first), "--hidden", "9"]) == 2
+    assert "model of other sizes" in capsys.readouterr().err
+    assert main(command) == 0
+    refitted = current()
+    make_log().frame.filter(pl.col("user_id").hash(1) % 2 == 0).write_parquet(log)  # a day without half of the users
+    still[1] = str(refitted)
+    assert main([*command, *still]) == 0
+    third, before = (load_artifact(path) for path in (current(), refitted))
+    assert third.manifest.training["rows_before"] == 1_800  # its validation rows too
+    inherited = inherit(before, third.encoder)
+    is_known = before.counts > 0
+    assert (third.counts[inherited.rows] == before.counts)[is_known].any()  # what the day has not seen
+    assert np.allclose(third.table[inherited.rows][is_known], before.table[is_known], atol=1e-6)

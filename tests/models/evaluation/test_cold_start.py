@@ -1,0 +1,33 @@
+import numpy as np
+
+from models.data.fitting import encode_frame, fit_encoder
+from models.evaluation.cold_start import cold_starts
+from models.evaluation.metrics import evaluate
+from models.features.packed_rows import PackedRows
+from tests.making import SCHEMA, make_log
+
+
+def test_the_slices_are_the_rows_whose_user_or_item_has_no_token_of_its_own() -> None:
+    log = make_log()
+    encoder = fit_encoder(log, SCHEMA, np.arange(200))
+    rows = PackedRows.of(encode_frame(encoder, log.frame))
+    labels, p = log.frame["click"].to_numpy(), np.random.default_rng(0).random(log.frame.height)
+    found = cold_starts(encoder, rows, labels, p)
+    for name, field in (("user", "user_id"), ("item", "ad_id")):
+        known = set(encoder.vocabularies[field].tokens())
+        unseen = np.array([token not in known for token in log.frame[field].to_list()])
+        assert 0 < unseen.sum() < len(unseen)
+        assert found[f"unseen {name}"] == evaluate(labels[unseen], p[unseen])
+        assert found[f"seen {name}"] == evaluate(labels[~unseen], p[~unseen])
+
+
+def test_a_slice_without_rows_is_left_out() -> None:
+    log = make_log()
+    encoder = fit_encoder(log, SCHEMA, np.arange(log.frame.height))
+    rows = PackedRows.of(encode_frame(encoder, log.frame))
+    seen = np.array([u in set(encoder.vocabularies["user_id"].tokens()) for u in log.frame["user_id"].to_list()])
+    at = np.flatnonzero(seen)
+    labels = log.frame["click"].to_numpy()[at]
+    found = cold_starts(encoder, rows.select(at, rows.row_starts()), labels, np.full(len(at), 0.5))
+    assert "seen user" in found
+    assert "unseen user" not in found

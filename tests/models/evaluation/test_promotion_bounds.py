@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+from models.errors import ModelsError
+from models.evaluation.bootstrap import bootstrap
+from models.evaluation.metrics import evaluate
+from models.evaluation.promotion_bounds import failures, parse_requirements
+from models.network.calibration import sigmoid
+
+
+def make_scores(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    p = sigmoid(rng.normal(-1, 1, n))
+    return (rng.random(n) < p).astype(np.float32), p
+
+
+def test_every_bound_that_is_missed_is_told_and_no_other() -> None:
+    metrics = evaluate(*make_scores(2_000))
+    assert failures(parse_requirements("auc>=0.6, calibration<=1.2,calibration>=0.8"), metrics) == ()
+    missed = failures(parse_requirements("auc>=0.99,log_loss<=0.9,ece<=1e-9"), metrics)
+    assert [m.split()[0] for m in missed] == ["auc", "ece"]
+
+
+def test_a_metric_that_cannot_be_told_misses_its_bound() -> None:
+    metrics = evaluate(*make_scores(100))
+    assert failures(parse_requirements("gauc>=0.1"), metrics) == ("gauc is unknown, required at least 0.1",)
+
+
+@pytest.mark.parametrize("text", ["auc", "auc>0.7", "auc>=", "auc>=1.2.3", "rows>=5", "AUC>=0.7", "__class__<=1"])
+def test_what_is_no_bound_is_refused(text: str) -> None:
+    with pytest.raises(ModelsError, match="--require"):
+        parse_requirements(text)
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
+    _, p = make_scores(400)
+    expected = float(-(p * np.log(p) + (1 - p) * np.log(1 - p)).mean())
+    covered = 0
+    for seed in range(40):
+        labels = (np.random.default_rng(seed + 1).random(400) < p).astype(np.float32)
+        low, high = bootstrap(labels, p, seed=seed)["log_loss"]
+        covered += low <= expected <= high
+    assert covered >= 34
+
+
+def test_rows_drawn_by_group_give_wider_intervals_where_groups_are_alike() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(100), 20)
+    p = sigmoid(rng.normal(0, 1, 100))[groups]
+    labels = (rng.random(100) < 0.3)[groups].astype(np.float32)
+    single, grouped = bootstrap(labels, p)["calibration"], bootstrap(labels, p, groups)["calibration"]
+    assert grouped[1] - grouped[0] > 2 * (single[1] - single[0])
+
+
+def test_many_rows_are_resampled_in_part_and_the_interval_is_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, p = make_scores(8_000)
+    whole = bootstrap(labels, p)["log_loss"]
+    monkeypatch.setattr("models.evaluation.bootstrap.MAX_ROWS", 1_000)
+    part = bootstrap(labels, p)["log_loss"]
+    assert part[1] - part[0] == pytest.approx(whole[1] - whole[0], rel=0.3)
+    assert bootstrap(labels, p) == bootstrap(labels, p)

@@ -1,0 +1,101 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+
+from models.network.calibration import (
+    MIN_PROBABILITY,
+    Calibration,
+    fit_calibration,
+    fit_isotonic,
+    fit_platt,
+    level_shift,
+    sigmoid,
+)
+
+
+def make_clicks(
+    seed: int, n: int, slope: float = 0.6, intercept: float = -1.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=n) * 2
+    p = sigmoid(slope * z + intercept)
+    return z, (rng.random(n) < p).astype(np.float64), p
+
+
+def test_platt_equals_an_unpenalised_logistic_regression() -> None:
+    z, y, _ = make_clicks(1, 5_000)
+    oracle = LogisticRegression(C=np.inf, tol=1e-10).fit(z[:, None], y)
+    fitted = fit_platt(z, y)
+    assert fitted.slope == pytest.approx(oracle.coef_[0, 0], abs=2e-3)
+    assert fitted.intercept == pytest.approx(oracle.intercept_[0], abs=2e-3)
+
+
+def test_isotonic_follows_pool_adjacent_violators() -> None:
+    z, y, _ = make_clicks(2, 900)
+    fitted = fit_isotonic(z, y)
+    oracle = IsotonicRegression(out_of_bounds="clip").fit(z, y)
+    assert np.abs(fitted.of_log(z) - oracle.predict(z)).mean() < 0.02
+    assert fitted.of_log(z).mean() == pytest.approx(y.mean(), abs=0.01)
+
+
+def test_isotonic_never_turns_two_logits_around() -> None:
+    z, y, _ = make_clicks(3, 2_000)
+    p = fit_isotonic(z, y).of_log(np.linspace(-20, 20, 5_000))
+    assert (np.diff(p) >= 0).all()
+
+
+def test_the_choice_recovers_true_probabilities_from_a_skewed_score() -> None:
+    z, y, p = make_clicks(4, 40_000)
+    assert np.abs(fit_calibration(z, y).of_log(z) - p).mean() < 0.01
+    bent = np.where(z > 0, 3 * z, z / 3)  # no straight line undoes this
+    chosen = fit_calibration(bent, y)
+    assert chosen.method == "isotonic"
+    assert np.abs(chosen.of_log(bent) - p).mean() < 0.015
+
+
+def test_dropped_negatives_are_undone() -> None:
+    z, y, p = make_clicks(5, 200_000)
+    kept = (y == 1) | (np.random.default_rng(0).random(len(y)) < 0.1)
+    fitted = fit_calibration(z[kept], y[kept], negatives_kept=0.1)
+    assert fitted.of_traffic(z).mean() == pytest.approx(p.mean(), rel=0.02)
+    assert np.abs(fitted.of_traffic(z) - p).mean() < 0.01
+    assert fitted.of_log(z[kept]).mean() == pytest.approx(y[kept].mean(), rel=0.02)
+
+
+@pytest.mark.parametrize("z", [np.array([-1e30, 1e30]), np.array([-np.float64(1e308), 1e308]), np.array([0.0, 0.0])])
+def test_probabilities_stay_inside_the_open_interval(z: np.ndarray) -> None:
+    for calibration in (
+        Calibration(),
+        fit_platt(np.array([0.0, 1.0, 2.0]), np.array([0.0, 1.0, 1.0])),
+        fit_isotonic(np.arange(4.0), np.array([0.0, 0, 1, 1])),
+    ):
+        p = calibration.of_traffic(z)
+        assert ((p >= MIN_PROBABILITY) & (p <= 1 - MIN_PROBABILITY)).all()
+
+
+def test_a_score_that_ranks_backwards_only_shifts_the_mean() -> None:
+    z, y, _ = make_clicks(6, 2_000)
+    fitted = fit_platt(-z, y)
+    assert fitted.slope == pytest.approx(1e-3)
+    assert fitted.of_log(-z).mean() == pytest.approx(y.mean(), abs=0.01)
+
+
+def test_points_that_are_not_ascending_are_refused() -> None:
+    with pytest.raises(ValidationError, match="ascending"):
+        Calibration(method="isotonic", logits=(0.0, 0.0), probabilities=(0.1, 0.2))
+
+
+@pytest.mark.parametrize("fit", [fit_platt, fit_isotonic])
+@pytest.mark.parametrize("offset", [-8.0, -1.0, 0.3, 8.0])
+def test_the_level_shift_makes_calibrated_promises_equal_clicks(
+    fit: Callable[[np.ndarray, np.ndarray], Calibration], offset: float
+) -> None:
+    z, y, _ = make_clicks(2, 5_000)
+    calibration = fit(z, y)
+    shift = level_shift(calibration, z + offset, y)
+    assert calibration.of_log(z + offset + shift).sum() == pytest.approx(y.sum(), rel=1e-4)
+    assert shift == pytest.approx(-offset, abs=0.05)  # which undoes it
