@@ -13,6 +13,7 @@ from models.data.fitting import ChunkEncoder
 from models.data.token_log import CodedLog
 from models.errors import SchemaError
 from models.evaluation.metrics import Floats
+from models.network.predictor import score_rows
 from models.schema.feature_schema import FeatureSchema
 
 
