@@ -20,9 +20,9 @@ import polars as pl
 from benchmarks.conditions import RESULTS, conditions, save
 from benchmarks.training.workload import NUM_CATEGORICAL, NUM_NUMERIC, rows
 from models.data.columns import IS_COMPILED
-from models.data.fitting import ChunkEncoder, fit_coded
+from models.data.fitting import ChunkEncoder, fit_token_log
 from models.data.impressions import read_chunks
-from models.data.token_log import CodedLog
+from models.data.token_log import TokenLog
 from models.schema.feature_schema import FeatureSchema, load_schema
 
 T = TypeVar("T")
@@ -88,14 +88,14 @@ def read(path: Path, schema: FeatureSchema) -> dict[str, Any]:
         stages[stage] = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - cpu}
         return result
 
-    log = CodedLog(schema)
+    log = TokenLog(schema)
     timed(STAGES[0], lambda: deque(map(log.append, read_chunks([str(path)], schema)), maxlen=0))
-    encoder = timed(STAGES[1], lambda: fit_coded(log, np.arange(log.num_rows)))
+    encoder = timed(STAGES[1], lambda: fit_token_log(log, np.arange(log.num_rows)))
     chunk_encoder = timed(STAGES[2], lambda: ChunkEncoder(encoder, log))
     packed = timed(STAGES[3], lambda: [chunk_encoder.encode(chunk) for chunk in log.drain()])
     return {
         "rows": sum(map(len, packed)),
-        "distinct_tokens": sum(len(d) - 1 for d in log.dictionaries.values()),
+        "distinct_tokens": sum(len(d) - 1 for d in log.indexes.values()),
         "table_rows": encoder.num_rows,
         "stages": stages,
         **{kind: sum(s[kind] for s in stages.values()) for kind in ("seconds", "cpu_seconds")},

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def summary(result: TrainResult) -> str:
     """Return the lines printed at the end of a run."""
     lines = [f"{'':16}{'rows':>9}{'log loss':>10}{'NE':>8}{'AUC':>8}{'GAUC':>8}{'Σp/Σy':>8}{'ECE':>8}"]
-    for kind, table in (("", result.metrics), (" (LR)", result.baseline), (" (old)", result.rival)):
+    for kind, table in (("", result.metrics), (" (LR)", result.baseline), (" (old)", result.champion)):
         for part, m in table.items():
             auc, gauc = (f"{x:8.4f}" if x is not None else f"{'–':>8}" for x in (m.auc, m.gauc))
             losses = f"{m.log_loss:>10.4f}{m.normalized_entropy:>8.4f}"

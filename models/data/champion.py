@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.artifact.artifact import Artifact
 from models.data.fitting import ChunkEncoder
-from models.data.token_log import CodedLog
+from models.data.token_log import TokenLog
 from models.errors import SchemaError
 from models.evaluation.metrics import Floats
 from models.network.predictor import score_rows
@@ -18,7 +18,7 @@ from models.schema.feature_schema import FeatureSchema
 
 
 @dataclass(frozen=True)
-class Rival:
+class Champion:
     """What a previous artifact says: probabilities of the log as it is, float64 [B], by part; and what it was made from."""
 
     model_version: str
@@ -41,7 +41,7 @@ def check_readable(artifact: Artifact, schema: FeatureSchema) -> None:
             raise SchemaError(f"--compare: the artifact needs {field.max_length} tokens of field {field.name!r}")
 
 
-def score_log(artifact: Artifact, log: CodedLog, parts: Mapping[str, NDArray[np.int64]]) -> Rival:
+def score_log(artifact: Artifact, log: TokenLog, parts: Mapping[str, NDArray[np.int64]]) -> Champion:
     """Score each part's rows int64 [B] of a log, a chunk at a time; errors as in `check_readable`."""
     check_readable(artifact, log.schema)
     encoder, found = ChunkEncoder(artifact.encoder, log), {}
@@ -57,7 +57,7 @@ def score_log(artifact: Artifact, log: CodedLog, parts: Mapping[str, NDArray[np.
                     artifact.predictor, encoded.select(here, encoded.row_starts()), artifact.table
                 )
         found[name] = artifact.predictor.calibration.of_log(logits)
-    return Rival(artifact.model_version, _window(artifact), found)
+    return Champion(artifact.model_version, _window(artifact), found)
 
 
 def _window(artifact: Artifact) -> str:

@@ -1,6 +1,6 @@
 """Learns a schema's encoding from the training rows of a coded log, and encodes chunks of it.
 
-Each token that is kept is looked up once in the log's dictionary; the rest is integer arithmetic.
+Each token that is kept is looked up once in the log's index; the rest is integer arithmetic.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from models.artifact.artifact import Artifact
 from models.data.columns import count_codes, fill_bins, fill_rows
 from models.data.impressions import Chunk, Log
-from models.data.token_index import NULL, Dictionary
-from models.data.token_log import CodedChunk, CodedLog, code_log, loaded, slices
+from models.data.token_index import NULL, TokenIndex
+from models.data.token_log import TokenChunk, TokenLog, index_log, loaded, slices
 from models.data.warm_start import register_tokens
 from models.errors import SchemaError
 from models.features.encoder import EncodedBatch, FeatureEncoder
@@ -47,14 +47,14 @@ class Tally:
     numbers: dict[str, NDArray[np.float64]]
 
 
-def tally(log: CodedLog, train_rows: NDArray[np.int64]) -> Tally:
+def tally(log: TokenLog, train_rows: NDArray[np.int64]) -> Tally:
     """Count a log's codes and collect its numbers; ``train_rows`` int64 are row numbers in the order of the files."""
     is_train = np.zeros(log.num_rows, np.bool_)
     is_train[train_rows] = True
     is_sampled = np.zeros(log.num_rows, np.bool_)
     is_sampled[train_rows[:: -(-len(train_rows) // MAX_NUMBERS)]] = True
     fields = log.schema.fields
-    sizes = {f.name: len(log.dictionaries[f.block]) for f in fields if f.kind != "numeric"}
+    sizes = {f.name: len(log.indexes[f.block]) for f in fields if f.kind != "numeric"}
     counts = {name: np.zeros(size, np.int64) for name, size in sizes.items()}
     seen = {name: np.zeros(size, np.bool_) for name, size in sizes.items()}
     numbers: dict[str, list[NDArray[np.float64]]] = {f.name: [] for f in fields if f.kind == "numeric"}
@@ -71,7 +71,7 @@ def tally(log: CodedLog, train_rows: NDArray[np.int64]) -> Tally:
     return Tally(counts, seen, {name: _without_nulls(parts) for name, parts in numbers.items()})
 
 
-def fit_coded(log: CodedLog, train_rows: NDArray[np.int64], artifact: Artifact | None = None) -> FeatureEncoder:
+def fit_token_log(log: TokenLog, train_rows: NDArray[np.int64], artifact: Artifact | None = None) -> FeatureEncoder:
     """Keep tokens and place bin boundaries by the training rows alone, or by what an ``artifact`` has and those rows.
 
     Raises:
@@ -93,13 +93,13 @@ def fit_coded(log: CodedLog, train_rows: NDArray[np.int64], artifact: Artifact |
             num_tokens[field.name] = len(boundaries) + 1
             fitted.append(FittedField(dtype=None, boundaries=boundaries, example=_middle(x)))
             continue
-        dictionary, dtype = log.dictionaries[field.block], dtypes[field.name]
+        index, dtype = log.indexes[field.block], dtypes[field.name]
         if field.block == field.name and field.buckets is None:
             together = np.sum([found.counts[f.name] for f in log.schema.fields if f.block == field.name], axis=0)
             if field.name in known:
                 codes, before = known[field.name]
                 together[codes] += np.maximum(before, field.min_count)  # known tokens stay
-            kept = _by_frequency(together, dictionary, field.min_count)
+            kept = _by_frequency(together, index, field.min_count)
             text = np.frombuffer(kept.str.join("").item().encode(), np.uint8)
             vocabularies[field.name] = Vocabulary.from_text(
                 text, np.cumsum(kept.str.len_bytes().to_numpy(), dtype=np.int64)
@@ -107,7 +107,7 @@ def fit_coded(log: CodedLog, train_rows: NDArray[np.int64], artifact: Artifact |
             num_tokens[field.name] = len(kept)
         elif field.block == field.name and field.buckets is not None:
             num_tokens[field.name] = field.buckets
-        fitted.append(FittedField(dtype=dtype, example=_example(found.counts[field.name], dictionary, field, dtype)))
+        fitted.append(FittedField(dtype=dtype, example=_example(found.counts[field.name], index, field, dtype)))
     if sum(num_tokens.values()) + 2 * len(num_tokens) > MAX_TABLE_ROWS:
         raise SchemaError(
             f"the fields need more than {MAX_TABLE_ROWS:,} table rows: raise 'min_count' or set 'buckets'"
@@ -119,29 +119,29 @@ def fit_coded(log: CodedLog, train_rows: NDArray[np.int64], artifact: Artifact |
 
 def fit_encoder(log: Log, schema: FeatureSchema, train_rows: NDArray[np.int64]) -> FeatureEncoder:
     """Fit an encoder on some rows of a log that is in memory."""
-    return fit_coded(code_log(log, schema), train_rows)
+    return fit_token_log(index_log(log, schema), train_rows)
 
 
 class ChunkEncoder:
     """Encodes the chunks of a coded log: tokens by one look-up table per block, from code to table row."""
 
-    def __init__(self, encoder: FeatureEncoder, log: CodedLog) -> None:
+    def __init__(self, encoder: FeatureEncoder, log: TokenLog) -> None:
         self.fields = encoder.fields
         self._rows: dict[str, NDArray[np.int32]] = {}
         for field in encoder.fields:
             block = field.spec.block
             if field.spec.kind != "numeric" and block not in self._rows:
-                dictionary, vocabulary = log.dictionaries[block], encoder.vocabularies.get(block)
-                rows = np.full(len(dictionary), field.start + OOV, np.int32)
+                index, vocabulary = log.indexes[block], encoder.vocabularies.get(block)
+                rows = np.full(len(index), field.start + OOV, np.int32)
                 if vocabulary is None:
-                    tokens = dictionary.tokens(np.arange(1, len(dictionary)))
+                    tokens = index.tokens(np.arange(1, len(index)))
                     rows[1:] = np.concatenate([np.empty(0), *map(field.find_all, slices(tokens))])
                 else:  # the other way round, since most tokens of a log are rare and in no vocabulary
-                    rows[dictionary.find(vocabulary)] = field.start + NUM_SPECIAL + np.arange(len(vocabulary))
+                    rows[index.find(vocabulary)] = field.start + NUM_SPECIAL + np.arange(len(vocabulary))
                 rows[NULL] = field.start + MISSING  # where tokens that the log lacks have gone, too
                 self._rows[block] = rows
 
-    def encode(self, chunk: CodedChunk) -> PackedRows:
+    def encode(self, chunk: TokenChunk) -> PackedRows:
         """Encode B impressions."""
         F = len(self.fields)
         if not chunk.lengths:
@@ -179,15 +179,15 @@ class ChunkEncoder:
 
 def encode_frame(encoder: FeatureEncoder, frame: pl.DataFrame) -> EncodedBatch:
     """Encode all rows of a canonical frame; equal to ``encoder.encode`` on its values."""
-    log = CodedLog(encoder.schema.features)
+    log = TokenLog(encoder.schema.features)
     log.append(Chunk(frame, {}))
     return ChunkEncoder(encoder, log).encode(loaded(log.chunks[0])).unpack()
 
 
-def _by_frequency(counts: Counts, dictionary: Dictionary, min_count: int) -> pl.Series:
+def _by_frequency(counts: Counts, index: TokenIndex, min_count: int) -> pl.Series:
     codes = np.flatnonzero(counts >= min_count)
     codes = codes[codes != NULL]
-    frame = pl.DataFrame({"n": counts[codes], "token": dictionary.tokens(codes)})
+    frame = pl.DataFrame({"n": counts[codes], "token": index.tokens(codes)})
     return frame.sort("n", "token", descending=[True, False])["token"]
 
 
@@ -209,10 +209,10 @@ def _middle(x: NDArray[np.float64]) -> float | None:
 
 
 def _example(
-    counts: Counts, dictionary: Dictionary, field: FieldSpec, dtype: TokenType
+    counts: Counts, index: TokenIndex, field: FieldSpec, dtype: TokenType
 ) -> int | float | str | tuple[int | str, ...] | None:
     third = np.partition(counts[1:], -3)[-3] if len(counts) > 3 else 0
-    common = _by_frequency(counts, dictionary, max(1, int(third)))
+    common = _by_frequency(counts, index, max(1, int(third)))
     tokens: Sequence[int | str] = [wire_value(t, dtype) for t in common.head(3).to_list()]
     if field.kind == "sequence":
         return tuple(tokens)

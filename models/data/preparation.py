@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from models.artifact.artifact import Artifact
 from models.artifact.golden import NUM_GOLDEN
 from models.artifact.manifest import DataFacts
-from models.data.champion import Rival, check_readable, score_log
-from models.data.fitting import ChunkEncoder, fit_coded
+from models.data.champion import Champion, check_readable, score_log
+from models.data.fitting import ChunkEncoder, fit_token_log
 from models.data.impressions import read_chunks
 from models.data.log_files import find_files
 from models.data.shards import Part, PartWriter
 from models.data.split import Parts, split_rows
 from models.data.token_index import NULL
-from models.data.token_log import GROUP, CodedChunk, CodedLog
+from models.data.token_log import GROUP, TokenChunk, TokenLog
 from models.data.warm_start import Inheritance, check_fits, inherit
 from models.features.encoder import EncodedBatch, FeatureEncoder
 from models.schema.feature_schema import FeatureSchema
@@ -62,7 +62,7 @@ class Prepared:
         held_out: ``validation`` and, where the split has one, ``test``.
         golden: canonical rows of the last part, to make golden rows of.
         inheritance: what an artifact leaves, where there is one to go on from.
-        rival: a previous artifact's answers for the held-out parts, where there is one to compare with.
+        champion: a previous artifact's answers for the held-out parts, where there is one to compare with.
     """
 
     schema: FeatureSchema
@@ -75,7 +75,7 @@ class Prepared:
     held_out: Mapping[str, HeldOut]
     golden: pl.DataFrame
     inheritance: Inheritance | None
-    rival: Rival | None
+    champion: Champion | None
 
 
 def prepare(
@@ -104,7 +104,7 @@ def prepare(
         check_readable(compare, schema)
     if artifact is not None:
         check_fits(artifact, schema)
-    log = CodedLog(schema, folder, shard_rows)
+    log = TokenLog(schema, folder, shard_rows)
     for chunk in read_chunks(data, schema):
         log.append(chunk)
     labels, times = log.labels(), log.times()
@@ -114,12 +114,12 @@ def prepare(
     place = "on disk" if log.is_on_disk else "in memory"
     rows = ", ".join(f"{len(rows):,} {name}" for name, rows in parts.by_name.items())
     say(f"{log.num_rows:,} rows, {place}: {rows}")
-    encoder = fit_coded(log, parts.train, artifact)
+    encoder = fit_token_log(log, parts.train, artifact)
     say(f"{len(encoder.fields)} fields, {encoder.num_rows:,} table rows")
     last = parts.test if len(parts.test) else parts.validation
     golden = log.frame(last[np.linspace(0, len(last) - 1, NUM_GOLDEN // 2).astype(np.int64)])
     names = ["validation", *(["test"] if len(parts.test) else [])]
-    rival = None if compare is None else score_log(compare, log, {name: parts.by_name[name] for name in names})
+    champion = None if compare is None else score_log(compare, log, {name: parts.by_name[name] for name in names})
     sorting = _Sorting(log, encoder, parts, labels, seed, shard_rows)
     sorting.run()
     facts = DataFacts(
@@ -139,7 +139,7 @@ def prepare(
         held_out={name: sorting.held_out(name) for name in names},
         golden=golden,
         inheritance=None if artifact is None else inherit(artifact, encoder),
-        rival=rival,
+        champion=champion,
     )
 
 
@@ -147,7 +147,7 @@ class _Sorting:
     """The encoding pass: takes each chunk of the coded log, encodes it and hands its rows to the parts they belong to."""
 
     def __init__(
-        self, log: CodedLog, encoder: FeatureEncoder, parts: Parts, labels: NDArray[np.int8], seed: int, shard_rows: int
+        self, log: TokenLog, encoder: FeatureEncoder, parts: Parts, labels: NDArray[np.int8], seed: int, shard_rows: int
     ) -> None:
         self.log, self.encoder, self.labels = log, encoder, labels
         F, num_train = len(encoder.fields), len(parts.train)
@@ -208,7 +208,7 @@ class _Sorting:
         self.num_values[name] += np.diff(batch.offsets).reshape(-1, batch.num_fields).sum(axis=0)
         np.add.at(self.counts[name], batch.ids, 1)  # bincount would go through all table rows
 
-    def _note(self, name: str, chunk: CodedChunk, rows: NDArray[np.int64], places: NDArray[np.int64]) -> None:
+    def _note(self, name: str, chunk: TokenChunk, rows: NDArray[np.int64], places: NDArray[np.int64]) -> None:
         schema, field_names = self.log.schema, {f.name for f in self.log.schema.fields}
         columns = {s: s for s in schema.segments}
         if schema.group is not None:
@@ -226,7 +226,7 @@ class _Sorting:
         segments = {}
         for key, values in codes.items():
             distinct, at = np.unique(values, return_inverse=True)
-            known = self.log.dictionaries[block_of[key]].tokens(distinct[distinct != NULL]).to_list()
+            known = self.log.indexes[block_of[key]].tokens(distinct[distinct != NULL]).to_list()
             segments[key] = (at, [*(["(missing)"] if NULL in distinct else []), *known])
         return HeldOut(
             part=self.rest[name].finish(),

@@ -21,10 +21,10 @@ Codes = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
 
 
-class Dictionary:
+class TokenIndex:
     """The distinct tokens of a block, numbered from 1 as they come.
 
-    >>> d = Dictionary()
+    >>> d = TokenIndex()
     >>> d.codes(pl.Series(["b", None, "a", "b"])).tolist(), d.tokens(np.array([2])).to_list(), len(d)
     ([1, 0, 2, 1], ['a'], 3)
     >>> d.find(Vocabulary.from_tokens(["a", "c"])).tolist()

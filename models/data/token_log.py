@@ -1,4 +1,4 @@
-"""A log read once: tokens as codes of one dictionary per block, numbers as they are, in chunks, in memory or on disk.
+"""A log read once: tokens as codes of one index per block, numbers as they are, in chunks, in memory or on disk.
 
 Codes depend only on the spelling of tokens, so the log is parsed before anyone knows which rows are for training, which
 tokens are kept and where bins end; all that is then arithmetic on small integers (`models.data.fitting`).
@@ -17,18 +17,18 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from models.data.impressions import Chunk, Log, are_integers, comparable, decide_type, refuse_one_class
-from models.data.token_index import NULL, Dictionary
+from models.data.token_index import NULL, TokenIndex
 from models.features.vocabulary import SLICE
 from models.schema.feature_schema import FeatureSchema, FieldSpec, TokenType
 
 FEW_TOKENS = 1_000
 """If these are no integers, a field's tokens are none."""
 GROUP = "\0group"
-"""Key of the dictionary and the codes of a group column that is no field."""
+"""Key of the index and the codes of a group column that is no field."""
 
 
 @dataclass(frozen=True)
-class CodedChunk:
+class TokenChunk:
     """Some rows B of a log.
 
     Args:
@@ -56,7 +56,7 @@ class CodedChunk:
 
 
 @dataclass
-class CodedLog:
+class TokenLog:
     """A whole log, coded.
 
     Args:
@@ -68,9 +68,9 @@ class CodedLog:
     schema: FeatureSchema
     folder: Path | None = None
     rows_in_memory: int = 0
-    dictionaries: dict[str, Dictionary] = field(default_factory=dict)
+    indexes: dict[str, TokenIndex] = field(default_factory=dict)
     stated: dict[str, TokenType] = field(default_factory=dict)
-    chunks: list[CodedChunk | Path] = field(default_factory=list)
+    chunks: list[TokenChunk | Path] = field(default_factory=list)
     chunk_rows: list[int] = field(default_factory=list)
     num_rows: int = 0
     is_on_disk: bool = False
@@ -91,16 +91,16 @@ class CodedLog:
                 series = series.list.tail(spec.max_length)
                 lengths[name] = series.list.len().fill_null(0).clip(lower_bound=1).cast(pl.UInt16).to_numpy()
                 series = series.explode(empty_as_null=True, keep_nulls=True)
-            values[name] = self.dictionary(spec.block).codes(series)
+            values[name] = self.index(spec.block).codes(series)
         group = self.schema.group
         if group is not None and group not in columns:
-            values[GROUP] = self.dictionary(GROUP).codes(frame[group].cast(pl.String))
+            values[GROUP] = self.index(GROUP).codes(frame[group].cast(pl.String))
         self._labels.append(frame[self.schema.label])
         if self.schema.split.column is not None:
             self._times.append(frame[self.schema.split.column])
         self.num_rows += frame.height
         self.chunk_rows.append(frame.height)
-        self.chunks.append(CodedChunk(values, lengths))
+        self.chunks.append(TokenChunk(values, lengths))
         if self.folder is not None and self.num_rows > self.rows_in_memory:
             self._spill(self.folder)
 
@@ -108,14 +108,14 @@ class CodedLog:
         folder.mkdir(parents=True, exist_ok=True)
         self.is_on_disk = True
         for i, chunk in enumerate(self.chunks):
-            if isinstance(chunk, CodedChunk):
+            if isinstance(chunk, TokenChunk):
                 path = folder / f"chunk-{i}.safetensors"
                 chunk.save(path)
                 self.chunks[i] = path
 
-    def dictionary(self, block: str) -> Dictionary:
-        """Return a block's dictionary."""
-        return self.dictionaries.setdefault(block, Dictionary())
+    def index(self, block: str) -> TokenIndex:
+        """Return a block's index."""
+        return self.indexes.setdefault(block, TokenIndex())
 
     def labels(self) -> NDArray[np.int8]:
         """Return all labels in the order of the files, int8 [n].
@@ -133,14 +133,14 @@ class CodedLog:
         self._times.clear()
         return None if times is None else comparable(times)
 
-    def chunks_with(self, by_row: NDArray[Any]) -> Iterator[tuple[CodedChunk, NDArray[Any]]]:
+    def chunks_with(self, by_row: NDArray[Any]) -> Iterator[tuple[TokenChunk, NDArray[Any]]]:
         """Yield each chunk with its rows' part of ``by_row`` [n], an array over all rows."""
         first = 0
         for chunk, num_rows in zip(self.chunks, self.chunk_rows, strict=True):
             yield loaded(chunk), by_row[first : first + num_rows]
             first += num_rows
 
-    def drain(self) -> Iterator[CodedChunk]:
+    def drain(self) -> Iterator[TokenChunk]:
         """Yield each chunk and forget it, so that memory or disk is free for what is made from it."""
         self.chunks.reverse()
         while self.chunks:
@@ -154,10 +154,10 @@ class CodedLog:
         types: dict[str, TokenType] = {}
         for spec in self.schema.fields:
             if spec.kind != "numeric":
-                codes, dictionary = np.flatnonzero(seen[spec.name][1:]) + 1, self.dictionaries[spec.block]
-                tokens = dictionary.tokens(codes[:FEW_TOKENS])
+                codes, index = np.flatnonzero(seen[spec.name][1:]) + 1, self.indexes[spec.block]
+                tokens = index.tokens(codes[:FEW_TOKENS])
                 if are_integers(tokens):  # else there is no need to look at all of them
-                    tokens = dictionary.tokens(codes)
+                    tokens = index.tokens(codes)
                 types[spec.name] = decide_type(spec, self.stated.get(spec.name), tokens)
         return types
 
@@ -172,7 +172,7 @@ class CodedLog:
             parts.append(pl.DataFrame({**columns, "\0at": at[here]}))
         return pl.concat(parts).sort("\0at").drop("\0at")
 
-    def _decode(self, chunk: CodedChunk, spec: FieldSpec, rows: NDArray[np.int64]) -> pl.Series:
+    def _decode(self, chunk: TokenChunk, spec: FieldSpec, rows: NDArray[np.int64]) -> pl.Series:
         values = chunk.values[spec.name]
         if spec.kind == "numeric":
             return pl.Series(values[rows], dtype=pl.Float64).fill_nan(None)
@@ -185,13 +185,13 @@ class CodedLog:
 
     def _spell(self, spec: FieldSpec, codes: NDArray[np.generic]) -> list[str | None]:
         known = np.asarray(codes)[codes != NULL].astype(np.int64)
-        tokens = iter(self.dictionaries[spec.block].tokens(known).to_list())
+        tokens = iter(self.indexes[spec.block].tokens(known).to_list())
         return [None if code == NULL else next(tokens) for code in codes]
 
 
-def code_log(log: Log, schema: FeatureSchema) -> CodedLog:
+def index_log(log: Log, schema: FeatureSchema) -> TokenLog:
     """Code a log that is in memory."""
-    coded = CodedLog(schema)
+    coded = TokenLog(schema)
     coded.append(Chunk(log.frame, log.dtypes))
     return coded
 
@@ -202,6 +202,6 @@ def slices(tokens: pl.Series) -> Iterator[Sequence[str]]:
         yield tokens[start : start + SLICE].to_list()
 
 
-def loaded(chunk: CodedChunk | Path) -> CodedChunk:
+def loaded(chunk: TokenChunk | Path) -> TokenChunk:
     """Return a chunk that is in memory or on disk."""
-    return CodedChunk.load(chunk) if isinstance(chunk, Path) else chunk
+    return TokenChunk.load(chunk) if isinstance(chunk, Path) else chunk

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from models.artifact.artifact import Artifact
 from models.artifact.tensor_file import Tensors
-from models.data.token_log import CodedLog
+from models.data.token_log import TokenLog
 from models.errors import SchemaError
 from models.features.encoder import FeatureEncoder
 from models.schema.feature_schema import FeatureSchema
@@ -97,13 +97,13 @@ def check_fits(artifact: Artifact, schema: FeatureSchema) -> None:
         raise SchemaError(f"--init-from: the artifact has {len(old)} fields, the schema {len(new)}")
 
 
-def register_tokens(artifact: Artifact, log: CodedLog) -> dict[str, tuple[NDArray[np.uint32], NDArray[np.int64]]]:
+def register_tokens(artifact: Artifact, log: TokenLog) -> dict[str, tuple[NDArray[np.uint32], NDArray[np.int64]]]:
     """Give every token of the artifact a code in the log; return codes and counts int64 of each block's tokens."""
     known = {}
     for block, vocabulary in artifact.encoder.vocabularies.items():
         first = _starts(artifact.encoder)[block] + 2
         counts = artifact.counts[first : first + len(vocabulary)]
-        known[block] = log.dictionary(block).codes(pl.Series(vocabulary.tokens(), dtype=pl.String)), counts
+        known[block] = log.index(block).codes(pl.Series(vocabulary.tokens(), dtype=pl.String)), counts
     return known
 
 

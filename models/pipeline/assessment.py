@@ -19,7 +19,7 @@ from models.evaluation.importance import permutation_importance, rows_used
 from models.evaluation.metrics import Floats, Metrics
 from models.network.calibration import Calibration, sigmoid
 from models.network.predictor import Predictor, score_rows
-from models.report.rendering import FieldFacts, ReportData, RivalScores, Scored
+from models.report.rendering import ChampionScores, FieldFacts, ReportData, Scored
 from models.schema.feature_schema import FieldSpec
 from models.training.train_step import LearnerConfig
 from models.training.trainer import Learnt
@@ -61,7 +61,7 @@ def assess(
     """
     baseline = None if prepared.inheritance is not None else _baseline(prepared, config.seed)
     scorers = {"validation": measured, "test": served}
-    constant, rival = float(prepared.labels.mean()), prepared.rival
+    constant, champion = float(prepared.labels.mean()), prepared.champion
 
     def scored(name: str, held_out: HeldOut) -> Scored:
         examples = held_out.part.load()
@@ -78,7 +78,9 @@ def assess(
             groups=held_out.groups,
             segments={s: [values[c] for c in codes.tolist()] for s, (codes, values) in held_out.segments.items()},
             cold_starts=cold_starts(prepared.encoder, examples.rows, examples.labels, probabilities),
-            rival=None if rival is None else RivalScores(rival.model_version, rival.window, rival.probabilities[name]),
+            champion=None
+            if champion is None
+            else ChampionScores(champion.model_version, champion.window, champion.probabilities[name]),
         )
 
     parts = {name: scored(name, held_out) for name, held_out in prepared.held_out.items()}
@@ -106,8 +108,8 @@ def assess(
 def metrics_of(report: ReportData) -> tuple[dict[str, Metrics], dict[str, Metrics], dict[str, Metrics]]:
     """Return the metrics of the model, of the logistic regression and of the previous artifact, by part."""
     baselines = {part.name: m for part in report.parts if (m := part.baseline_metrics) is not None}
-    rivals = {part.name: m for part in report.parts if (m := part.rival_metrics) is not None}
-    return {part.name: part.metrics for part in report.parts}, baselines, rivals
+    champions = {part.name: m for part in report.parts if (m := part.champion_metrics) is not None}
+    return {part.name: part.metrics for part in report.parts}, baselines, champions
 
 
 def score_reference(probabilities: Floats, negatives_kept: float) -> ScoreReference:
@@ -140,7 +142,7 @@ def peak_memory_bytes() -> int:
 
 
 def _baseline(prepared: Prepared, seed: int) -> LogisticBaseline:
-    """Fit the regression on the first shard; not after a warm start, where a regression on one day would be no rival."""
+    """Fit the regression on the first shard; not after a warm start, where a regression on one day is no fair comparison."""
     from models.evaluation.baseline import fit_logistic_regression  # scikit-learn takes half a second to import
 
     sample = prepared.train[0].load()

@@ -51,7 +51,7 @@ class TrainResult:
     manifest: Manifest
     metrics: Mapping[str, Metrics]
     baseline: Mapping[str, Metrics]
-    rival: Mapping[str, Metrics]
+    champion: Mapping[str, Metrics]
     """Of the artifact that was compared with, where there was one."""
     learnt: Learnt
     failures: tuple[str, ...]
@@ -122,10 +122,10 @@ def _train(
     tuning: Tuning | None,
 ) -> TrainResult:
     started = time.monotonic()
-    artifact, rival = (None if path is None else load_artifact(path.resolve()) for path in (init_from, compare))
+    artifact, champion = (None if path is None else load_artifact(path.resolve()) for path in (init_from, compare))
     if artifact is not None and artifact.manifest.model != config.model:
         raise TrainingError(f"--init-from: the artifact has a model of other sizes: {artifact.manifest.model}")
-    prepared = prepare(data, schema, config.seed, config.shard_rows, folder, say, artifact, rival)
+    prepared = prepare(data, schema, config.seed, config.shard_rows, folder, say, artifact, champion)
     if tuning is not None:
         tuned = tune(prepared, config, tuning.seconds, tuning.progress)
         config = tuned.config
@@ -146,7 +146,7 @@ def _train(
     model_version = f"{created:%Y%m%dT%H%M%S}-{hashlib.sha256(served.table.tobytes()).hexdigest()[:8]}"
     environment = environment_of(learnt, time.monotonic() - started)
     report = assess(prepared, learnt, measured, served, config, model_version, created.isoformat(), environment)
-    metrics, baseline, rival_metrics = metrics_of(report)
+    metrics, baseline, champion_metrics = metrics_of(report)
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         model_version=model_version,
@@ -165,7 +165,9 @@ def _train(
     missed = failures(requirements, report.parts[-1].metrics)
     if not missed:
         set_current(out, model_version)
-    return TrainResult(directory, manifest, metrics, baseline, rival_metrics, learnt, missed, peak_memory_bytes(), size)
+    return TrainResult(
+        directory, manifest, metrics, baseline, champion_metrics, learnt, missed, peak_memory_bytes(), size
+    )
 
 
 def _scorer(prepared: Prepared, model: Learnt, calibration: Calibration) -> Scorer:

@@ -12,11 +12,11 @@ from typing import Any
 
 from models.evaluation.metrics import Metrics
 from models.report import plots
-from models.report.report_data import FieldFacts, ReportData, RivalScores, Scored, data_facts, span_text, verdict
-from models.report.sections import METRICS, cell, cold_starts, importance, rival, segments
+from models.report.report_data import ChampionScores, FieldFacts, ReportData, Scored, data_facts, span_text, verdict
+from models.report.sections import METRICS, cell, champion, cold_starts, importance, segments
 from models.report.template import CARD, PAGE, STYLE, Html, bar, code, facts, html, table
 
-__all__ = ["FieldFacts", "ReportData", "RivalScores", "Scored", "render_model_card", "render_report"]
+__all__ = ["ChampionScores", "FieldFacts", "ReportData", "Scored", "render_model_card", "render_report"]
 
 
 def render_report(data: ReportData) -> str:
@@ -44,7 +44,7 @@ def render_report(data: ReportData) -> str:
         calibration=html(data.calibration),
         reliability=plots.plot_reliability(scored.labels, scored.probabilities, scored.raw_probabilities),
         scores=plots.plot_scores(scored.labels, scored.probabilities),
-        rival=rival(scored),
+        champion=champion(scored),
         importance=importance(data),
         segments=segments(scored),
         cold_starts=cold_starts(scored),

@@ -33,7 +33,7 @@ TOLERATED = 0.05
 
 
 @dataclass(frozen=True)
-class RivalScores:
+class ChampionScores:
     """A previous artifact's probabilities float64 [B] of the same rows, and what it was made from, in words."""
 
     model_version: str
@@ -55,7 +55,7 @@ class Scored:
         groups: the group of each row for GAUC, [B].
         segments: by field, the value of each row, [B].
         cold_starts: metrics of the rows whose user or item training never saw, and of the others, by name.
-        rival: a previous artifact's answers, where there is one to compare with.
+        champion: a previous artifact's answers, where there is one to compare with.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Scored:
     groups: NDArray[Any] | None = None
     segments: Mapping[str, Sequence[str]] | None = None
     cold_starts: Mapping[str, Metrics] = field(default_factory=dict)
-    rival: RivalScores | None = None
+    champion: ChampionScores | None = None
 
     @cached_property
     def metrics(self) -> Metrics:
@@ -80,16 +80,16 @@ class Scored:
         return bootstrap(self.labels, self.probabilities, self.groups)
 
     @cached_property
-    def rival_metrics(self) -> Metrics | None:
+    def champion_metrics(self) -> Metrics | None:
         """Of the previous artifact."""
-        return None if self.rival is None else evaluate(self.labels, self.rival.probabilities, self.groups)
+        return None if self.champion is None else evaluate(self.labels, self.champion.probabilities, self.groups)
 
     @cached_property
-    def rival_intervals(self) -> Mapping[str, tuple[float, float]]:
+    def champion_intervals(self) -> Mapping[str, tuple[float, float]]:
         """The 95 % interval of each metric of this model minus that of the previous artifact, by the metric's attribute."""
-        if self.rival is None:
+        if self.champion is None:
             return {}
-        found = resample(self.labels, (self.probabilities, self.rival.probabilities), self.groups)
+        found = resample(self.labels, (self.probabilities, self.champion.probabilities), self.groups)
         return {name: ends for name in NAMES if (ends := found.interval(name, (1.0, -1.0))) is not None}
 
     @cached_property
@@ -188,18 +188,18 @@ class SegmentRatio(NamedTuple):
 
 
 def verdict(scored: Scored) -> tuple[str, bool]:
-    """Say in three sentences how good the model is; and whether it beats its rival and keeps its promises."""
-    rival, p = "logistic regression", scored.baseline_probabilities
+    """Say in three sentences how good the model is; and whether it beats the baseline and is calibrated."""
+    other, p = "logistic regression", scored.baseline_probabilities
     if p is None:
-        rival, p = "constant", np.full(len(scored.labels), scored.constant)
-    rival_losses = log_losses(scored.labels, p)
-    gains = rival_losses - log_losses(scored.labels, scored.probabilities)
+        other, p = "constant", np.full(len(scored.labels), scored.constant)
+    other_losses = log_losses(scored.labels, p)
+    gains = other_losses - log_losses(scored.labels, scored.probabilities)
     gain, error = float(gains.mean()), Z_95 * float(gains.std()) / float(np.sqrt(len(gains)))
-    size = f"{abs(gain):.4f} ± {error:.4f} nats of log loss ({100 * abs(gain) / float(rival_losses.mean()):.1f} %)"
+    size = f"{abs(gain):.4f} ± {error:.4f} nats of log loss ({100 * abs(gain) / float(other_losses.mean()):.1f} %)"
     if abs(gain) <= error:
-        first = f"On {scored.name} the model is on a par with the {rival}: they differ by {size}."
+        first = f"On {scored.name} the model is on a par with the {other}: they differ by {size}."
     else:
-        first = f"On {scored.name} the model {'beats' if gain > 0 else 'loses to'} the {rival} by {size}."
+        first = f"On {scored.name} the model {'beats' if gain > 0 else 'loses to'} the {other} by {size}."
     low, high = calibration_interval(scored.labels, scored.probabilities)
     total = scored.metrics.calibration
     second = f"Its total calibration Σp/Σy is {total:.3f} (95 % interval {low:.3f} to {high:.3f})"

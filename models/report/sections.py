@@ -40,9 +40,9 @@ $table
 </section>
 """)
 
-RIVAL = Template("""
+CHAMPION = Template("""
 <section>
-<h2>Beside $rival, $part</h2>
+<h2>Beside $champion, $part</h2>
 <p class="soft">The same rows, scored by the previous artifact's own encoder, model and calibration. Differences with their 95&nbsp;%
 interval by paired bootstrap: both models on the same resamples, groups drawn whole. Bold: the interval does not hold zero.
 Where the previous artifact has learnt from these rows it looks better than it is. Its data: $window.</p>
@@ -109,24 +109,24 @@ def cold_starts(scored: Scored) -> str:
     return COLD_STARTS.substitute(part=html(scored.name), table=lines)
 
 
-def rival(scored: Scored) -> str:
+def champion(scored: Scored) -> str:
     """Lay out the metrics beside those of a previous artifact."""
-    if scored.rival is None:
+    if scored.champion is None:
         return ""
     rows = []
     for name, attribute in METRICS.items():
-        ends = scored.rival_intervals.get(attribute)
-        new, old = getattr(scored.metrics, attribute), getattr(scored.rival_metrics, attribute)
+        ends = scored.champion_intervals.get(attribute)
+        new, old = getattr(scored.metrics, attribute), getattr(scored.champion_metrics, attribute)
         difference = "–" if new is None or old is None else f"{new - old:+.4f}"
         interval = "–" if ends is None else f"{ends[0]:+.4f} to {ends[1]:+.4f}"
         is_clear = ends is not None and not ends[0] <= 0 <= ends[1]
         cells = (Html(f"<b>{html(text)}</b>") if is_clear else html(text) for text in (difference, interval))
         rows.append([html(name), html(cell(new)), html(cell(old)), *cells])
     header = ("", "this model", "previous", "difference", "95 % interval")
-    return RIVAL.substitute(
-        rival=html(scored.rival.model_version),
+    return CHAMPION.substitute(
+        champion=html(scored.champion.model_version),
         part=html(scored.name),
-        window=html(scored.rival.window),
+        window=html(scored.champion.window),
         table=table(header, rows, "segments"),
     )
 

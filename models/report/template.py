@@ -149,7 +149,7 @@ Bold: best of
 its part, the constant apart. ± and intervals are 95&nbsp;%; those on the tiles by bootstrap, groups drawn whole.</p>
 </section>
 
-$rival
+$champion
 <section>
 <h2>Learning and ranking</h2>
 <div class="grid">

@@ -24,7 +24,7 @@ CALLS = {
     "os.system", "os.popen", "numpy.load", "np.load", "pl.read_ipc", "importlib.import_module", "DataFrame.deserialize",
 }  # fmt: skip
 # The embedded Redis is a binary that comes with a package; the demo starts the service in a process of its own.
-STARTS_PROCESSES = {"app/embedded_redis.py", "app/demo.py"}
+STARTS_PROCESSES = {"app/demo/embedded_redis.py", "app/demo/__main__.py"}
 
 
 class Planted:

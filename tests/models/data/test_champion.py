@@ -10,12 +10,12 @@ import pytest
 from models.artifact.artifact import Artifact, columns_of, load_artifact
 from models.artifact.golden import raw_rows
 from models.data.champion import check_readable, score_log
-from models.data.token_log import code_log
+from models.data.token_log import index_log
 from models.errors import SchemaError
 from models.evaluation.bootstrap import NUM_RESAMPLES, resample
 from models.evaluation.metrics import auc, evaluate
-from models.report.report_data import RivalScores, Scored
-from models.report.sections import rival
+from models.report.report_data import ChampionScores, Scored
+from models.report.sections import champion
 from models.schema.feature_schema import FeatureSchema
 from models.train import main
 from tests.making import SCHEMA, make_artifact, make_log
@@ -29,7 +29,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 def test_rows_of_a_coded_log_are_scored_as_the_service_would_score_them(artifact: Artifact) -> None:
     frame = make_log(200, seed=9).frame
     rows = np.array([5, 180, 3, 77])
-    found = score_log(artifact, code_log(make_log(200, seed=9), SCHEMA), {"test": rows})
+    found = score_log(artifact, index_log(make_log(200, seed=9), SCHEMA), {"test": rows})
     asked = raw_rows(artifact.schema, frame[rows])
     batch = artifact.encoder.encode(columns_of(artifact.schema, asked))
     expected = artifact.predictor.probabilities(artifact.predictor.score_table(batch, artifact.table))
@@ -81,11 +81,11 @@ def test_the_section_says_both_values_and_marks_clear_differences() -> None:
     labels = (rng.random(3_000) < truth).astype(np.float32)
     p = np.clip(truth, 0.01, 0.99)
     scored = Scored("test", labels, p, p, 0.5, groups=rng.integers(0, 500, 3_000))
-    assert rival(scored) == ""
-    beside = replace(scored, rival=RivalScores("old<1>", "5 train rows", np.clip(p * 0.5, 0, 1)))
-    section = rival(beside)
+    assert champion(scored) == ""
+    beside = replace(scored, champion=ChampionScores("old<1>", "5 train rows", np.clip(p * 0.5, 0, 1)))
+    section = champion(beside)
     old = evaluate(labels, p * 0.5)
-    low, high = beside.rival_intervals["log_loss"]
+    low, high = beside.champion_intervals["log_loss"]
     assert f"<td>{old.log_loss:.4f}</td><td><b>{beside.metrics.log_loss - old.log_loss:+.4f}</b></td>" in section
     assert f"<b>{low:+.4f} to {high:+.4f}</b>" in section
     assert high < 0

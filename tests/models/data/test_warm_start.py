@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from models.artifact.artifact import Artifact, load_artifact
-from models.data.fitting import fit_coded
+from models.data.fitting import fit_token_log
 from models.data.impressions import Log
-from models.data.token_log import code_log
+from models.data.token_log import index_log
 from models.data.warm_start import Inheritance, InheritedPrior, check_fits, inherit
 from models.errors import SchemaError
 from models.features.field_encoder import Value
@@ -31,7 +31,7 @@ def later_log() -> Log:
 
 def test_every_old_row_moves_to_the_place_of_its_own_token(artifact: Artifact) -> None:
     log = later_log()
-    encoder = fit_coded(code_log(log, SCHEMA), np.arange(log.frame.height), artifact)
+    encoder = fit_token_log(index_log(log, SCHEMA), np.arange(log.frame.height), artifact)
     rows = inherit(artifact, encoder).rows
     assert len(set(rows.tolist())) == artifact.encoder.num_rows
     lists: list[Value] = [["ad1", "ad2"], [], None]
@@ -43,7 +43,7 @@ def test_every_old_row_moves_to_the_place_of_its_own_token(artifact: Artifact) -
 
 def test_ids_stay_ordered_by_count_over_both_logs_then_token(artifact: Artifact) -> None:
     log = later_log()
-    encoder = fit_coded(code_log(log, SCHEMA), np.arange(log.frame.height), artifact)
+    encoder = fit_token_log(index_log(log, SCHEMA), np.arange(log.frame.height), artifact)
     old = artifact.encoder.vocabularies["user_id"]
     counts = dict(zip(old.tokens(), artifact.counts[2 : 2 + len(old)].tolist(), strict=True))
     for token, n in log.frame["user_id"].value_counts().rows():
@@ -91,7 +91,7 @@ def test_a_warm_start_begins_where_the_artifact_ended(tmp_path: Path, capsys: py
     first = current()
     still = ["--init-from", str(first), "--learning-rate", "1e-9", "--dense-learning-rate", "1e-9"]
     assert main([*command, *still, "--no-refit"]) == 0
-    assert "(LR)" not in capsys.readouterr().out  # a regression on the new day alone is no rival
+    assert "(LR)" not in capsys.readouterr().out  # a regression on the new day alone is no fair comparison
     second = load_artifact(current())
     before = load_artifact(first)
     assert np.allclose(second.table, before.table, atol=1e-6)
