@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "scoring/kernels.h"
+#include "simd/second_order.h"
 
 #define CHUNK 256 /* rows at once */
 
@@ -56,11 +57,9 @@ static void add_deep(Head *self, size_t rows, float *logits) {
     self->kernels->add_dot(self->here, rows, width, self->last, logits);
 }
 
-/* First order and half of (Rendle 2010, Lemma 3.1) the square of the sum less the sum of squares. */
+/* First and second order, from the sums of the fields' numbers [D] and of their embeddings' squares. */
 static float factorised(const float *sums, size_t D, float squares) {
-    float square_of_sum = 0;
-    for (size_t e = 0; e + 1 < D; e++) square_of_sum += sums[e] * sums[e];
-    return sums[D - 1] + 0.5f * (square_of_sum - squares);
+    return sums[D - 1] + second_order(sums, D - 1, squares);
 }
 
 static void prefetch(const float *x, size_t n) {

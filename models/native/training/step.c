@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "simd/second_order.h"
+
 #define PADDING 16 /* a row of scratch memory is padded to a multiple of so many numbers, the longest vector */
 #define MOST 8 /* vectors of hidden units that are gone through together: all rows' parts of them stay in the caches */
 #define TOGETHER 4 /* rows that share what is read of the first layer */

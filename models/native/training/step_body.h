@@ -87,7 +87,7 @@ KERNEL void NAME(forward)(const Batch *x, const float *bias, float *scratch, flo
     memset(rows + x->U * width, 0, TOGETHER * width * sizeof(float));
     for (size_t i = 0; i < x->b; i++) {
         Share *own = shares + i * x->F;
-        float first = 0, squares = 0, square = 0;
+        float first = 0, squares = 0;
         for (size_t f = 0; f < x->F; f++) {
             size_t index = (size_t)x->index[i * x->F + f];
             float kept = x->kept[i * x->F + f];
@@ -95,8 +95,8 @@ KERNEL void NAME(forward)(const Batch *x, const float *bias, float *scratch, flo
             first += rows[index * width + E], squares += kept * kept * rows[index * width + E + 1];
         }
         NAME(sum_embeddings)(rows, width, E, own, x->F, to);
-        for (size_t e = 0; e < x->E; e++) totals[i * x->E + e] = to[e], square += to[e] * to[e];
-        logits[i] = first + 0.5f * (square - squares);
+        memcpy(totals + i * x->E, to, x->E * sizeof(float));
+        logits[i] = first + second_order(to, x->E, squares);
     }
     for (size_t h = 0, n; h < x->H; h += n * LANES) {
         n = NAME(panel)(x, h);
