@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from app.http.endpoint import HotPath
 from app.main import create_app
-from app.memory import keep_freed_memory
 from app.observability.logs import configure_logging
 
 
 def create_worker() -> HotPath:
     """Return the app of one server process, which writes its own log lines."""
     configure_logging()
-    keep_freed_memory()
     return create_app()

@@ -21,7 +21,6 @@ import numpy as np
 import orjson
 
 from app.main import source_factory
-from app.memory import keep_freed_memory
 from app.observability.metrics import Telemetry
 from app.registry.registry import Registry, Snapshot
 from app.registry.rollback import OrderFile
@@ -56,7 +55,6 @@ def time_calls(call: Callable[[S], object], inputs: Sequence[S], seconds: float)
 
 def open_snapshot(artifacts: Path, telemetry: Telemetry, loop: asyncio.AbstractEventLoop) -> Snapshot:
     """Load the artifact as a worker without Redis does."""
-    keep_freed_memory()
     settings = Settings(artifacts=artifacts)
 
     open_source = source_factory(settings, telemetry, None)

@@ -3,19 +3,6 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-def platt(logits: NDArray[np.float32], slope: float, intercept: float, max_logit: float) -> bytes:
-    """Return the float64 sigmoid of slope · logits + intercept, bounded by ``max_logit`` on both sides."""
-
-def take_rows(table: NDArray[np.float32], dim: int, ids: NDArray[np.int64]) -> bytes:
-    """Return the rows float32 [n, dim] of ``table`` at ``ids`` [n].
-
-    Raises:
-        IndexError: there is no such row.
-    """
-
-def keep_freed_memory(largest: int, most: int) -> None:
-    """Let the allocator keep pieces of up to ``largest`` bytes that are freed, together ``most`` at the top of its heap."""
-
 class RowReader:
     """Bytes of a request → rows of the table; see ``native/request.h``.
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from app.embeddings.table_file import take_rows
-
 NUM_SPECIAL = 2  # MISSING and OOV open each block; they are always hot
 
 
@@ -45,7 +43,7 @@ class HotRows:
     def gather(self, ids: NDArray[np.int64]) -> NDArray[np.float32] | None:
         """Return the rows float32 [n, D] of ``ids`` int64 [n], or ``None`` when one of them is not hot."""
         if self.is_whole or self._is_hot(ids).all():
-            return take_rows(self._rows, ids)
+            return self._rows.take(ids, axis=0)
         return None
 
     def split(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:

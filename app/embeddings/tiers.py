@@ -9,7 +9,6 @@ from app.embeddings.hot_rows import HotRows
 from app.embeddings.redis_rows import RedisRows
 from app.embeddings.row_codec import Outcome, RowFrames
 from app.embeddings.source import EmbeddingSource
-from app.embeddings.table_file import TableFile
 from app.observability.metrics import Telemetry
 
 
@@ -37,7 +36,7 @@ class TieredSource(EmbeddingSource):
         redis: RedisRows | None,
         telemetry: Telemetry,
     ) -> None:
-        self._table = TableFile(table)
+        self._table = table
         self._hot = HotRows(table, block_starts, counts, hot_bytes)
         self._frames = RowFrames(table_digest, table.shape[1])
         self._redis = redis
@@ -61,7 +60,7 @@ class TieredSource(EmbeddingSource):
         if self._redis is not None and self._redis.is_available:
             return None
         rows, cold = self._hot.split(ids)
-        rows[cold] = self._table.gather(ids[cold])
+        rows[cold] = self._table.take(ids[cold], axis=0)
         self._count_hot(len(ids) - len(cold))
         self._count_table(len(cold))
         if self._redis is not None:
@@ -83,7 +82,7 @@ class TieredSource(EmbeddingSource):
         found, outcomes = await redis.fetch(self._frames, asked)
         absent = np.flatnonzero(outcomes != Outcome.HIT)
         if len(absent):
-            found[absent] = self._table.gather(asked[absent])
+            found[absent] = self._table.take(asked[absent], axis=0)
             unknown = np.flatnonzero((outcomes == Outcome.MISS) | (outcomes == Outcome.CORRUPT))
             if len(unknown):
                 redis.remember(self._frames, asked[unknown], found[unknown])

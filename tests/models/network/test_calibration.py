@@ -66,6 +66,15 @@ def test_dropped_negatives_are_undone() -> None:
     assert fitted.of_log(z[kept]).mean() == pytest.approx(y[kept].mean(), rel=0.02)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_platt_is_the_sigmoid_of_a_straight_line_and_nan_propagates(dtype: type[np.floating]) -> None:
+    logits = np.append(np.linspace(-15, 15, 1_001), np.nan).astype(dtype)
+    before = logits.copy()
+    p = Calibration(method="platt", slope=0.7, intercept=-0.3).of_log(logits)
+    np.testing.assert_allclose(p, sigmoid(0.7 * logits.astype(np.float64) - 0.3), rtol=1e-14)
+    np.testing.assert_array_equal(logits, before)
+
+
 @pytest.mark.parametrize("z", [np.array([-1e30, 1e30]), np.array([-np.float64(1e308), 1e308]), np.array([0.0, 0.0])])
 def test_probabilities_stay_inside_the_open_interval(z: np.ndarray) -> None:
     for calibration in (

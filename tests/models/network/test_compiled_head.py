@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from models.network.calibration import Calibration
 from models.network.compiled_head import KNOWN_BYTES, Floats, KnownField
 from models.network.deepfm import DeepFMHead
 from models.network.head import DeepFMConfig, Head, Pooled
@@ -136,15 +135,6 @@ def test_what_is_no_number_stays_none() -> None:
     fields[1, 0] = np.nan
     for head in (compiled, plain):
         assert np.isnan(head.logits(pooled(fields, 3))).tolist() == [False, True, False]
-
-
-@pytest.mark.parametrize("negatives_kept", [1.0, 0.1])
-def test_probabilities_are_those_of_numpy(negatives_kept: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    calibration = Calibration(method="platt", slope=0.7, intercept=-0.3, negatives_kept=negatives_kept)
-    logits = np.concatenate([np.linspace(-40, 40, 1_001), [np.nan, np.inf, -np.inf]]).astype(np.float32)
-    compiled = calibration.of_traffic(logits)
-    monkeypatch.setattr("models.network.calibration.compiled_platt", None)
-    np.testing.assert_allclose(compiled, calibration.of_traffic(logits), rtol=1e-14)
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:
