@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -31,18 +30,16 @@ from app.http.routes import Service, metrics_router, router
 from app.http.turns import Turns
 from app.observability.metrics import Telemetry
 from app.problems import Problem, answer_internal_error, answer_method_not_allowed, answer_not_found, answer_problem
-from app.registry.file_watch import FileWatch
-from app.registry.low_priority import run_behind
-from app.registry.registry import Registry, Snapshot
-from app.registry.rollback import DIRECTORY, OrderFile
+from app.registry.file_watch import when_changed
+from app.registry.follower import Follower, Job
+from app.registry.registry import Registry
+from app.registry.rollback import DIRECTORY, RollbackFile
 from app.scoring.catalog import CatalogFile
 from app.scoring.micro_batcher import Batcher
 from app.scoring.predict import predict, predict_at_once, predict_soon
 from app.scoring.rank import rank
 from app.settings import Settings
-from models.artifact.artifact import CURRENT, Artifact
-
-log = logging.getLogger("ctrserve")
+from models.artifact.artifact import Artifact
 
 PATHS = ("/catalog", "/health/live", "/health/ready", "/model", "/metrics", "/admin/reload", "/admin/rollback")
 
@@ -64,54 +61,39 @@ def create_app(settings: Settings | None = None) -> HotPath:
         redis = _open_redis(settings, telemetry)
         catalog = CatalogFile(settings.catalog)
 
-        def prepare(snapshot: Snapshot) -> None:
-            if catalog.current is not None:
-                try:
-                    snapshot.ranker.prepare(catalog.current)
-                except Problem as problem:
-                    log.warning("the catalog does not fit the model: %s", problem.code)
-
-        async def follow() -> None:
-            while True:
-                await asyncio.sleep(settings.poll_s)
-                try:
-                    if registry.current is not None:
-                        registry.current.scores.count()
-                    if not watch.has_changed() and registry.is_settled:
-                        continue
-                    if await asyncio.to_thread(catalog.refresh) and registry.current is not None:
-                        await run_behind(prepare, registry.current)
-                    await registry.refresh()
-                    if keys is not None:
-                        await asyncio.to_thread(keys.refresh)
-                except Exception:  # whatever it was, the next model must not be missed for it
-                    log.exception("a defect while following the artifacts")
-                    watch.forget()
-
         open_source = source_factory(settings, telemetry, redis)
         shared = os.environ.get(DIRECTORY)
-        orders = OrderFile(None if shared is None else Path(shared))
-        registry = Registry(settings.artifacts, open_source, settings.max_rows, prepare, orders, telemetry)
-        watch = FileWatch((settings.artifacts / CURRENT, settings.catalog, settings.keys, orders.path))
+        rollbacks = RollbackFile(None if shared is None else Path(shared))
+        registry = Registry(settings.artifacts, open_source, settings.max_rows, catalog, rollbacks, telemetry)
         nonlocal service
         service = Service(settings, telemetry, registry, catalog, redis.state if redis else lambda: "off")
         app.state.service = service
-        await asyncio.to_thread(catalog.refresh)
-        await registry.refresh()
-        follower = asyncio.create_task(follow())
+
+        async def count_scores() -> None:
+            if registry.current is not None:
+                registry.current.scores.count()
+
+        jobs: dict[str, Job] = {
+            "catalog": registry.follow_catalog,
+            "model": registry.follow,
+            "score drift": count_scores,
+        }
+        if keys is not None and settings.keys is not None:
+            jobs["keys"] = when_changed([settings.keys], keys.refresh)
         try:
             loop = asyncio.get_running_loop()
-            with draining_first(begin_drain, settings.drain_s):
-                yield {
-                    "gate": Gate(settings.max_waiting, settings.max_waiting_bytes, settings.max_body_bytes, telemetry),
-                    "outbox": Outbox(loop),
-                    "turns": Turns(loop),
-                    "crowd": Crowd(loop, hot_path),
-                    "hot_path": hot_path,
-                }
+            async with Follower(settings.poll_s, jobs):
+                with draining_first(begin_drain, settings.drain_s):
+                    yield {
+                        "gate": Gate(
+                            settings.max_waiting, settings.max_waiting_bytes, settings.max_body_bytes, telemetry
+                        ),
+                        "outbox": Outbox(loop),
+                        "turns": Turns(loop),
+                        "crowd": Crowd(loop, hot_path),
+                        "hot_path": hot_path,
+                    }
         finally:
-            follower.cancel()
-            await asyncio.gather(follower, return_exceptions=True)
             if redis is not None:
                 await redis.aclose()
 

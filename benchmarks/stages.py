@@ -22,10 +22,12 @@ import orjson
 
 from app.main import source_factory
 from app.observability.metrics import Telemetry
-from app.registry.registry import Registry, Snapshot
-from app.registry.rollback import OrderFile
+from app.registry.registry import Registry
+from app.registry.rollback import RollbackFile
+from app.scoring.catalog import CatalogFile
 from app.scoring.micro_batcher import Batcher
 from app.scoring.predict import predict, read
+from app.scoring.served_model import ServedModel
 from app.settings import Settings
 from benchmarks.conditions import conditions, save
 from benchmarks.markdown import STAGES
@@ -53,19 +55,19 @@ def time_calls(call: Callable[[S], object], inputs: Sequence[S], seconds: float)
     return {"p10_us": round(p10, 2), "p50_us": round(p50, 2), "p90_us": round(p90, 2), "calls": len(samples)}
 
 
-def open_snapshot(artifacts: Path, telemetry: Telemetry, loop: asyncio.AbstractEventLoop) -> Snapshot:
+def open_snapshot(artifacts: Path, telemetry: Telemetry, loop: asyncio.AbstractEventLoop) -> ServedModel:
     """Load the artifact as a worker without Redis does."""
     settings = Settings(artifacts=artifacts)
 
     open_source = source_factory(settings, telemetry, None)
-    registry = Registry(artifacts, open_source, settings.max_rows, lambda _: None, OrderFile(None), telemetry)
+    registry = Registry(artifacts, open_source, settings.max_rows, CatalogFile(None), RollbackFile(None), telemetry)
     loop.run_until_complete(registry.refresh())
     assert registry.current is not None, registry.last_error
     return registry.current
 
 
 def measure(
-    snapshot: Snapshot,
+    snapshot: ServedModel,
     bodies: Sequence[bytes],
     seconds: float,
     telemetry: Telemetry,

@@ -22,7 +22,8 @@ from app.http.turns import Turns
 from app.main import source_factory
 from app.observability.metrics import Telemetry
 from app.registry.registry import Registry
-from app.registry.rollback import OrderFile
+from app.registry.rollback import RollbackFile
+from app.scoring.catalog import CatalogFile
 from app.scoring.micro_batcher import Batcher
 from app.scoring.predict import predict, predict_at_once
 from app.settings import Settings
@@ -87,7 +88,9 @@ class Bare:
         self._batcher = Batcher()
         settings = Settings(artifacts=root)
         open_source = source_factory(settings, self.telemetry, None)
-        self._registry = Registry(root, open_source, settings.max_rows, lambda _: None, OrderFile(None), self.telemetry)
+        self._registry = Registry(
+            root, open_source, settings.max_rows, CatalogFile(None), RollbackFile(None), self.telemetry
+        )
 
     def may_wait(self) -> bool:
         """Return that there is nothing to wait for."""

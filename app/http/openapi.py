@@ -7,7 +7,7 @@ from typing import Any
 
 from app.http.api_keys import PERMISSIONS
 from app.problems import MEDIA_TYPE
-from app.registry.registry import Snapshot
+from app.scoring.served_model import ServedModel
 
 Json = dict[str, Any]
 
@@ -82,7 +82,7 @@ RANK_TEXT = (
 )
 
 
-def describe_model(document: Json, snapshot: Snapshot | None) -> Json:
+def describe_model(document: Json, snapshot: ServedModel | None) -> Json:
     """Add the model's paths, with its own field names, types and examples, to an OpenAPI document."""
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas |= {"Problem": PROBLEM, "PredictResponse": PREDICT_RESPONSE, "RankResponse": RANK_RESPONSE}

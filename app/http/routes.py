@@ -14,8 +14,9 @@ from app.http.api_keys import refuse_browsers
 from app.http.endpoint import read_json_body
 from app.observability.metrics import Telemetry
 from app.problems import MEDIA_TYPE, Problem
-from app.registry.registry import Registry, Snapshot
+from app.registry.registry import Registry
 from app.scoring.catalog import CatalogFile
+from app.scoring.served_model import ServedModel
 from app.settings import Settings
 
 router = APIRouter()
@@ -39,7 +40,7 @@ class Service:
         self.catalog = catalog
         self.redis_state = redis_state
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> ServedModel:
         """Return the current model.
 
         Raises:

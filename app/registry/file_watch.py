@@ -1,36 +1,57 @@
-"""Whether files have changed, asked without a thread: under load a thread that waits for a core keeps the interpreter from the loop."""
+"""Tells whether files have changed. Asked on the event loop: under load, a thread that waits for a core holds the interpreter."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Iterable
 from pathlib import Path
+
+from app.registry.follower import Job
+
+Stamp = tuple[int, ...] | None
 
 
 class FileWatch:
-    """Remembers files as they were when last asked about.
+    """Remembers how files were when last asked about.
 
     Args:
-        paths: of the files; ``None`` is none.
+        paths: the files, which need not exist; links are followed.
     """
 
-    def __init__(self, paths: Iterable[Path | None]) -> None:
-        self._paths = [path for path in paths if path is not None]
-        self._stamps: list[tuple[int, ...] | None] = []
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._paths = list(paths)
+        self._stamps: list[Stamp] = []
 
     def has_changed(self) -> bool:
-        """Return whether a file has come, gone, or been written or replaced since the last call; ``True`` the first time."""
-        stamps = [_stamp(path) for path in self._paths]
+        """Return whether a file came, went, was written or was replaced since the last call; ``True`` the first time."""
+        stamps = [stamp(path) for path in self._paths]
         before, self._stamps = self._stamps, stamps
         return stamps != before
 
     def forget(self) -> None:
-        """Let all count as changed at the next call."""
+        """Make the next `has_changed` return ``True``."""
         self._stamps = []
 
 
-def _stamp(path: Path) -> tuple[int, ...] | None:
+def stamp(path: Path) -> Stamp:
+    """Return what differs between a file and another one in its place, or ``None`` when there is no file."""
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns  # no tool can set the last back
+    return found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns  # no tool can set ctime back
+
+
+def when_changed(paths: Iterable[Path], read: Callable[[], object]) -> Job:
+    """Return a job that calls ``read`` in a thread when one of the files has changed, and again as long as ``read`` fails."""
+    watch = FileWatch(paths)
+
+    async def job() -> None:
+        if watch.has_changed():
+            try:
+                await asyncio.to_thread(read)
+            except BaseException:
+                watch.forget()
+                raise
+
+    return job

@@ -5,8 +5,11 @@ Halves of the candidates are computed once per catalog and model version, so tha
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import logging
 import os
+import stat
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -32,39 +35,55 @@ log = logging.getLogger("ctrserve.catalog")
 CHUNK = 4_096
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Catalog:
-    """A catalog file as it was read: its bytes, and what tells that the file is another one by now."""
+    """The bytes of a catalog file. Each reading is an object of its own, compared by identity."""
 
     body: bytes
-    stamp: tuple[int, int, int]
 
 
 class CatalogFile:
     """The catalog on disk.
 
     Args:
-        path: where; need not exist yet. Without one there never is a catalog.
+        path: of the file, which need not exist yet; ``None`` is no catalog ever.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
+        self._stamp: tuple[int, ...] | None = None
         self.current: Catalog | None = None
 
-    def refresh(self) -> bool:
-        """Read the file if it is another one than last time; return whether it was."""
+    async def follow(self) -> None:
+        """Read the file, in a thread, if it has changed; an absent file changes nothing.
+
+        Raises:
+            OSError: the file cannot be read, or is not a plain file; the last catalog stays.
+        """
         if self._path is None:
-            return False
+            return
         try:
-            with self._path.open("rb") as file:
-                status = os.fstat(file.fileno())
-                stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
-                if self.current is not None and stamp == self.current.stamp:
-                    return False
-                self.current = Catalog(file.read(), stamp)
+            found = self._path.stat()
         except FileNotFoundError:
-            return False
-        return True
+            return
+        if _stamp(found) != self._stamp:
+            await asyncio.to_thread(self.refresh)
+
+    def refresh(self) -> None:
+        """Read the file if it is another one than last time.
+
+        Raises:
+            OSError: as `follow`.
+        """
+        if self._path is None:
+            return
+        with open(self._path, "rb", opener=_open_without_waiting) as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(errno.EINVAL, "is not a plain file", self._path.name)
+            if _stamp(found) != self._stamp:
+                self.current = Catalog(file.read())
+                self._stamp = _stamp(found)
 
     def replace(self, body: bytes) -> None:
         """Put another catalog in the file's place; readers see the old one or the new one, never half of one.
@@ -87,6 +106,14 @@ class CatalogFile:
             log.error("the catalog cannot be written: %s", error.strerror)
             raise Problem("catalog_not_kept") from error
         self.refresh()
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # else a pipe would be waited for
+
+
+def _stamp(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns
 
 
 class CatalogHalves:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from app.http.crowd import SendAnswer
 from app.observability.metrics import Telemetry
 from app.problems import Problem
-from app.registry.registry import Snapshot
 from app.scoring.micro_batcher import MAX_BATCH_ROWS, Batcher
+from app.scoring.served_model import ServedModel
 from models.features.encoder import EncodedBatch
 from models.features.request_reader import Reading
 from models.network.predictor import pool
@@ -24,7 +24,7 @@ from models.network.predictor import pool
 MAX_NAMES = 16
 
 
-def predict_at_once(snapshot: Snapshot, bodies: Sequence[bytes], send: SendAnswer, telemetry: Telemetry) -> None:
+def predict_at_once(snapshot: ServedModel, bodies: Sequence[bytes], send: SendAnswer, telemetry: Telemetry) -> None:
     """Do what `predict` does with several bodies, those of few rows together; send places and answers.
 
     Bodies that need more than compiled reading are left out, and those that would have to wait for rows or fail.
@@ -38,7 +38,7 @@ def predict_at_once(snapshot: Snapshot, bodies: Sequence[bytes], send: SendAnswe
             _score(snapshot, group, rows, send, telemetry)
 
 
-async def predict_soon(snapshot: Snapshot, bodies: Sequence[bytes], send: SendAnswer, telemetry: Telemetry) -> None:
+async def predict_soon(snapshot: ServedModel, bodies: Sequence[bytes], send: SendAnswer, telemetry: Telemetry) -> None:
     """Do what `predict_at_once` does, but wait for rows.
 
     Raises:
@@ -75,7 +75,7 @@ class _Group:
         self.batch = EncodedBatch.join([read.reading.batch for read in reads])
 
 
-def _read_groups(snapshot: Snapshot, bodies: Sequence[bytes]) -> Iterator[_Group]:
+def _read_groups(snapshot: ServedModel, bodies: Sequence[bytes]) -> Iterator[_Group]:
     """Yield the bodies that compiled reading can read, as many together as make a batch, the next after what is yielded."""
     reads: list[_Read] = []
     num_rows = 0
@@ -95,7 +95,7 @@ def _read_groups(snapshot: Snapshot, bodies: Sequence[bytes]) -> Iterator[_Group
 
 
 def _score(
-    snapshot: Snapshot, group: _Group, rows: NDArray[np.float32], send: SendAnswer, telemetry: Telemetry
+    snapshot: ServedModel, group: _Group, rows: NDArray[np.float32], send: SendAnswer, telemetry: Telemetry
 ) -> None:
     fetched = perf_counter()
     probabilities = snapshot.artifact.predictor.score(pool(group.batch, rows))
@@ -108,7 +108,7 @@ def _score(
         send(place, _encode(snapshot, reading, {}, probabilities[start:end], times, telemetry))
 
 
-async def predict(snapshot: Snapshot, body: bytes, batcher: Batcher, telemetry: Telemetry) -> bytes:
+async def predict(snapshot: ServedModel, body: bytes, batcher: Batcher, telemetry: Telemetry) -> bytes:
     """Answer ``POST /predict``; waits for Redis where rows have to come from there, and for others to score with.
 
     Raises:
@@ -128,7 +128,7 @@ async def predict(snapshot: Snapshot, body: bytes, batcher: Batcher, telemetry: 
     return _encode(snapshot, reading, unknown_fields, probabilities, times, telemetry)
 
 
-def _count(snapshot: Snapshot, probabilities: NDArray[np.float64], telemetry: Telemetry) -> None:
+def _count(snapshot: ServedModel, probabilities: NDArray[np.float64], telemetry: Telemetry) -> None:
     # numpy takes a microsecond to add up a single number.
     if not math.isfinite(probabilities.item() if len(probabilities) == 1 else np.add.reduce(probabilities)):
         raise Problem("invalid_output")
@@ -137,7 +137,7 @@ def _count(snapshot: Snapshot, probabilities: NDArray[np.float64], telemetry: Te
 
 
 def _encode(
-    snapshot: Snapshot,
+    snapshot: ServedModel,
     reading: Reading,
     unknown_fields: Mapping[str, int],
     probabilities: NDArray[np.float64],
@@ -152,7 +152,7 @@ def _encode(
     return encoded
 
 
-def read(snapshot: Snapshot, body: bytes) -> tuple[Reading, Mapping[str, int]]:
+def read(snapshot: ServedModel, body: bytes) -> tuple[Reading, Mapping[str, int]]:
     """Return a body's impressions, encoded, and the rows that carry each field that the model has not.
 
     Raises:

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from app.observability.metrics import Telemetry
 from app.problems import Problem
-from app.registry.registry import Snapshot
 from app.scoring.catalog import Catalog
 from app.scoring.predict import MAX_NAMES
+from app.scoring.served_model import ServedModel
 from models.features.field_encoder import Value
 from models.network.side_activations import Halves, SideScorer
 
 
-async def rank(snapshot: Snapshot, catalog: Catalog | None, body: bytes, telemetry: Telemetry) -> bytes:
+async def rank(snapshot: ServedModel, catalog: Catalog | None, body: bytes, telemetry: Telemetry) -> bytes:
     """Answer ``POST /rank``: places of the candidates in the request, best first, with their probabilities.
 
     Raises:
@@ -55,7 +55,7 @@ async def rank(snapshot: Snapshot, catalog: Catalog | None, body: bytes, telemet
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-async def _halves(snapshot: Snapshot, scorer: SideScorer, columns: Sequence[Sequence[Value]]) -> Halves:
+async def _halves(snapshot: ServedModel, scorer: SideScorer, columns: Sequence[Sequence[Value]]) -> Halves:
     if not columns:
         return scorer.nothing()
     batch = scorer.encoder.encode(columns)
@@ -66,7 +66,7 @@ async def _halves(snapshot: Snapshot, scorer: SideScorer, columns: Sequence[Sequ
 
 
 def _best(
-    snapshot: Snapshot, context: Halves, candidates: Halves, at: NDArray[np.int64], top_k: int | None
+    snapshot: ServedModel, context: Halves, candidates: Halves, at: NDArray[np.int64], top_k: int | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     if not len(at):
         return np.empty(0, np.int64), np.empty(0, np.float64)

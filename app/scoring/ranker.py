@@ -1,4 +1,4 @@
-"""What ranking needs of one model version: both sides' scorers, and the catalog's halves once they are known."""
+"""What ranking needs of one model version: the scorers of both sides, and the catalog's activations once they are known."""
 
 from __future__ import annotations
 
@@ -22,21 +22,34 @@ class Ranker:
         self._artifact = artifact
         encoder, head = artifact.encoder, artifact.predictor.head
         self.context, self.candidate = (SideScorer(encoder, head, side) for side in ("context", "candidate"))
-        self._prepared: tuple[Catalog, CatalogHalves] | None = None
+        self._prepared: tuple[Catalog, CatalogHalves | Problem] | None = None
 
     def forget(self) -> None:
-        """Let go of the catalog's halves, which are large; they are computed again when they are asked for."""
+        """Drop the catalog's activations, which are large; `prepare` computes them again."""
         self._prepared = None
 
+    def is_prepared(self, catalog: Catalog | None) -> bool:
+        """Return whether `prepare` has nothing to compute for this catalog."""
+        prepared = self._prepared
+        return catalog is None or (prepared is not None and prepared[0] is catalog)
+
     def prepare(self, catalog: Catalog | None) -> CatalogHalves:
-        """Return the halves of a catalog, computed on first sight.
+        """Return the activations of a catalog, computed on first sight.
 
         Raises:
             Problem: ``no_catalog``, ``invalid_input`` or ``not_rankable``.
         """
         if catalog is None:
             raise Problem("no_catalog")
-        if self._prepared is None or self._prepared[0] is not catalog:
-            items = self.wire.parse_catalog(catalog.body)
-            self._prepared = (catalog, CatalogHalves(items, self._artifact, self.wire, self.candidate))
-        return self._prepared[1]
+        prepared = self._prepared
+        if prepared is None or prepared[0] is not catalog:
+            found: CatalogHalves | Problem
+            try:
+                items = self.wire.parse_catalog(catalog.body)
+                found = CatalogHalves(items, self._artifact, self.wire, self.candidate)
+            except Problem as problem:
+                found = problem.with_traceback(None)  # its frames hold the parsed catalog
+            prepared = self._prepared = (catalog, found)
+        if isinstance(prepared[1], Problem):
+            raise prepared[1].with_traceback(None)
+        return prepared[1]

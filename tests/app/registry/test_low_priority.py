@@ -1,4 +1,4 @@
-"""Work beside the requests gives way, and what it starts does too; the event loop's own threads stay as they are."""
+"""Threads of low priority, those that they start too; the event loop's own threads keep their priority."""
 
 import asyncio
 import os
@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.registry.low_priority import NICENESS, run_behind
+from app.registry.low_priority import NICENESS, run_low_priority
 
 
 def niceness() -> int:
@@ -26,31 +26,35 @@ def fail() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _turns_as_before() -> Iterator[None]:
+def _switch_interval_as_before() -> Iterator[None]:
     before = sys.getswitchinterval()
     yield
     sys.setswitchinterval(before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have no priorities of their own")
-def test_a_thread_behind_has_a_low_priority_and_so_have_those_that_it_starts() -> None:
+def test_a_low_priority_thread_and_the_threads_that_it_starts_have_a_low_priority() -> None:
     async def look() -> list[int]:
-        found = [await run_behind(niceness), await run_behind(niceness_of_a_child), await asyncio.to_thread(niceness)]
+        found = [
+            await run_low_priority(niceness),
+            await run_low_priority(niceness_of_a_child),
+            await asyncio.to_thread(niceness),
+        ]
         return [*found, niceness()]
 
     before = niceness()
-    behind = max(NICENESS, before)
-    assert asyncio.run(look()) == [behind, behind, before, before]
+    low = max(NICENESS, before)
+    assert asyncio.run(look()) == [low, low, before, before]
 
 
 def test_results_and_errors_come_back_and_no_thread_is_left() -> None:
     async def look() -> int:
         with pytest.raises(ValueError, match="no"):
-            await run_behind(fail)
-        return await run_behind(max, 1, 2)
+            await run_low_priority(fail)
+        return await run_low_priority(max, 1, 2)
 
     assert asyncio.run(look()) == 2
     for thread in threading.enumerate():
-        if thread.name.startswith("behind"):
+        if thread.name.startswith("low-priority"):
             thread.join(10)
             assert not thread.is_alive()

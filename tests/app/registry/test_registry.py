@@ -7,7 +7,8 @@ from typing import cast
 from app.embeddings.source import EmbeddingSource
 from app.observability.metrics import Telemetry
 from app.registry.registry import Registry
-from app.registry.rollback import OrderFile
+from app.registry.rollback import RollbackFile
+from app.scoring.catalog import CatalogFile
 from models.artifact.artifact import Artifact, set_current
 from tests.making import make_artifact
 
@@ -23,7 +24,7 @@ def test_a_rollback_does_not_wait_for_a_load_and_what_was_loading_is_not_served(
             assert may_end.wait(30)
         return cast(EmbeddingSource, None)
 
-    registry = Registry(tmp_path, open_source, 9, lambda snapshot: None, OrderFile(None), Telemetry())
+    registry = Registry(tmp_path, open_source, 9, CatalogFile(None), RollbackFile(None), Telemetry())
 
     def served() -> list[str]:
         return [s.artifact.model_version for s in (registry.current, registry.previous) if s is not None]
@@ -54,14 +55,14 @@ def test_a_rollback_does_not_wait_for_a_load_and_what_was_loading_is_not_served(
 def test_another_workers_rollback_counts_while_a_model_is_loading(tmp_path: Path) -> None:
     for seed, version in enumerate(("v1", "v2")):
         make_artifact(tmp_path, version, seed, current=version == "v1")
-    orders = OrderFile(tmp_path)
+    rollbacks = RollbackFile(tmp_path)
 
     def open_source(artifact: Artifact) -> EmbeddingSource:
         if artifact.model_version == "v2":  # meanwhile an administrator asks another worker
-            OrderFile(tmp_path).give(skip="v2", serve="v1")
+            RollbackFile(tmp_path).write(skip="v2", serve="v1")
         return cast(EmbeddingSource, None)
 
-    registry = Registry(tmp_path, open_source, 9, lambda snapshot: None, orders, Telemetry())
+    registry = Registry(tmp_path, open_source, 9, CatalogFile(None), rollbacks, Telemetry())
 
     async def run() -> None:
         await registry.refresh()

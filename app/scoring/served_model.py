@@ -1,0 +1,66 @@
+"""One model version as it is served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.embeddings.source import EmbeddingSource
+from app.observability.metrics import Telemetry
+from app.scoring.ranker import Ranker
+from app.scoring.score_drift import ScoreMonitor
+from app.wire.field_types import MAX_SEQUENCE, MAX_TOKEN_CHARS
+from app.wire.predict_request import Wire
+from models.artifact.artifact import Artifact, columns_of
+from models.features.request_reader import RowReader
+
+NUM_WARM_UP = 20
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """All that belongs to one model version. A request takes it once and uses it to its end."""
+
+    artifact: Artifact
+    source: EmbeddingSource
+    reader: RowReader
+    wire: Wire
+    ranker: Ranker
+    scores: ScoreMonitor
+
+    @property
+    def version(self) -> str:
+        """The ``model_version`` of the artifact."""
+        return self.artifact.model_version
+
+    def warm_up(self) -> None:
+        """Score the golden rows a few times, so that the first request meets warm code and pages."""
+        columns = columns_of(self.artifact.schema, self.artifact.golden.rows)
+        for i in range(NUM_WARM_UP):
+            rows = len(self.artifact.golden.rows) if i % 2 else 1
+            batch = self.artifact.encoder.encode([values[:rows] for values in columns])
+            self.artifact.predictor.logits(batch, np.ascontiguousarray(self.artifact.table[batch.ids]))
+
+
+def make_served_model(
+    artifact: Artifact, source: EmbeddingSource, max_rows: int, telemetry: Telemetry, yield_cpu: Callable[[], None]
+) -> ServedModel:
+    """Return all that serving a verified artifact needs.
+
+    Args:
+        artifact: the model version.
+        source: of its embedding rows.
+        max_rows: most rows, or candidates, in one request.
+        telemetry: counts scores.
+        yield_cpu: called after each fraction of a millisecond of work.
+    """
+    return ServedModel(
+        artifact,
+        source,
+        RowReader(artifact.encoder, max_rows, MAX_TOKEN_CHARS, MAX_SEQUENCE, yield_cpu),
+        Wire(artifact.schema, max_rows),
+        Ranker(artifact, max_rows),
+        ScoreMonitor(artifact.manifest.scores, telemetry),
+    )
