@@ -10,6 +10,7 @@ RUN python -m venv /opt/ctrserve
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY models models
 COPY app app
+COPY ctrserve ctrserve
 RUN /opt/ctrserve/bin/pip install --quiet --constraint constraints.txt .
 
 FROM build AS build-train

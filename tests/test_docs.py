@@ -1,22 +1,35 @@
 """Documentation that would rot is compared with the code."""
 
 import re
+import tomllib
 from pathlib import Path
 from typing import get_args
+
+import pytest
 
 from app.observability.metrics import Telemetry
 from app.problems import PROBLEMS
 from app.settings import Settings
+from ctrserve.__main__ import main
 from models.artifact.manifest import FILES
 from models.errors import ArtifactReason
 
 ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+def read(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
 
 
 def first_column(page: str, heading: str) -> list[str]:
     """Return the code in the first cell of each row of the first table after a heading."""
-    section = (ROOT / page).read_text(encoding="utf-8").split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    section = read(page).split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
     return re.findall(r"^\| `([^`]+)`", section, flags=re.MULTILINE)
+
+
+def version_in_pyproject() -> str:
+    return str(tomllib.loads(read("pyproject.toml"))["project"]["version"])
 
 
 def test_the_readme_lists_every_setting() -> None:
@@ -24,7 +37,7 @@ def test_the_readme_lists_every_setting() -> None:
 
 
 def test_the_readme_gives_every_settings_default() -> None:
-    section = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## Settings\n", 1)[1]
+    section = read("README.md").split("\n## Settings\n", 1)[1]
     for name, info in Settings.model_fields.items():
         (row,) = [line for line in section.splitlines() if line.startswith(f"| `CTR_{name.upper()}`")]
         default = "" if info.default is None else str(info.default).lower()
@@ -41,6 +54,70 @@ def test_operations_lists_every_problem_code() -> None:
 
 
 def test_the_artifact_page_lists_every_reason_and_file() -> None:
-    page = (ROOT / "docs/artifact.md").read_text(encoding="utf-8")
+    page = read("docs/artifact.md")
     assert sorted(first_column("docs/artifact.md", "What loading checks, in order")) == sorted(get_args(ArtifactReason))
     assert all(name in page for name in FILES)
+
+
+@pytest.mark.parametrize("package", ["models", "app"])
+def test_the_architecture_page_names_every_room_and_no_other(package: str) -> None:
+    folders = {p.parent.name for p in (ROOT / package).glob("*/__init__.py")}
+    modules = {p.name for p in (ROOT / package).glob("*.py")} - {"__init__.py"}
+    native = {"native"} if package == "models" else set()
+    assert set(first_column("docs/architecture.md", f"Rooms of `{package}`, in the order of imports")) == (
+        folders | modules | native
+    )
+
+
+def test_the_drawing_has_every_room_of_the_two_flows() -> None:
+    drawing = read("docs/architecture.md").split("```mermaid\n", 1)[1].split("```", 1)[0]
+    rooms = {name for name, label in re.findall(r"\b(\w+)\[(\w+)\]", drawing) if name == label}
+    folders = {p.parent.name for package in ("app", "models") for p in (ROOT / package).glob("*/__init__.py")}
+    assert rooms == folders - {"observability", "demo", "pipeline", "simulator"}
+
+
+def test_a_request_passes_at_most_ten_files() -> None:
+    section = read("docs/architecture.md").split("\n## One request\n", 1)[1]
+    assert 1 <= len(re.findall(r"^\d+\. `[\w/]+\.py`", section, re.MULTILINE)) <= 10
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"`((?:app|models|tests|benchmarks|docs|examples)/[\w./-]+)`", text)
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
+    gone = [name for name in named if not (ROOT / name).exists()]
+    assert gone + [name for name in linked if not (page.parent / name).exists()] == []
+
+
+def test_decisions_are_few_and_short() -> None:
+    records = read("docs/decisions.md").split("\n## ")[1:]
+    assert len(records) <= 20
+    for record in records:
+        title, body = record.split("\n", 1)
+        assert re.match(r"\n\*20\d\d-\d\d-\d\d.*\*\n", body), f"{title} has no date"
+        assert "**Decision.**" in body, title
+        assert len(body.splitlines()) <= 45, title
+
+
+def test_decisions_are_numbered_from_one() -> None:
+    numbers = [int(n) for n in re.findall(r"^## (\d+)\. ", read("docs/decisions.md"), re.MULTILINE)]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_the_changelog_has_the_version_of_pyproject_below_what_is_not_released() -> None:
+    versions = re.findall(r"^## \[([^\]]+)\]", read("CHANGELOG.md"), re.MULTILINE)
+    assert versions[:2] == ["Unreleased", version_in_pyproject()]
+
+
+def test_the_version_stands_in_one_place() -> None:
+    version = version_in_pyproject()
+    sources = [p for package in ("app", "ctrserve", "models") for p in (ROOT / package).rglob("*.py")]
+    assert not [p for p in sources if f'"{version}"' in p.read_text(encoding="utf-8")]
+
+
+def test_the_command_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert re.fullmatch(r"ctrserve \d+\.\d+\.\d+\n", capsys.readouterr().out)

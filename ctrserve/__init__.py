@@ -1,0 +1,1 @@
+"""The ``ctrserve`` command. Training lives in ``models``, the service in ``app``."""
