@@ -1,10 +1,9 @@
-# Two images from one file: `serve` (the default, last), which needs no torch, and `train`.
-# The build of torch: by default whatever pip finds; a CPU build, for instance, with
-#   --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# Two images: `serve` (the last stage, so the default), which needs no torch, and `train`.
+# pip chooses the build of torch; for a CPU build: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu
 FROM python:3.11-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
-# For the compiled part of scoring, in this stage alone. The headers are for images whose Python is the distribution's.
+# The C extension is compiled in this stage only. python3-dev is for base images whose Python is the distribution's.
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc libc6-dev python3-dev && rm -rf /var/lib/apt/lists/*
 RUN python -m venv /opt/ctrserve
 COPY pyproject.toml constraints.txt README.md LICENSE ./

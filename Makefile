@@ -1,28 +1,29 @@
-# The same few commands everywhere; CI calls `make test` and nothing else.
+# CI calls `make test` and nothing else.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Elsewhere than where pip finds a CPU build by itself: make setup PIP_ARGS="--extra-index-url <index of CPU builds>"
+# A CPU build of torch from another index: make setup PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 PIP_ARGS ?=
-# Where the peers of the benchmarks are installed
+# Where the other servers of the benchmarks are installed
 PEERS ?= build/peers
 
-# What `make fuzz` spends
+# How long `make fuzz` runs
 FUZZ_SECONDS ?= 600
 
 .PHONY: setup test lint types unit demo serve bench fuzz sanitize sbom audit clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make setup   install everything into $(VENV)"
-	@echo "make demo    simulate a log, train, serve, ask for a prediction"
-	@echo "make test    lint, types, tests, doctests"
-	@echo "make serve   serve artifacts/current"
-	@echo "make bench   measure this machine beside the peers (half an hour, nothing else running)"
-	@echo "make fuzz    look for bytes that break the wires or the encoder (FUZZ_SECONDS)"
-	@echo "make sanitize the compiled part's tests again, under the address and undefined-behaviour sanitizers (gcc)"
-	@echo "make sbom    list what serving installs, CycloneDX, into build/sbom.json"
-	@echo "make audit   look the pinned versions up in the vulnerability database (needs the network)"
+	@echo "make setup     install everything into $(VENV)"
+	@echo "make demo      simulate a log, train, serve, ask for a prediction"
+	@echo "make test      lint, types, tests, doctests"
+	@echo "make serve     serve artifacts/current"
+	@echo "make bench     measure this machine beside other servers (half an hour, nothing else running)"
+	@echo "make fuzz      fuzz the readers of requests and the encoder for FUZZ_SECONDS"
+	@echo "make sanitize  test the C extension under the address and undefined-behaviour sanitizers (gcc)"
+	@echo "make sbom      list what serving installs (CycloneDX) in build/sbom.json"
+	@echo "make audit     look up the pinned versions in the vulnerability database (needs the network)"
+	@echo "make clean     delete everything that these commands made"
 
 $(VENV)/.installed: pyproject.toml constraints.txt $(wildcard models/native/*.c models/native/*/*)
 	$(PYTHON) -m venv $(VENV)
@@ -77,7 +78,7 @@ sanitize: setup
 		ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc $(abspath $(BIN))/python -m pytest -q -p no:cacheprovider \
 		tests/models/features tests/models/network tests/models/data/test_columns.py
 
-# The serving environment alone, as the Dockerfile installs it; the tools stand beside it, in $(VENV).
+# What the Dockerfile installs for serving; the tools that inspect it are in $(VENV).
 build/serving/.installed: pyproject.toml constraints.txt $(wildcard models/native/*.c models/native/*/*)
 	$(PYTHON) -m venv --clear build/serving
 	build/serving/bin/pip install --quiet --constraint constraints.txt .
@@ -90,11 +91,11 @@ $(VENV)/.security: $(VENV)/.installed
 sbom: $(VENV)/.security build/serving/.installed
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json build/serving/bin/python
 
-# Strict, so that what could not be looked up is a failure and not a clean bill.
+# --strict: a package that could not be looked up is a failure.
 audit: $(VENV)/.security build/serving/.installed
 	build/serving/bin/pip freeze --exclude ctrserve > build/serving.txt
 	@$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement build/serving.txt \
-		|| { echo "audit: a known fault above, or the vulnerability database could not be reached"; exit 1; }
+		|| { echo "audit: a known vulnerability above, or the database could not be reached"; exit 1; }
 
 clean:
 	rm -rf $(VENV) artifacts demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,7 +1,7 @@
 """``python -m benchmarks.page``: renders ``docs/performance.md`` and its figures from the newest results.
 
-What figures mean is written by hand in ``performance_notes.md`` and goes in front. What has no result yet is left out,
-so the page never shows a figure without the file that it comes from.
+``performance_notes.md`` explains the figures and comes first. A section without a result is left out, so that every
+figure of the page comes from a file.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ NOTES = Path(__file__).parent / "performance_notes.md"
 DOCS = Path(__file__).parents[1] / "docs"
 INTRODUCTION = """# Performance
 
-Made by `python -m benchmarks.page` from `benchmarks/results/`; do not edit. Figures belong to the machine and the commit
-named with them: read them as ratios.
+Made by `python -m benchmarks.page` from `benchmarks/results/` and `benchmarks/performance_notes.md`; do not edit. Each
+section names its machine and commit. Read the figures as ratios.
 """
 SECTIONS: Mapping[str, Callable[[Result, Path], str]] = {
     "serving": serving_section,

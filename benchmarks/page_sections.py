@@ -17,7 +17,7 @@ def stages_section(result: Result, figures: Path) -> str:
         for n, found in result[form].items():
             times = [number(found[stage]["p50_us"]) for stage in (*STAGES, "whole")]
             rows.append([f"{n} as {form}", *times, number(found["rest_us"])])
-    text = "Median microseconds of each stage by itself, in-process; *whole* is from bytes to bytes, *rest* what is left of it."
+    text = "Median microseconds of each stage, in process. *whole* is from the request's bytes to the answer's; *rest* is the difference."
     head = ["request", *STAGES, "whole", "rest"]
     figure = "![Where the time goes](performance/stages.svg)"
     return "\n\n".join(["## Stages of the hot path", conditions_of(result), text, table(head, rows), figure])
@@ -91,12 +91,12 @@ def memory_section(result: Result, figures: Path) -> str:
         "RSS MiB",
         "PSS MiB",
         "anonymous MiB",
-        "PSS of the further worker",
+        "PSS of the added worker",
         "ready s",
     ]
     text = (
         f"A table of {result['table_bytes'] / 10**9:.2f} GB, after load on every worker; sums over the service's processes. "
-        "RSS counts a shared page in each process, PSS once in all; anonymous pages are no file's and cannot be given back."
+        "RSS counts a shared page in each process, PSS once in all; anonymous memory is not backed by a file."
     )
     parts += [text, table(head, rows)]
     if start := result.get("start_to_ready"):
@@ -131,15 +131,15 @@ def redis_section(result: Result, figures: Path) -> str:
             )
     head = ["", "requests", "hot", "redis", "table", "hits in Redis", "p50 ms (added)", "p99 ms (added)", "errors"]
     text = (
-        f"A table of {result['table_bytes'] / MIB:.0f} MiB, ten times `CTR_HOT_BYTES`; Zipf traffic, no request twice; "
-        "open loop at the same load with Redis and without."
+        f"A table of {result['table_bytes'] / MIB:.0f} MiB, ten times `CTR_HOT_BYTES`; Zipf traffic without repeated requests; "
+        "open loop at the same load with and without Redis."
     )
     closed = [
         [states[state], *(f"{number(one['requests_per_s'])} ({number(one['p50_ms'])})" for one in loads.values())]
         for state, loads in result["closed_loop"].items()
     ]
     loads = result["closed_loop"]["without_redis"]
-    more = "In a closed loop, of which the requests of one turn ask Redis together: requests per second (p50 ms)."
+    more = "In a closed loop, where concurrent requests share look-ups: requests per second (p50 ms)."
     parts = ["## The Redis tier", conditions_of(result), text, table(head, rows), more, table(["", *loads], closed)]
     return "\n\n".join(parts)
 
@@ -153,9 +153,9 @@ def guards_section(result: Result, figures: Path) -> str:
         ratios = [f"{found['median_ratio_to'][name]:.3f}" for name in ("unguarded", "bare")]
         rows.append([f"1 row @{connections}", *rates, *ratios])
     text = (
-        "Requests per second, median of rounds in which the three servers are asked in turn. *Guarded* is the service with keys "
-        "and quotas on; *unguarded* has no keys and no gate, and takes whatever comes for a good request; *bare* "
-        "tells nothing of itself either: no traces, no counts and times of requests. The ratios are medians over rounds."
+        "Requests per second, median of rounds in which the three servers take turns. *Guarded* is the service with keys "
+        "and quotas; *unguarded* has no keys, no admission and no checks of the request; *bare* also has no traces and no "
+        "metrics. The ratios are medians over rounds."
     )
     head = ["load", "guarded", "unguarded", "bare", "guarded ÷ unguarded", "guarded ÷ bare"]
     return "\n\n".join(["## What the guards cost", conditions_of(result), text, table(head, rows)])

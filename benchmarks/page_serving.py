@@ -52,25 +52,23 @@ def serving_section(result: Result, figures: Path) -> str:
     scenarios = list(next(iter(systems.values()))["closed_loop"]) if systems else []
     common = [s for s in scenarios if all(s in system["closed_loop"] for system in systems.values())]
     parts.append(
-        "The same model, the same JSON in, one number a row out; each with one worker process and one mathematics thread, "
-        "the load from the same machine. All gave the same probabilities to 1e-4 before anything was timed."
+        "The same model, the same JSON in, one number a row out. Each server has one worker process and one arithmetic "
+        "thread; the load comes from the same machine. All gave the same probabilities to 1e-4 before anything was timed."
     )
     pairs = [(s, s) for s in common] + [(mine, s) for s, beside in BESIDE.items() if s in common for mine in beside]
     head = ["requests", "ours ÷ theirs", "p50 ÷ p50", "theirs", "requests/s", "p50 ms", "p99 ms"]
     rivals = [(closest(systems, theirs, mine), mine, theirs) for mine, theirs in pairs]
     if rows := [_side_by_side(name, systems[name], mine, theirs) for name, mine, theirs in rivals if name]:
         parts += [
-            "Beside the peer that comes closest in each, ours measured just before it (ours : theirs):",
+            "Beside the closest peer of each scenario, ours measured just before it (ours : theirs):",
             table(head, rows),
         ]
     # The machine's own floor is there for the open loop.
     floors = [(name, system) for name, system in systems.items() if system["kind"] == "floor" and name != MACHINE]
     if floors:
         rows = [_side_by_side(name, system, s, s) for name, system in floors for s in common]
-        parts += ["Beside the floors, in the same way; they score nothing:", table(head, rows)]
-    parts.append(
-        "All figures, requests per second (p50 / p99 / p99.9 ms), closed loop; of ours, the first of its runs:"
-    )
+        parts += ["Beside the floors, which score nothing:", table(head, rows)]
+    parts.append("All figures: requests per second (p50 / p99 / p99.9 ms), closed loop; of ctrserve the first run:")
     every = []
     for name, system in systems.items():
         cells = [_cell(system["closed_loop"][s]) for s in common]
@@ -78,8 +76,8 @@ def serving_section(result: Result, figures: Path) -> str:
         every.append([name, *cells, f"{memory:,.0f}"])
     parts.append(table(["", *common, "PSS MiB"], every))
     if spans := _spans({n: s for n, s in systems.items() if n != MACHINE}, common):
-        parts.append(f"Over the whole run ctrserve reached, in requests/s: {spans}. So much did the machine change.")
-    parts.append("Processor time of all its processes, µs a request:")
+        parts.append(f"How much the machine varied: over the whole run ctrserve reached {spans} requests/s.")
+    parts.append("Processor time of all processes of a server, µs a request:")
     work = [
         [n, *(number(system["closed_loop"][s]["server_us_per_request"]) for s in common)]
         for n, system in systems.items()
@@ -134,9 +132,9 @@ def _cell(found: Result) -> str:
 
 def _open_loop_text() -> str:
     return (
-        "Requests leave when they are due, at 70 % of each system's own best rate with as many rows, over 64 connections; a "
-        "latency counts from the moment a request was due, so that a stall is felt by all who came meanwhile (a closed loop "
-        "stops asking: coordinated omission). A pause is more than 20 ms without an answer while one is owed."
+        "Requests are sent when they are due, at 70 % of each system's own best rate with as many rows, over 64 connections. "
+        "Latency counts from the moment a request was due, so a stall counts for all requests that were due meanwhile (a "
+        "closed loop would stop sending: coordinated omission). A pause is more than 20 ms without an answer while one is due."
     )
 
 

@@ -1,7 +1,9 @@
 """Documentation that would rot is compared with the code."""
 
+import ast
 import re
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
@@ -13,6 +15,7 @@ from app.settings import Settings
 from ctrserve.__main__ import main
 from models.artifact.manifest import FILES
 from models.errors import ArtifactReason
+from models.train import main as train
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -42,6 +45,36 @@ def test_the_readme_gives_every_settings_default() -> None:
         (row,) = [line for line in section.splitlines() if line.startswith(f"| `CTR_{name.upper()}`")]
         default = "" if info.default is None else str(info.default).lower()
         assert row.split("|")[2].strip().strip("`") == default, row
+
+
+def test_the_readmes_options_of_training_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        train(["--help"])
+    known = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))
+    section = read("README.md").split("\n## Your own log\n", 1)[1].split("\n## ", 1)[0]
+    named = set(re.findall(r"--[a-z][a-z-]*", section))
+    assert {"--data", "--schema"} < named
+    assert named <= known
+
+
+def test_the_readmes_python_is_python() -> None:
+    snippets = re.findall(r"^```python\n(.*?)^```", read("README.md"), re.DOTALL | re.MULTILINE)
+    assert snippets
+    for snippet in snippets:
+        ast.parse(snippet)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_modules_that_a_page_runs_exist(page: Path) -> None:
+    modules = set(re.findall(r"python -m ([\w.]+\w)", page.read_text(encoding="utf-8")))
+    assert [name for name in modules if find_spec(name) is None] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_make_targets_that_a_page_names_exist(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", read("Makefile"), re.MULTILINE))
+    text = page.read_text(encoding="utf-8")
+    assert set(re.findall(r"(?:`|^    )make ([a-z]+)", text, re.MULTILINE)) <= targets
 
 
 def test_operations_lists_every_metric() -> None:
