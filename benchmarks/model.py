@@ -15,9 +15,11 @@ from safetensors.numpy import save_file
 
 from benchmarks.conditions import SEED
 from benchmarks.learnt import learn
-from models.artifact.artifact import Golden, columns_of, set_current, write_artifact
+from models.artifact.current import set_current
+from models.artifact.golden import Golden, columns_of
 from models.artifact.manifest import FORMAT_VERSION, DataFacts, Manifest
 from models.artifact.tensor_file import Tensors
+from models.artifact.writing import write_artifact
 from models.features.encoder import FeatureEncoder
 from models.features.field_encoder import Value
 from models.features.vocabulary import NUM_SPECIAL, OOV, Vocabulary

@@ -29,8 +29,10 @@ from benchmarks.model import write_model
 from benchmarks.overload import pin
 from benchmarks.servers import ctrserve, free_port, running
 from benchmarks.workload import SERVED, Traffic, row_bodies
-from models.artifact.artifact import load_artifact, set_current, write_artifact
+from models.artifact.artifact import load_artifact
+from models.artifact.current import set_current
 from models.artifact.tensor_file import Tensors
+from models.artifact.writing import write_artifact
 from models.network.calibration import Calibration
 
 VERSIONS = {"v1": -1.0, "v2": -1.5, "v3": -2.0}

@@ -8,9 +8,10 @@ import numpy as np
 import polars as pl
 import torch
 
-from models.artifact.artifact import set_current, write_artifact
-from models.artifact.golden import make_golden
+from models.artifact.current import read_current, set_current
+from models.artifact.golden_rows import make_golden
 from models.artifact.manifest import FORMAT_VERSION, DataFacts, Manifest
+from models.artifact.writing import write_artifact
 from models.data.fitting import encode_frame, fit_encoder
 from models.data.impressions import Log
 from models.network.calibration import Calibration
@@ -97,3 +98,8 @@ def make_artifact(root: Path, model_version: str = "v1", seed: int = 0, *, curre
     if current:
         set_current(root, model_version)
     return directory
+
+
+def current_artifact(root: Path) -> Path:
+    """Return the directory of the artifact that ``current`` names."""
+    return root / read_current(root).version

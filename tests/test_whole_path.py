@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from models.artifact.artifact import load_artifact
-from models.artifact.golden import raw_rows
+from models.artifact.golden_rows import raw_rows
 from models.data.fitting import encode_frame
 from models.data.impressions import Log, read_log
 from models.data.split import Parts, split_rows
@@ -25,6 +25,7 @@ from tests.server import serving
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 QUICK = ["--epochs", "1", "--embedding-dim", "4", "--hidden", "16"]
+from tests.making import current_artifact
 
 
 def shared(name: str) -> Path:
@@ -47,7 +48,7 @@ def serve_test_part(patterns: list[str], schema_path: Path, artifacts: Path, see
     schema = load_schema(schema_path)
     log = read_log(patterns, schema)
     test = log.frame[parts_of(log, schema, seed).test]
-    artifact = load_artifact(artifacts / (artifacts / "current").read_text().strip())
+    artifact = load_artifact(current_artifact(artifacts))
     rows = raw_rows(artifact.schema, test)
     # What training scored when it wrote its report, through bulk encoding of the frame.
     batch = encode_frame(artifact.encoder, test)
@@ -102,7 +103,7 @@ def test_the_same_command_writes_the_same_model(simulated: Path, tmp_path: Path)
     directories = []
     for name in ("a", "b"):
         assert train_cli(["--data", patterns, "--schema", schema, "--out", str(tmp_path / name), *QUICK]) == 0
-        directories.append(tmp_path / name / (tmp_path / name / "current").read_text().strip())
+        directories.append(current_artifact(tmp_path / name))
     for name in (
         "schema.json",
         "vocabularies.safetensors",
@@ -140,7 +141,7 @@ def test_calibrated_probabilities_are_near_the_truth(simulated: Path, tmp_path: 
         "true_probability"
     ].to_numpy()
     test = parts_of(log, schema, 7).test
-    artifact = load_artifact(tmp_path / (tmp_path / "current").read_text().strip())
+    artifact = load_artifact(current_artifact(tmp_path))
     p = artifact.predictor.probabilities(
         artifact.predictor.score_table(encode_frame(artifact.encoder, log.frame[test]), artifact.table)
     )
@@ -173,7 +174,7 @@ def test_the_service_undoes_dropped_negatives(tmp_path: Path) -> None:
     log = read_log(patterns, schema)
     truth = pl.concat([pl.read_parquet(p) for p in sorted(logs.glob("truth-*.parquet"))])["true_probability"].to_numpy()
     test = parts_of(log, schema, 7).test
-    rows = raw_rows(load_artifact(out / (out / "current").read_text().strip()).schema, log.frame[test[:1_000]])
+    rows = raw_rows(load_artifact(current_artifact(out)).schema, log.frame[test[:1_000]])
     with serving(out) as server:
         served = server.client.post("/predict", json={"instances": rows}).json()["predictions"]
     # Rows were kept by their label, so each stands for as many as were dropped with it.
@@ -228,8 +229,8 @@ def test_a_run_killed_outright_goes_on_to_the_same_bytes(
     assert len(list(out.glob(".checkpoint-*.safetensors"))) == num_checkpoints
     assert not (out / "current").exists()
     assert train_cli([*options, "--out", str(out)]) == 0
-    assert {path.name for path in out.iterdir()} == {"current", (out / "current").read_text().strip()}
-    whole, resumed = (d / (d / "current").read_text().strip() for d in (tmp_path / "whole", out))
+    assert {path.name for path in out.iterdir()} == {"current", current_artifact(out).name}
+    whole, resumed = (current_artifact(d) for d in (tmp_path / "whole", out))
     for name in ("embeddings.safetensors", "head.safetensors", "calibration.json", "golden.json"):
         assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name
 
@@ -241,7 +242,7 @@ def test_a_refitted_model_is_another_one_but_validation_speaks_of_the_one_that_h
     artifacts = []
     for flag in ("--no-refit", "--refit"):
         assert train_cli([*command, flag, "--out", str(tmp_path / flag)]) == 0
-        artifacts.append(load_artifact(tmp_path / flag / (tmp_path / flag / "current").read_text().strip()))
+        artifacts.append(load_artifact(current_artifact(tmp_path / flag)))
     plain, refitted = artifacts
     rows = plain.manifest.data.rows
     assert refitted.manifest.metrics["validation"] == plain.manifest.metrics["validation"]

@@ -18,6 +18,7 @@ import httpx
 import orjson
 
 from app.demo.embedded_redis import open_embedded_redis
+from models.artifact.current import read_current
 
 DIRECTORY = Path("demo")
 NUM_ROWS = 200_000
@@ -50,7 +51,7 @@ def main() -> int:
         _step("serve")
         url = stack.enter_context(_serving(artifacts, redis_url))
         _ask(url)
-        version = (artifacts / "current").read_text().strip()
+        version = read_current(artifacts).version
         print(
             f"\nreport   {(artifacts / version / 'report.html').resolve()}\ndocs     {url}/docs\nmetrics  {url}/metrics"
         )

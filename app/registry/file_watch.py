@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -24,7 +25,7 @@ class FileWatch:
 
     def has_changed(self) -> bool:
         """Return whether a file came, went, was written or was replaced since the last call; ``True`` the first time."""
-        stamps = [stamp(path) for path in self._paths]
+        stamps = [stamp_of(path) for path in self._paths]
         before, self._stamps = self._stamps, stamps
         return stamps != before
 
@@ -33,10 +34,10 @@ class FileWatch:
         self._stamps = []
 
 
-def stamp(path: Path) -> Stamp:
-    """Return what differs between a file and another one in its place, or ``None`` when there is no file."""
+def stamp_of(path: Path, ask: Callable[[Path], os.stat_result] = os.stat) -> Stamp:
+    """Return what differs between a file and another one in its place; ``None`` when there is no file."""
     try:
-        found = path.stat()
+        found = ask(path)
     except OSError:
         return None
     return found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns  # no tool can set ctime back

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from app.embeddings.source import EmbeddingSource
@@ -13,11 +14,12 @@ from app.observability.metrics import Telemetry
 from app.problems import Problem
 from app.registry.file_watch import FileWatch
 from app.registry.low_priority import run_low_priority, yield_cpu
+from app.registry.refusal import Refusal, Stamps, stamps_of
 from app.registry.rollback import RollbackFile
 from app.scoring.catalog import CatalogFile
 from app.scoring.served_model import ServedModel, make_served_model
-from models.artifact.artifact import CURRENT, Artifact, load_artifact, read_current
-from models.artifact.manifest import go_on
+from models.artifact.artifact import Artifact, load_artifact, release_frames
+from models.artifact.current import CURRENT, Current, read_current
 from models.errors import ArtifactError
 
 log = logging.getLogger("ctrserve.registry")
@@ -45,6 +47,7 @@ class Registry:
         catalog: its activations are computed for a model before it is served.
         rollbacks: shared by the workers of one service.
         telemetry: counts loads.
+        clock: seconds, never going back.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Registry:
         catalog: CatalogFile,
         rollbacks: RollbackFile,
         telemetry: Telemetry,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._root = root
         self._open_source = open_source
@@ -64,18 +68,22 @@ class Registry:
         self._rollbacks = rollbacks
         self._rollback_number = ""
         self._watch = FileWatch(path for path in (root / CURRENT, rollbacks.path) if path is not None)
-        self._refused: str | None = None
+        self._refusal: Refusal | None = None
+        self._clock = clock
         self._lock = asyncio.Lock()
         self._rollback_lock = asyncio.Lock()
         self.current: ServedModel | None = None
         self.previous: ServedModel | None = None
-        self.last_error: dict[str, str] | None = None
         self.num_loads = 0
+
+    @property
+    def last_error(self) -> Mapping[str, str] | None:
+        """``version``, ``reason`` and ``message`` of what ``current`` names, where it was refused."""
+        return None if self._refusal is None else self._refusal.problem
 
     async def follow(self) -> None:
         """Serve another model if ``current`` or a rollback asks for one; a `Follower` job."""
-        is_settled = self.current is not None and (self.last_error is None or self._refused is not None)
-        if self._watch.has_changed() or not is_settled:
+        if self._watch.has_changed() or (self._refusal is not None and self._refusal.is_due()):
             await self.refresh()
 
     async def follow_catalog(self) -> None:
@@ -108,38 +116,38 @@ class Registry:
                 raise Problem("no_previous")
             model = self.previous
             named = await asyncio.to_thread(read_current, self._root)
-            await asyncio.to_thread(self._rollbacks.write, named, model.version)
+            await asyncio.to_thread(self._rollbacks.write, named.version, model.version)
             await asyncio.to_thread(self._prepare, model)  # at normal priority: the administrator waits for it
             if self.current is not model:
                 self._serve(model)
 
     async def _refresh(self) -> None:
-        version = "-"
+        target, stamps = None, Stamps()
         try:
             rollback = await asyncio.to_thread(self._rollbacks.read)
             if rollback.number != self._rollback_number:
-                self._rollback_number = rollback.number
-                self.last_error, self._refused = None, None
-            version = await asyncio.to_thread(read_current, self._root)
-            if version == rollback.skip and rollback.serve is not None:
-                version = rollback.serve
-            is_served = self.current is not None and version == self.current.version
-            if is_served or version == self._refused:
+                self._rollback_number, self._refusal = rollback.number, None
+            target = await asyncio.to_thread(read_current, self._root)
+            if target.version == rollback.skip and rollback.serve is not None:
+                target = Current(rollback.serve)
+            if self._refusal is not None and self._refusal.target == target and not self._refusal.is_due():
                 return
-            if self.previous is not None and version == self.previous.version:
+            if _is(self.current, target):
+                self._refusal = None
+                return
+            stamps = stamps_of(self._root, target)
+            if self.previous is not None and _is(self.previous, target):
                 model = self.previous
             elif self.current is not None:
-                model = await run_low_priority(self._load, version)
+                model = await run_low_priority(self._load, target)
             else:
-                model = await asyncio.to_thread(self._load, version)
-            await asyncio.to_thread(self._prepare, model)
+                model = await asyncio.to_thread(self._load, target)
+            if not model.ranker.is_prepared(self._catalog.current):  # the catalog changed meanwhile
+                await run_low_priority(self._prepare, model)
             now = await asyncio.to_thread(self._rollbacks.read)
-        except ArtifactError as error:
-            self._refuse(version, error)
-            return
-        except Exception as error:  # no memory for it, a disk that fails, a defect: the model before goes on
-            log.exception("%s could not be loaded", version)
-            self._refuse(version, ArtifactError("failed", f"could not be loaded: {type(error).__name__}"))
+        except Exception as error:  # noqa: BLE001  # damage, no memory, a failing disk, a defect: the model before goes on
+            self._refuse(target, stamps, error)
+            release_frames(error)
             return
         if now.model_copy(update={"number": rollback.number}) == rollback:  # else it was rolled back from meanwhile
             self._serve(model)
@@ -147,7 +155,7 @@ class Registry:
     def _serve(self, model: ServedModel) -> None:
         self.previous, self.current = self.current, model
         settle_garbage(is_first=self.previous is None)
-        self.last_error, self._refused = None, None
+        self._refusal = None
         self.num_loads += 1
         self._telemetry.model_loads.labels("ok").inc()
         if self.previous is not None:
@@ -156,21 +164,28 @@ class Registry:
         self._telemetry.model_info.labels(model.version).set(1)
         log.info("serving %s", model.version)
 
-    def _refuse(self, named: str, error: ArtifactError) -> None:
-        problem = {"version": named, "reason": error.reason, "message": str(error)}
-        if problem != self.last_error:
-            log.warning("refused %s: %s", named, error)
-            self._telemetry.model_loads.labels(error.reason).inc()
-        self.last_error = problem
-        # A version that was found damaged is not looked at again; one that is not there yet may come.
-        self._refused = named if error.reason not in ("missing", "path") else None
+    def _refuse(self, target: Current | None, stamps: Stamps, error: Exception) -> None:
+        """Remember a refusal; count and log it when it is another one than before."""
+        fault = error
+        if not isinstance(fault, ArtifactError):
+            fault = ArtifactError("failed", f"could not be loaded: {type(error).__name__}")
+        before = self.last_error
+        self._refusal = Refusal(self._root, target, stamps, fault, self._refusal, self._clock)
+        if self.last_error != before:
+            log.warning("refused %s: %s", self._refusal.problem["version"], fault, exc_info=fault is not error)
+            self._telemetry.model_loads.labels(fault.reason).inc()
 
-    def _load(self, version: str) -> ServedModel:
+    def _load(self, target: Current) -> ServedModel:
         is_first = self.current is None
-        pause = go_on if is_first else yield_cpu
-        artifact = load_artifact(self._root / version, num_threads=2 if is_first else 1, pause=pause)
-        pause()
-        model = make_served_model(artifact, self._open_source(artifact), self._max_rows, self._telemetry, pause)
+        give_way = _keep_cpu if is_first else yield_cpu  # at the start there are no requests
+        artifact = load_artifact(
+            self._root / target.version,
+            target.manifest_sha256,
+            num_threads=2 if is_first else 1,
+            yield_cpu=give_way,
+        )
+        give_way()
+        model = make_served_model(artifact, self._open_source(artifact), self._max_rows, self._telemetry, give_way)
         self._prepare(model)
         if is_first:  # for a later one the code is warm, and its own rows were just scored
             model.warm_up()
@@ -183,3 +198,15 @@ class Registry:
                 model.ranker.prepare(catalog)
             except Problem as problem:
                 log.warning("the catalog does not fit the model: %s", problem.code)
+
+
+def _keep_cpu() -> None:
+    pass
+
+
+def _is(model: ServedModel | None, target: Current) -> bool:
+    return (
+        model is not None
+        and model.version == target.version
+        and target.manifest_sha256 in (None, model.artifact.manifest_sha256)
+    )

@@ -13,7 +13,8 @@ from app.scoring.ranker import Ranker
 from app.scoring.score_drift import ScoreMonitor
 from app.wire.field_types import MAX_SEQUENCE, MAX_TOKEN_CHARS
 from app.wire.predict_request import Wire
-from models.artifact.artifact import Artifact, columns_of
+from models.artifact.artifact import Artifact
+from models.artifact.golden import columns_of
 from models.features.request_reader import RowReader
 
 NUM_WARM_UP = 20

@@ -1,18 +1,14 @@
-"""The manifest of an artifact: what was trained from what, and the digest of every file. Also the safe way to open one."""
+"""The manifest of an artifact: what was trained from what, and the digest of every file."""
 
 from __future__ import annotations
 
-import hashlib
-import mmap
-import os
 import re
-import stat
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from models.artifact.verified_file import FileEntry, Sha256
 from models.errors import ArtifactError
 from models.network.head import DeepFMConfig
 from models.schema.feature_schema import Strict, describe_validation_error
@@ -33,17 +29,6 @@ FILES = (
 VERSION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_JSON_BYTES = 64 << 20
-PIECE_BYTES = 1 << 16
-"""Digested without a pause: a twentieth of a millisecond."""
-
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class FileEntry(Strict):
-    """Digest and size of one file."""
-
-    sha256: Sha256
-    size_bytes: Annotated[int, Field(ge=0)]
 
 
 class DataFacts(Strict):
@@ -58,17 +43,17 @@ class DataFacts(Strict):
 
 
 class ScoreReference(Strict):
-    """Calibrated probabilities of the last held-out part, to compare those with that are served."""
+    """Calibrated probabilities of the last held-out part; a service compares its own with them."""
 
     edges: Annotated[tuple[float, ...], Field(max_length=99)]
     """Bounds between buckets, ascending; a bucket holds its lower bound. Deciles, where no two are equal."""
     shares: Annotated[tuple[float, ...], Field(min_length=1, max_length=100)]
-    """Of each bucket, one more than there are edges."""
+    """Share of the probabilities in each bucket; one bucket more than edges."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if len(self.shares) != len(self.edges) + 1 or list(self.edges) != sorted(set(self.edges)):
-            raise ValueError("edges must ascend, and shares be one more than they")
+            raise ValueError("edges must ascend, and there must be one share more than edges")
         return self
 
 
@@ -92,40 +77,16 @@ class Manifest(Strict):
 
     @property
     def table_digest(self) -> str:
-        """The digest of the embedding table: its rows may be shared between artifacts that have the same."""
+        """The digest of the embedding table's file; artifacts with the same digest share their rows in Redis."""
         return self.files["embeddings.safetensors"].sha256
 
 
-def open_mapped(directory_fd: int, name: str, max_bytes: int | None = None) -> mmap.mmap | bytes:
-    """Map a regular file of the directory for reading, without following links.
+def parse_manifest(raw: bytes) -> Manifest:
+    """Return the manifest, checked to be one that this version understands.
 
     Raises:
-        ArtifactError: ``missing``; ``path`` for links, devices and pipes; ``size`` over ``max_bytes``.
+        ArtifactError: ``manifest`` or ``format_version``.
     """
-    try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=directory_fd)
-    except FileNotFoundError as error:
-        raise ArtifactError("missing", f"{name}: no such file") from error
-    except OSError as error:
-        raise ArtifactError("path", f"{name}: is not a plain file that can be read") from error
-    try:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise ArtifactError("path", f"{name}: is not a plain file")
-        if max_bytes is not None and status.st_size > max_bytes:
-            raise ArtifactError("size", f"{name}: is larger than {max_bytes} bytes")
-        return mmap.mmap(fd, 0, access=mmap.ACCESS_READ) if status.st_size else b""
-    finally:
-        os.close(fd)
-
-
-def read_manifest(directory_fd: int) -> Manifest:
-    """Read the manifest and check that it is one this version understands.
-
-    Raises:
-        ArtifactError: ``missing``, ``path``, ``size``, ``manifest`` or ``format_version``.
-    """
-    raw = bytes(open_mapped(directory_fd, MANIFEST, MAX_MANIFEST_BYTES))
     found = re.search(rb'"format_version"\s*:\s*(\d{1,9})\b', raw)
     if found and int(found[1]) != FORMAT_VERSION:
         raise ArtifactError("format_version", f"{MANIFEST}: format_version {int(found[1])}, expected {FORMAT_VERSION}")
@@ -137,36 +98,3 @@ def read_manifest(directory_fd: int) -> Manifest:
         odd = sorted(set(manifest.files) ^ set(FILES))[0]
         raise ArtifactError("manifest", f"{MANIFEST}: lists the wrong files: {odd[:64]!r}")
     return manifest
-
-
-def go_on() -> None:
-    """Be the pause of those who need none."""
-
-
-def open_verified(
-    directory_fd: int, name: str, entry: FileEntry, max_bytes: int | None, pause: Callable[[], None]
-) -> mmap.mmap | bytes:
-    """Map a file and compare its size and SHA-256 with the manifest's, pausing after each piece.
-
-    Raises:
-        ArtifactError: ``missing``, ``path``, ``size`` or ``sha256``.
-    """
-    buffer = open_mapped(directory_fd, name, max_bytes)
-    if len(buffer) != entry.size_bytes or _digest(buffer, pause) != entry.sha256:
-        raise ArtifactError("sha256", f"{name}: is not the file that was written")
-    return buffer
-
-
-def _digest(buffer: mmap.mmap | bytes, pause: Callable[[], None]) -> str:
-    digest = hashlib.sha256()
-    with memoryview(buffer) as view:
-        for start in range(0, len(view), PIECE_BYTES):
-            digest.update(view[start : start + PIECE_BYTES])
-            pause()
-    return digest.hexdigest()
-
-
-def describe_file(path: Path) -> FileEntry:
-    """Return digest and size of a file just written."""
-    with path.open("rb") as file:
-        return FileEntry(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size_bytes=path.stat().st_size)

@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from models.artifact.artifact import Artifact
-from models.artifact.golden import NUM_GOLDEN
+from models.artifact.golden_rows import NUM_GOLDEN
 from models.artifact.manifest import DataFacts
 from models.data.champion import Champion, check_readable, score_log
 from models.data.fitting import ChunkEncoder, fit_token_log

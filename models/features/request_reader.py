@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.artifact.manifest import go_on
 from models.features.encoder import EncodedBatch, FeatureEncoder
 from models.features.field_encoder import FieldEncoder
 
@@ -48,7 +47,7 @@ class RowReader:
         max_rows: int,
         max_chars: int,
         max_sequence: int,
-        pause: Callable[[], None] = go_on,
+        pause: Callable[[], None] = lambda: None,
     ) -> None:
         self._num_fields = len(encoder.fields)
         self._read = None

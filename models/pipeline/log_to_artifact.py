@@ -15,10 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.artifact.artifact import load_artifact, set_current, write_artifact
-from models.artifact.golden import make_golden
+from models.artifact.artifact import load_artifact
+from models.artifact.current import set_current
+from models.artifact.golden_rows import make_golden
 from models.artifact.manifest import FORMAT_VERSION, Manifest
 from models.artifact.tensor_file import Tensors
+from models.artifact.writing import write_artifact
 from models.data.preparation import Prepared, Say, prepare
 from models.data.warm_start import ROWS_BEFORE
 from models.errors import TrainingError

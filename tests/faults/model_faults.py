@@ -16,7 +16,9 @@ from typing import Any
 import orjson
 from numpy.typing import NDArray
 
-from models.artifact.artifact import columns_of, load_artifact, read_current, set_current
+from models.artifact.artifact import load_artifact
+from models.artifact.current import read_current, set_current
+from models.artifact.golden import columns_of
 from tests.faults.damage_faults import edit_tensor, sign
 from tests.faults.matrix import JSON, Arena, fault
 from tests.faults.watching import last_error, until, version_of
@@ -70,7 +72,8 @@ def killed_writer(arena: Arena) -> None:
         time.sleep(random.random() * 0.2)
         writer.send_signal(signal.SIGKILL)
         writer.wait()
-        load_artifact(root / read_current(root))
+        current = read_current(root)
+        load_artifact(root / current.version, current.manifest_sha256)
         arena.tally.note(200, 200, 0.0)
 
 
@@ -142,7 +145,9 @@ def no_memory(arena: Arena) -> None:
         used = next(int(line.split()[1]) for line in status if line.startswith("VmSize"))
         large = arena.artifacts / "large"
         shutil.copytree(arena.artifacts / "v2", large)
-        sign(large, model_version="large")
+        entries = json.loads((large / "manifest.json").read_text())["files"]
+        entries["embeddings.safetensors"]["size_bytes"] = 1 << 30
+        sign(large, model_version="large", files=entries)
         try:
             with (large / "embeddings.safetensors").open("r+b") as file:
                 file.truncate(1 << 30)
@@ -167,7 +172,6 @@ def no_memory(arena: Arena) -> None:
 def no_probability(arena: Arena) -> None:
     root = arena.directory / "overflowing"
     directory = Path(shutil.copytree(arena.artifacts / "v1", root / "v1"))
-    set_current(root, "v1")
     artifact = load_artifact(directory)
     asked = [{"user_id": user} for body in arena.bodies for user in orjson.loads(body)["inputs"]["user_id"]]
 
@@ -183,6 +187,7 @@ def no_probability(arena: Arena) -> None:
         return rows
 
     edit_tensor(directory, "embeddings.safetensors", "rows", overflow)
+    set_current(root, "v1")
     with serving(root) as server, arena.load(server, num_threads=4):  # questions meet in one matrix product
         for _ in range(100 * arena.scale):
             answer = server.client.post("/predict", content=body, headers=JSON)

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from models.artifact.artifact import set_current
+from models.artifact.current import set_current
 from tests.clients import HALVES, open_with
 from tests.faults.matrix import JSON, Arena
 from tests.redis_server import RedisServer

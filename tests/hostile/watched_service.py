@@ -19,7 +19,7 @@ from starlette.types import Message
 
 from app.main import create_app
 from app.settings import Settings
-from models.artifact.artifact import set_current
+from models.artifact.current import set_current
 from tests.hostile.corpus import GOOD, PLAIN
 
 WATCHED = (

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from models.artifact.artifact import set_current
+from models.artifact.current import set_current
 from tests.making import make_artifact
 from tests.server import Server, serving
 

@@ -11,7 +11,9 @@ import httpx
 import numpy as np
 import pytest
 
-from models.artifact.artifact import columns_of, load_artifact, set_current
+from models.artifact.artifact import load_artifact
+from models.artifact.current import set_current
+from models.artifact.golden import columns_of
 from tests.making import make_artifact
 from tests.server import Server, serving
 

@@ -14,7 +14,7 @@ import pytest
 from app.observability.logs import LINES_PER_S, RequestLog
 from app.observability.metrics import SCORE_BOUNDS, STAGES, Telemetry
 from app.scoring.score_drift import MAX_PENDING, MIN_ROWS, WINDOW_ROWS, ScoreMonitor
-from models.artifact.artifact import set_current
+from models.artifact.current import set_current
 from models.pipeline.assessment import score_reference
 from tests.clients import open_with
 from tests.making import make_artifact, make_log

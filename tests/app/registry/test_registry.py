@@ -9,7 +9,8 @@ from app.observability.metrics import Telemetry
 from app.registry.registry import Registry
 from app.registry.rollback import RollbackFile
 from app.scoring.catalog import CatalogFile
-from models.artifact.artifact import Artifact, set_current
+from models.artifact.artifact import Artifact
+from models.artifact.current import set_current
 from tests.making import make_artifact
 
 

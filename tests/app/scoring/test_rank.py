@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from models.artifact.artifact import Artifact, columns_of, load_artifact
+from models.artifact.artifact import Artifact, load_artifact
+from models.artifact.golden import columns_of
 from models.network.side_activations import Halves, SideScorer
 from tests.making import make_artifact
 from tests.server import Server, serving

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.artifact.artifact import columns_of, load_artifact, read_current, set_current
-from models.artifact.manifest import FILES, describe_file
+from models.artifact.artifact import load_artifact
+from models.artifact.golden import columns_of
+from models.artifact.manifest import FILES
 from models.artifact.tensor_file import map_tensors, save_tensors
+from models.artifact.verified_file import describe_file
 from models.errors import ArtifactError
 from tests.making import make_artifact
 
@@ -84,14 +86,14 @@ def test_any_flipped_bit_is_refused(copy: Path, name: str) -> None:
     load_artifact(copy)
 
 
-def test_a_load_pauses_after_every_piece_and_finds_a_flipped_bit_in_any(
+def test_a_load_yields_the_cpu_after_every_piece_and_finds_a_flipped_bit_in_any(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models.artifact.manifest.PIECE_BYTES", 100)
-    pauses: list[None] = []
-    artifact = load_artifact(copy, pause=lambda: pauses.append(None))
+    monkeypatch.setattr("models.artifact.verified_file.PIECE_BYTES", 100)
+    yields: list[None] = []
+    artifact = load_artifact(copy, yield_cpu=lambda: yields.append(None))
     num_bytes = sum((copy / name).stat().st_size for name in FILES)
-    assert len(pauses) > num_bytes / 100 + len(artifact.golden.rows)
+    assert len(yields) > num_bytes / 100 + len(artifact.golden.rows)
     content = bytearray((copy / "head.safetensors").read_bytes())
     for at in (99, 100, len(content) - 1):
         content[at] ^= 1
@@ -221,29 +223,3 @@ def test_a_pickle_in_place_of_weights_is_refused(copy: Path) -> None:
     (copy / "head.safetensors").write_bytes(b"\x80\x04cos\nsystem\n(S'true'\ntR.")
     sign_again(copy, "head.safetensors")
     assert refusal(copy) == "shape"
-
-
-def test_current_names_whole_versions_only(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="no artifact yet"):
-        read_current(tmp_path)
-    set_current(tmp_path, "v1")
-    assert read_current(tmp_path) == "v1"
-    for name in ("../v1", "a/b", "", ".hidden", "x" * 65, "v1\nv2"):
-        (tmp_path / "current").write_text(name)
-        with pytest.raises(ArtifactError, match="name of a version"):
-            read_current(tmp_path)
-
-
-@pytest.mark.parametrize("kind", ["link", "broken link", "pipe", "directory", "device"])
-def test_current_must_be_a_plain_file_and_is_never_waited_for(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / "current"
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "directory":
-        path.mkdir()
-    else:
-        (tmp_path / "elsewhere").write_text("v1")
-        path.symlink_to({"link": "elsewhere", "broken link": "nowhere", "device": "/dev/zero"}[kind])
-    with pytest.raises(ArtifactError, match="not a plain file") as refused:
-        read_current(tmp_path)
-    assert refused.value.reason == "path"

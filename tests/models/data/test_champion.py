@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.artifact.artifact import Artifact, columns_of, load_artifact
-from models.artifact.golden import raw_rows
+from models.artifact.artifact import Artifact, load_artifact
+from models.artifact.golden import columns_of
+from models.artifact.golden_rows import raw_rows
 from models.data.champion import check_readable, score_log
 from models.data.token_log import index_log
 from models.errors import SchemaError
@@ -18,7 +19,7 @@ from models.report.report_data import ChampionScores, Scored
 from models.report.sections import champion
 from models.schema.feature_schema import FeatureSchema
 from models.train import main
-from tests.making import SCHEMA, make_artifact, make_log
+from tests.making import SCHEMA, current_artifact, make_artifact, make_log
 
 
 @pytest.fixture(scope="module")
@@ -104,12 +105,12 @@ def test_the_command_compares_with_a_previous_artifact(tmp_path: Path, capsys: p
     command = ["--data", str(log), "--schema", str(tmp_path / "schema.toml"), "--out", str(tmp_path / "out")]
     command += ["--embedding-dim", "4", "--hidden", "8", "--epochs", "1"]
     assert main(command) == 0
-    first = tmp_path / "out" / (tmp_path / "out" / "current").read_text().strip()
+    first = current_artifact(tmp_path / "out")
     (before,) = [line for line in capsys.readouterr().out.splitlines() if re.match(r"test +\d", line)]
     assert "Beside" not in (first / "report.html").read_text()
     assert "What each field contributes, test" in (first / "report.html").read_text()
     assert main([*command, "--seed", "8", "--compare", str(first)]) == 0
-    second = tmp_path / "out" / (tmp_path / "out" / "current").read_text().strip()
+    second = current_artifact(tmp_path / "out")
     (old,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("test (old)")]
     assert old.split()[2:] == before.split()[1:]
     page = (second / "report.html").read_text()

@@ -16,7 +16,7 @@ from models.errors import SchemaError
 from models.features.field_encoder import Value
 from models.schema.feature_schema import FeatureSchema
 from models.train import main
-from tests.making import SCHEMA, make_artifact, make_log
+from tests.making import SCHEMA, current_artifact, make_artifact, make_log
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_a_warm_start_begins_where_the_artifact_ended(tmp_path: Path, capsys: py
     out = tmp_path / "out"
 
     def current() -> Path:
-        return out / (out / "current").read_text().strip()
+        return current_artifact(out)
 
     command = ["--data", str(log), "--schema", str(tmp_path / "schema.toml"), "--out", str(out)]
     command += ["--embedding-dim", "4", "--hidden", "8", "--epochs", "1"]

@@ -17,7 +17,7 @@ from models.train import main
 from models.training.train_step import Learner, LearnerConfig
 from models.training.trainer import learn
 from models.training.tuning import MIN_TRIALS, SEARCHED, tune
-from tests.making import SCHEMA, make_log
+from tests.making import SCHEMA, current_artifact, make_log
 
 CONFIG = LearnerConfig(model=DeepFMConfig(embedding_dim=4, hidden=(8,)), epochs=2, batch_size=256)
 
@@ -128,5 +128,5 @@ def test_the_command_trains_with_what_was_found(tmp_path: Path, capsys: pytest.C
     assert "tuning: 100% of 1 s" in said
     assert "trials, best validation log loss" in said
     (line,) = [line for line in said.splitlines() if line.startswith("  learning_rate ")]
-    artifact = load_artifact(tmp_path / "out" / (tmp_path / "out" / "current").read_text().strip())
+    artifact = load_artifact(current_artifact(tmp_path / "out"))
     assert f"{artifact.manifest.training['learning_rate']:.4g}" == line.split()[1]
