@@ -20,12 +20,12 @@ from models.evaluation.metrics import evaluate
 from models.schema.feature_schema import FeatureSchema, load_schema
 from models.simulator.simulation import main as simulate
 from models.train import main as train_cli
+from tests.making import current_artifact
 from tests.server import serving
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 QUICK = ["--epochs", "1", "--embedding-dim", "4", "--hidden", "16"]
-from tests.making import current_artifact
 
 
 def shared(name: str) -> Path:

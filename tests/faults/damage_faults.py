@@ -29,9 +29,9 @@ def sign(directory: Path, *names: str, **changes: Any) -> None:
     (directory / "manifest.json").write_text(json.dumps({**manifest, **changes}))
 
 
-def name_current(root: Path, name: str) -> None:
-    """Write a version's name alone into ``current``, as a person may; no digest of the manifest is then compared."""
-    (root / ".next").write_text(name)
+def name_current(root: Path, line: str) -> None:
+    """Replace ``current``; a name alone, as a person may write it, leaves the manifest's digest uncompared."""
+    (root / ".next").write_text(line)
     (root / ".next").rename(root / "current")
 
 
@@ -42,8 +42,12 @@ def edit_tensor(directory: Path, name: str, key: str, edit: Callable[[np.ndarray
     sign(directory, name)
 
 
-def refused_under_load(arena: Arena, damages: dict[str, tuple[Damage, str]]) -> None:
-    """Publish damaged copies of v2 one after the other; each must be refused with its reason while v1 goes on."""
+def refused_under_load(arena: Arena, damages: dict[str, tuple[Damage, str]], *, with_digest: bool = False) -> None:
+    """Publish damaged copies of v2 one after the other; each must be refused with its reason while v1 goes on.
+
+    Args:
+        with_digest: whether ``current`` gives the digest of the manifest before the damage.
+    """
     set_current(arena.artifacts, "v1")
     names = []
     try:
@@ -53,9 +57,10 @@ def refused_under_load(arena: Arena, damages: dict[str, tuple[Damage, str]]) -> 
                 directory = Path(shutil.copytree(arena.artifacts / "v2", arena.artifacts / name))
                 names.append(name)
                 sign(directory, model_version=name)
+                digest = describe_file(directory / "manifest.json").sha256
                 before = server.metric("ctr_model_loads_total", result=reason)
                 damage(directory)
-                name_current(arena.artifacts, name)
+                name_current(arena.artifacts, f"{name} {digest}" if with_digest else name)
                 until(lambda name=name: last_error(server).get("version") == name, what)  # type: ignore[misc]
                 assert last_error(server)["reason"] == reason, (what, last_error(server))
                 assert server.metric("ctr_model_loads_total", result=reason) == before + 1, what
@@ -80,15 +85,20 @@ def cut(directory: Path, name: str, size: float) -> None:
     os.truncate(directory / name, int(size * (directory / name).stat().st_size))
 
 
-@fault("A2", "a bit flipped in any file", "refused as `sha256`; the model before goes on, ready stays 200")
+@fault(
+    "A2",
+    "a bit flipped in any file, the manifest too",
+    "refused as `sha256`; the model before goes on, ready stays 200",
+)
 def flipped_bits(arena: Arena) -> None:
     rng = random.Random(7)
-    files = sorted(json.loads((arena.artifacts / "v2" / "manifest.json").read_text())["files"])
+    files = sorted(path.name for path in (arena.artifacts / "v2").iterdir())
 
     def at(name: str, place: float) -> Damage:
         return lambda directory: flip(directory, name, place)
 
-    refused_under_load(arena, {f"{n} {i}": (at(n, rng.random()), "sha256") for n in files for i in range(arena.scale)})
+    damages = {f"{n} {i}": (at(n, rng.random()), "sha256") for n in files for i in range(arena.scale)}
+    refused_under_load(arena, damages, with_digest=True)
 
 
 @fault("A3", "a file cut short, empty, grown or missing", "refused as `sha256` or `missing`")
