@@ -130,7 +130,7 @@ def test_decisions_are_few_and_short() -> None:
         title, body = record.split("\n", 1)
         assert re.match(r"\n\*20\d\d-\d\d-\d\d.*\*\n", body), f"{title} has no date"
         assert "**Decision.**" in body, title
-        assert len(body.splitlines()) <= 45, title
+        assert len(body.splitlines()) <= 35, title
 
 
 def test_decisions_are_numbered_from_one() -> None:
