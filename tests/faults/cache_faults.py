@@ -34,9 +34,7 @@ def killed(arena: Arena) -> None:
         assert server.metric("ctr_redis_breaker_open") == 1
 
 
-@fault(
-    "B3", "Redis comes back, empty", "the breaker closes, rows come from it again; at most 3 connections of a process"
-)
+@fault("B3", "Redis returns, empty", "the breaker closes, rows come from it again; at most 3 connections per process")
 def back(arena: Arena) -> None:
     with arena.serve_with_redis() as (server, redis):
         fill(arena, server)
@@ -54,7 +52,7 @@ def back(arena: Arena) -> None:
 
 @fault(
     "B4",
-    "Redis frozen by SIGSTOP under load, then going on",
+    "Redis frozen by SIGSTOP under load, then continued",
     "no error, same bytes; no request waits beyond its budget; the breaker opens and closes, and the log says so once each",
 )
 def frozen(arena: Arena) -> None:
@@ -85,7 +83,7 @@ def flushed(arena: Arena) -> None:
 @fault(
     "B11",
     "Redis out of memory, a read-only replica, loading, without its master",
-    "reading goes on or the table answers; no error, at most a log line a second",
+    "reading continues or the table answers; no error, at most one log line a second",
 )
 def refusing(arena: Arena) -> None:
     with arena.serve_with_redis() as (server, redis), redis.client() as client:
@@ -129,7 +127,7 @@ def denied(arena: Arena) -> None:
                 assert sum("Redis" in line for line in server.log.read_text().splitlines()) == 1
 
 
-@fault("B14", "many requests for the same cold rows at once", "asked of Redis once, not once a request")
+@fault("B14", "many requests for the same cold rows at once", "Redis is asked once, not once per request")
 def stampede(arena: Arena) -> None:
     with proxied(arena) as (server, redis, proxy), redis.client() as client:
         client.flushall()

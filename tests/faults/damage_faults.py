@@ -88,7 +88,7 @@ def cut(directory: Path, name: str, size: float) -> None:
 @fault(
     "A2",
     "a bit flipped in any file, the manifest too",
-    "refused as `sha256`; the model before goes on, ready stays 200",
+    "refused as `sha256`; the previous model stays, ready stays 200",
 )
 def flipped_bits(arena: Arena) -> None:
     rng = random.Random(7)
@@ -120,7 +120,7 @@ def cut_files(arena: Arena) -> None:
 
 @fault(
     "A4",
-    "a manifest that is no JSON, has one key too many, another format version or 100 MB",
+    "a manifest that is not JSON, has an unknown key, another format version or 100 MB",
     "refused with its reason",
 )
 def manifests(arena: Arena) -> None:
@@ -140,7 +140,11 @@ def manifests(arena: Arena) -> None:
     )
 
 
-@fault("A5", "weights whose name, shape or type does not follow from the schema, signed", "refused as `shape`")
+@fault(
+    "A5",
+    "weights whose names, shapes or dtypes do not follow from the schema, with right digests",
+    "refused as `shape`",
+)
 def shapes(arena: Arena) -> None:
     def renamed(directory: Path) -> None:
         tensors = map_tensors("head", (directory / "head.safetensors").read_bytes())
@@ -171,7 +175,7 @@ def shapes(arena: Arena) -> None:
     )
 
 
-@fault("A6", "NaN or infinity among the weights, signed", "refused as `finite`")
+@fault("A6", "NaN or infinity among the weights, with right digests", "refused as `finite`")
 def not_finite(arena: Arena) -> None:
     def put(value: float) -> Callable[[np.ndarray], np.ndarray]:
         def edit(a: np.ndarray) -> np.ndarray:
@@ -278,7 +282,7 @@ def paths(arena: Arena) -> None:
     arena.tally.notes.append(f"{len(kinds)} kinds of current")
 
 
-@fault("A14", "a pickle planted as a weights file, signed", "refused as `shape`; nothing is unpickled")
+@fault("A14", "a pickle as a weights file, with a right digest", "refused as `shape`; nothing is unpickled")
 def planted_pickle(arena: Arena) -> None:
     proof = arena.directory / "unpickled"
     bomb = b"cos\nsystem\n(S'touch " + str(proof).encode() + b"'\ntR."

@@ -46,8 +46,8 @@ def send_case(arena: Arena, server: Server, path: str, case: Case, name: str) ->
 
 @fault(
     "C1",
-    "numbers, integers, tokens and lists that are none or at the edge, in every place",
-    "422, or a finite answer; no echo",
+    "invalid and extreme numbers, integers, tokens and lists, in every place",
+    "422, or a finite answer; nothing sent is repeated",
 )
 def values(arena: Arena) -> None:
     cases = [(field, case) for field, found in FIELDS.items() for case in found]
@@ -59,8 +59,8 @@ def values(arena: Arena) -> None:
 
 @fault(
     "C4",
-    "no JSON, no UTF-8, 250,000 levels, 10 MB, doubled or odd keys",
-    "413 or 422; no echo; others are answered as ever",
+    "bodies that are not JSON or not UTF-8, 250,000 levels deep, of 10 MB, with doubled or odd keys",
+    "413 or 422; nothing sent is repeated; others are answered as before",
 )
 def bodies(arena: Arena) -> None:
     with arena.serve(catalog=arena.directory / "catalog.json") as server, arena.load(server, 50):
@@ -76,7 +76,7 @@ def floods(arena: Arena) -> None:
             send_case(arena, server, path, Case(name, body, headers=PLAIN), name)
 
 
-@fault("C10", "packed bodies, forms, other media types and charsets", "415, unread")
+@fault("C10", "compressed bodies, forms, other media types and charsets", "415, unread")
 def wrapped(arena: Arena) -> None:
     with arena.serve(catalog=arena.directory / "catalog.json") as server:
         for case in some(arena, WRAPPED):

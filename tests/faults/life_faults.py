@@ -56,7 +56,7 @@ def stop_under_load(arena: Arena) -> None:
 @fault(
     "D6",
     "SIGTERM with half-sent requests, during start-up, and twice",
-    "exits in time with status 0, or before our first line with the signal's",
+    "exits in time, with status 0 (before our first line with the signal's)",
 )
 def awkward_stops(arena: Arena) -> None:
     with arena.serve() as server, ExitStack() as stack:
@@ -98,7 +98,7 @@ def rolling_restart(arena: Arena) -> None:
 @fault(
     "D8",
     "a worker killed by SIGKILL, then one frozen by SIGSTOP",
-    "the other serves, another takes its place, of a frozen one after five seconds; metrics go on",
+    "the other serves; a new one takes its place, for a frozen one after five seconds; metrics continue",
 )
 def killed_worker(arena: Arena) -> None:
     with arena.serve(workers=2) as server:
@@ -136,8 +136,8 @@ def killed_worker(arena: Arena) -> None:
 
 @fault(
     "D10",
-    "the log's reader is gone, or reads no more; the disk is full",
-    "serving goes on; lines are dropped, and once there is room again the next says how many; a catalog is refused whole",
+    "the log's reader is gone or does not read; the disk is full",
+    "serving continues; log lines are dropped, and the next one says how many; a catalog is refused as a whole",
 )
 def blocked_log(arena: Arena) -> None:
     for kind in ("closed", "blocked", "full"):
@@ -201,7 +201,7 @@ def full_disk(arena: Arena) -> None:
 
 
 @fault(
-    "D11", "no file descriptors left", "connections beyond wait or fail; the service recovers as soon as there are some"
+    "D11", "no file descriptors left", "new connections wait or fail; the service recovers when descriptors are free"
 )
 def no_descriptors(arena: Arena) -> None:
     with arena.serve() as server:
@@ -233,7 +233,7 @@ def no_descriptors(arena: Arena) -> None:
         arena.tally.notes.append(f"recovered after {took:.1f} s")
 
 
-@fault("D12", "the clock jumps", "no time-out depends on it: the service reads no wall clock")
+@fault("D12", "the clock jumps", "no time limit depends on it: the service does not read the wall clock")
 def clock(arena: Arena) -> None:
     for path in (Path(__file__).parents[2] / "app").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

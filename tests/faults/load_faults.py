@@ -37,7 +37,7 @@ def heavy(server: Server) -> tuple[bytes, Answers]:
 @fault(
     "C12",
     "200 idle connections, 100 half-sent requests, and 50 that send a byte at a time, under load",
-    "all are closed in time; the others are answered as ever",
+    "all are closed in time; the others are answered as before",
 )
 def slow_clients(arena: Arena) -> None:
     with arena.serve() as server, ExitStack() as stack, arena.load(server) as load:
@@ -115,7 +115,7 @@ def overload(arena: Arena) -> None:
         assert good > 0.5 * peak  # what the figure is on a quiet machine stands in docs/reliability.md
 
 
-@fault("D2", "the load falls back to normal after an overload", "answers are as quick as before within two seconds")
+@fault("D2", "the load falls back to normal after an overload", "answers are as fast as before within two seconds")
 def recovery(arena: Arena) -> None:
     with arena.serve(max_waiting=8) as server:
         body, answers = heavy(server)
@@ -173,7 +173,11 @@ def read_answer(connection: socket.socket) -> tuple[http.client.HTTPResponse, by
     return answer, answer.read()
 
 
-@fault("D4", "half of the clients leave before their answer", "nothing is left of them; the others are answered")
+@fault(
+    "D4",
+    "half of the clients disconnect before their answer",
+    "they leave no task and no descriptor; the others are answered",
+)
 def leaving(arena: Arena) -> None:
     with arena.serve(max_waiting=4) as server:
         fds = Path(f"/proc/{server.process.pid}/fd")

@@ -30,7 +30,7 @@ from tests.server import Server, serving
 @fault(
     "A1",
     "new good versions under load, one after the other",
-    "no error; every answer is its version's own to the bit",
+    "no error; every answer equals its version's to the bit",
 )
 def swaps(arena: Arena) -> None:
     set_current(arena.artifacts, "v1")
@@ -138,7 +138,7 @@ def newest_wins(arena: Arena) -> None:
     set_current(arena.artifacts, "v1")
 
 
-@fault("A12", "no memory to load the next model", "refused as `failed`; the model before goes on")
+@fault("A12", "no memory to load the next model", "refused as `failed`; the previous model stays")
 def no_memory(arena: Arena) -> None:
     with arena.serve() as server, arena.load(server):
         status = Path(f"/proc/{server.process.pid}/status").read_text().splitlines()
@@ -166,8 +166,8 @@ def no_memory(arena: Arena) -> None:
 
 @fault(
     "D9",
-    "a model that is finite and right in its golden rows, but whose answer for one user is no number",
-    "500 `invalid_output` for requests with that user alone; the others are answered, and it stays the model",
+    "a model whose golden rows are right, but whose answer for one user is NaN",
+    "500 `invalid_output` for requests with that user only; the model stays",
 )
 def no_probability(arena: Arena) -> None:
     root = arena.directory / "overflowing"

@@ -89,7 +89,7 @@ def administration(arena: Arena) -> None:
             arena.tally.note(answer.status_code, 403, answer.elapsed.total_seconds())
 
 
-@fault("C15", "every method on every path", "404 or 405 with the right `Allow`, but for what is there on purpose")
+@fault("C15", "every method on every path", "404, or 405 with the right `Allow`, except for what is served")
 def every_method(arena: Arena) -> None:
     with arena.serve(keys=keys_of(arena), catalog=arena.directory / "catalog.json") as server:
         for path, method in itertools.product((*ALLOWED, "/", "/docs", "/nothing", "/admin", "/.env"), METHODS):
@@ -109,7 +109,7 @@ def every_method(arena: Arena) -> None:
 @fault(
     "E4",
     "line breaks, escape sequences and JSON in ids, paths and headers",
-    "log lines stay whole, and hold nothing that was sent",
+    "log lines stay whole and hold nothing that was sent",
 )
 def log_injection(arena: Arena) -> None:
     marker = "s3cr3t"
