@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,8 +20,8 @@ import polars as pl
 
 from benchmarks.conditions import RESULTS, conditions, save
 from benchmarks.training.workload import NUM_CATEGORICAL, NUM_NUMERIC, rows
-from models.data.columns import IS_COMPILED
-from models.data.fitting import ChunkEncoder, fit_token_log
+from models.data.chunk_encoder import ChunkEncoder
+from models.data.fitting import fit_encoder
 from models.data.impressions import read_chunks
 from models.data.token_log import TokenLog
 from models.schema.feature_schema import FeatureSchema, load_schema
@@ -55,7 +56,7 @@ def main() -> None:
     )
     found = {
         "log": {"rows": options.rows, "ids": options.ids, "bytes": size},
-        "compiled": IS_COMPILED,
+        "compiled": find_spec("models._native") is not None,
         "polars": {"version": pl.__version__, "threads": pl.thread_pool_size()},
         "readings": readings,
     }
@@ -90,7 +91,7 @@ def read(path: Path, schema: FeatureSchema) -> dict[str, Any]:
 
     log = TokenLog(schema)
     timed(STAGES[0], lambda: deque(map(log.append, read_chunks([str(path)], schema)), maxlen=0))
-    encoder = timed(STAGES[1], lambda: fit_token_log(log, np.arange(log.num_rows)))
+    encoder = timed(STAGES[1], lambda: fit_encoder(log, np.arange(log.num_rows)))
     chunk_encoder = timed(STAGES[2], lambda: ChunkEncoder(encoder, log))
     packed = timed(STAGES[3], lambda: [chunk_encoder.encode(chunk) for chunk in log.drain()])
     return {

@@ -140,55 +140,23 @@ def adagrad(
         ValueError: arrays that do not fit the table.
     """
 
-class TokenTable:
-    """Distinct tokens, numbered from 1 as they come; see ``native/dictionary.h``. Columns are Arrow streams of string views.
+class TokenIndex:
+    """Numbers distinct tokens from 1 in order of first appearance; see ``native/data/token_index.h``.
+
+    ``column`` is a column of strings that has ``__arrow_c_stream__``, ``codes`` is filled with its codes.
 
     Raises:
-        ValueError: columns of another type or length than their codes, or ends outside their text.
+        ValueError: the column is not one of string views, or its length differs from that of ``codes``.
     """
 
     def number(self, column: object, codes: NDArray[np.uint32], /) -> bytes:
-        """Fill in the codes; return the places of tokens that are new, int64."""
-    def find(self, column: object, codes: NDArray[np.uint32], /) -> None: ...
-    def find_text(self, text: NDArray[np.uint8], ends: NDArray[np.int64], codes: NDArray[np.uint32], /) -> None: ...
-
-def count(
-    codes: NDArray[np.uint32], counted: NDArray[np.bool_], counts: NDArray[np.int64], seen: NDArray[np.bool_], /
-) -> None:
-    """Add each of ``codes`` [n] that is ``counted`` [n] to ``counts`` [codes], and mark all in ``seen`` [codes].
-
-    Raises:
-        ValueError: codes that are none of those counted.
-    """
-
-def look_up(
-    rows: NDArray[np.int32], codes: NDArray[np.uint32], to: NDArray[np.int32], first: int, step: int, /
-) -> None:
-    """``to[first + i * step] = rows[codes[i]]``.
-
-    Raises:
-        ValueError: codes without a row, or too little room.
-    """
-
-def place(
-    numbers: NDArray[np.float64],
-    boundaries: NDArray[np.float64],
-    first_bin: int,
-    missing: int,
-    to: NDArray[np.int32],
-    first: int,
-    step: int,
-    /,
-) -> None:
-    """``to[first + i * step]`` = ``first_bin`` + how many boundaries are at or below ``numbers[i]``; ``missing`` for NaN.
-
-    Raises:
-        ValueError: too little room.
-    """
+        """Give new tokens the next codes; return the positions of their first appearances, int64."""
+    def find(self, column: object, codes: NDArray[np.uint32], /) -> None:
+        """Give new tokens no code: they are 0, as nulls are."""
 
 def hash_tokens(text: NDArray[np.uint8], ends: NDArray[np.int64], hashes: NDArray[np.uint64], /) -> None:
-    """Fill in the xxh3 of tokens that stand in a text one after the other; 0 for those with more than 240 bytes.
+    """Write the xxh3 hash of each token of a concatenated text; 0 for a token of more than 240 bytes.
 
     Raises:
-        ValueError: ends outside the text.
+        ValueError: the ends are not ascending, or outside the text.
     """

@@ -1,4 +1,4 @@
-"""Small honest things for tests: a log, and an artifact with random weights, written and verified as real ones are."""
+"""A small log and an artifact with random weights for tests."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 
 from models.artifact.current import read_current, set_current
 from models.artifact.golden_rows import make_golden
 from models.artifact.manifest import FORMAT_VERSION, DataFacts, Manifest
 from models.artifact.writing import write_artifact
-from models.data.fitting import encode_frame, fit_encoder
-from models.data.impressions import Log
+from models.data import fitting
+from models.data.chunk_encoder import encode_frame
+from models.data.impressions import Chunk
+from models.data.token_log import TokenLog
+from models.features.encoder import FeatureEncoder
 from models.network.calibration import Calibration
 from models.network.deepfm import DeepFMHead
 from models.network.head import DeepFMConfig
@@ -35,8 +39,8 @@ SCHEMA = FeatureSchema.model_validate(
 )
 
 
-def make_log(num_rows: int = 2_000, seed: int = 0) -> Log:
-    """Return impressions of Zipf-distributed users and ads, canonical as `models.data.impressions.read_log` gives them."""
+def make_log(num_rows: int = 2_000, seed: int = 0) -> Chunk:
+    """Return impressions of Zipf-distributed users and ads as a canonical frame."""
     rng = np.random.default_rng(seed)
     lists = [[f"ad{t}" for t in rng.zipf(1.5, size=rng.integers(0, 8)) % 40] for _ in range(num_rows)]
     frame = pl.DataFrame(
@@ -50,9 +54,19 @@ def make_log(num_rows: int = 2_000, seed: int = 0) -> Log:
         },
         schema_overrides={"clicked_ads": pl.List(pl.String)},
     )
-    return Log(
-        frame, {"user_id": "integer", "site": "string", "clicked_ads": "string", "ad_id": "string"}, ("log.parquet",)
-    )
+    return Chunk(frame, {"user_id": "integer", "site": "string", "clicked_ads": "string", "ad_id": "string"})
+
+
+def token_log(log: Chunk, schema: FeatureSchema = SCHEMA) -> TokenLog:
+    """Return the log as training reads it."""
+    tokens = TokenLog(schema)
+    tokens.append(log)
+    return tokens
+
+
+def fit_encoder(log: Chunk, schema: FeatureSchema, rows: NDArray[np.int64]) -> FeatureEncoder:
+    """Fit an encoder to some rows of the log."""
+    return fitting.fit_encoder(token_log(log, schema), rows)
 
 
 def make_artifact(root: Path, model_version: str = "v1", seed: int = 0, *, current: bool = True) -> Path:

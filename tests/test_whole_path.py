@@ -13,8 +13,8 @@ import pytest
 
 from models.artifact.artifact import load_artifact
 from models.artifact.golden_rows import raw_rows
-from models.data.fitting import encode_frame
-from models.data.impressions import Log, read_log
+from models.data.chunk_encoder import encode_frame
+from models.data.impressions import read_frame
 from models.data.split import Parts, split_rows
 from models.evaluation.metrics import evaluate
 from models.schema.feature_schema import FeatureSchema, load_schema
@@ -38,16 +38,16 @@ def shared(name: str) -> Path:
     return path
 
 
-def parts_of(log: Log, schema: FeatureSchema, seed: int) -> Parts:
-    times = None if schema.split.column is None else log.frame[schema.split.column]
-    return split_rows(log.frame[schema.label].to_numpy(), times, schema, seed)
+def parts_of(log: pl.DataFrame, schema: FeatureSchema, seed: int) -> Parts:
+    times = None if schema.split.column is None else log[schema.split.column]
+    return split_rows(log[schema.label].to_numpy(), times, schema, seed)
 
 
 def serve_test_part(patterns: list[str], schema_path: Path, artifacts: Path, seed: int = 7) -> None:
     """Ask a real server for every impression of the test part and compare with the artifact's own predictor and metrics."""
     schema = load_schema(schema_path)
-    log = read_log(patterns, schema)
-    test = log.frame[parts_of(log, schema, seed).test]
+    log = read_frame(patterns, schema)
+    test = log[parts_of(log, schema, seed).test]
     artifact = load_artifact(current_artifact(artifacts))
     rows = raw_rows(artifact.schema, test)
     # What training scored when it wrote its report, through bulk encoding of the frame.
@@ -128,7 +128,7 @@ def test_without_a_schema_one_is_inferred_explained_and_written(
     assert kinds["price"] == ("numeric", None)
     assert schema.split.column == "time"
     assert schema.group == "user_id"
-    assert "orders the rows in time" in said
+    assert "the time that the rows are split by" in said
     serve_test_part([patterns], tmp_path / "schema.toml", tmp_path)
 
 
@@ -136,14 +136,14 @@ def test_calibrated_probabilities_are_near_the_truth(simulated: Path, tmp_path: 
     patterns, schema_path = [str(simulated / "impressions-*.parquet")], simulated / "schema.toml"
     assert train_cli(["--data", *patterns, "--schema", str(schema_path), "--out", str(tmp_path), "--epochs", "3"]) == 0
     schema = load_schema(schema_path)
-    log = read_log(patterns, schema)
+    log = read_frame(patterns, schema)
     truth = pl.concat([pl.read_parquet(p) for p in sorted(simulated.glob("truth-*.parquet"))])[
         "true_probability"
     ].to_numpy()
     test = parts_of(log, schema, 7).test
     artifact = load_artifact(current_artifact(tmp_path))
     p = artifact.predictor.probabilities(
-        artifact.predictor.score_table(encode_frame(artifact.encoder, log.frame[test]), artifact.table)
+        artifact.predictor.score_table(encode_frame(artifact.encoder, log[test]), artifact.table)
     )
     base = np.abs(truth[test] - truth[test].mean()).mean()
     assert p.mean() == pytest.approx(truth[test].mean(), rel=0.15)
@@ -171,14 +171,14 @@ def test_the_service_undoes_dropped_negatives(tmp_path: Path) -> None:
     patterns, schema = [str(logs / "impressions-*.parquet")], load_schema(logs / "schema.toml")
     assert schema.negatives_kept == 0.25
     assert train_cli(["--data", *patterns, "--schema", str(logs / "schema.toml"), "--out", str(out)]) == 0
-    log = read_log(patterns, schema)
+    log = read_frame(patterns, schema)
     truth = pl.concat([pl.read_parquet(p) for p in sorted(logs.glob("truth-*.parquet"))])["true_probability"].to_numpy()
     test = parts_of(log, schema, 7).test
-    rows = raw_rows(load_artifact(current_artifact(out)).schema, log.frame[test[:1_000]])
+    rows = raw_rows(load_artifact(current_artifact(out)).schema, log[test[:1_000]])
     with serving(out) as server:
         served = server.client.post("/predict", json={"instances": rows}).json()["predictions"]
     # Rows were kept by their label, so each stands for as many as were dropped with it.
-    clicks = log.frame["click"].to_numpy()[test[:1_000]]
+    clicks = log["click"].to_numpy()[test[:1_000]]
     stands_for = np.where(clicks == 1, 1, 1 / 0.25)
     assert np.average(served, weights=stands_for) == pytest.approx(
         np.average(truth[test[:1_000]], weights=stands_for), rel=0.2

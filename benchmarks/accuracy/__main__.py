@@ -28,7 +28,7 @@ from benchmarks.accuracy.export import Exported, export
 from benchmarks.accuracy.inputs import save_inputs
 from benchmarks.conditions import RESULTS, conditions, save, versions
 from models.artifact.artifact import load_artifact
-from models.data.fitting import encode_frame
+from models.data.chunk_encoder import encode_frame
 from models.evaluation.baseline import fit_logistic_regression
 from models.evaluation.metrics import Floats
 from models.features.packed_rows import join

@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from benchmarks.accuracy.inputs import Examples, Inputs
-from models.data.impressions import read_log
+from models.data.impressions import read_frame
 from models.data.preparation import Prepared, prepare
 from models.features.packed_rows import PackedRows
 from models.schema.feature_schema import FeatureSchema
@@ -39,7 +39,7 @@ def export(data: Sequence[str], schema: FeatureSchema, folder: Path) -> Exported
         schema: of the log, split by a column.
         folder: for what `models.data.preparation.prepare` may have to put on disk.
     """
-    frame = read_log(data, schema).frame  # by time, as the parts are
+    frame = read_frame(data, schema)  # by time, as the parts are
     prepared = prepare(data, schema, 0, frame.height, folder, lambda _: None)
     if "test" not in prepared.held_out or schema.split.column is None:
         raise SystemExit("the schema must split off a test part by a column")

@@ -1,4 +1,4 @@
-"""A previous artifact beside the new model: the same held-out rows, scored by its own encoder, predictor and calibration."""
+"""Scores the held-out rows with an earlier artifact, the champion, by its own encoder, predictor and calibration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.artifact.artifact import Artifact
-from models.data.fitting import ChunkEncoder
+from models.data.chunk_encoder import ChunkEncoder
 from models.data.token_log import TokenLog
 from models.errors import SchemaError
 from models.evaluation.metrics import Floats
@@ -19,7 +19,13 @@ from models.schema.feature_schema import FeatureSchema
 
 @dataclass(frozen=True)
 class Champion:
-    """What a previous artifact says: probabilities of the log as it is, float64 [B], by part; and what it was made from."""
+    """An earlier artifact's click probabilities.
+
+    Args:
+        model_version: the artifact's.
+        window: its rows and their time spans, in words.
+        probabilities: by part, calibrated for the log as it is, float64 [B].
+    """
 
     model_version: str
     window: str
@@ -27,10 +33,10 @@ class Champion:
 
 
 def check_readable(artifact: Artifact, schema: FeatureSchema) -> None:
-    """Refuse an artifact that needs what a log of this schema does not give.
+    """Check that a log of this schema has everything that the artifact needs.
 
     Raises:
-        SchemaError: a field that the schema lacks, or has as another kind, of another block or cut to another length.
+        SchemaError: the schema lacks a field, or has it as another kind, in another block or cut to another length.
     """
     given = {f.name: f for f in schema.fields}
     for field in artifact.schema.features.fields:
@@ -42,9 +48,8 @@ def check_readable(artifact: Artifact, schema: FeatureSchema) -> None:
 
 
 def score_log(artifact: Artifact, log: TokenLog, parts: Mapping[str, NDArray[np.int64]]) -> Champion:
-    """Score each part's rows int64 [B] of a log, a chunk at a time; errors as in `check_readable`."""
-    check_readable(artifact, log.schema)
-    encoder, found = ChunkEncoder(artifact.encoder, log), {}
+    """Score the rows int64 [B] of each part of a log that `check_readable` accepts."""
+    encoder, probabilities = ChunkEncoder(artifact.encoder, log), {}
     for name, rows in parts.items():
         logits = np.empty(len(rows), np.float32)
         places = np.full(log.num_rows, -1)
@@ -53,11 +58,10 @@ def score_log(artifact: Artifact, log: TokenLog, parts: Mapping[str, NDArray[np.
             here = np.flatnonzero(at >= 0)
             if len(here):
                 encoded = encoder.encode(chunk)
-                logits[at[here]] = score_rows(
-                    artifact.predictor, encoded.select(here, encoded.row_starts()), artifact.table
-                )
-        found[name] = artifact.predictor.calibration.of_log(logits)
-    return Champion(artifact.model_version, _window(artifact), found)
+                selected = encoded.select(here, encoded.row_starts())
+                logits[at[here]] = score_rows(artifact.predictor, selected, artifact.table)
+        probabilities[name] = artifact.predictor.calibration.of_log(logits)
+    return Champion(artifact.model_version, _window(artifact), probabilities)
 
 
 def _window(artifact: Artifact) -> str:

@@ -1,4 +1,4 @@
-"""Finds and opens the files of a log, delimited text or Parquet; `models.data.impressions` reads what is in them."""
+"""Finds and opens the files of a log, delimited text or Parquet. `models.data.impressions` reads their rows."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import polars as pl
 from models.errors import LogError
 from models.schema.feature_schema import LogFormat
 
-UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)  # polars' panic is no Exception
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)  # polars' panic is not an Exception
 TEXT_SUFFIXES = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 
 
 def find_files(patterns: Sequence[str]) -> list[Path]:
-    """Return the files that paths and glob patterns name, sorted, each once.
+    """Return the files that paths and glob patterns match, each once, sorted within a pattern.
 
     Raises:
-        LogError: a pattern names no file.
+        LogError: a pattern matches no file.
     """
     found: dict[Path, None] = {}
     for pattern in patterns:
@@ -32,12 +32,12 @@ def find_files(patterns: Sequence[str]) -> list[Path]:
 
 
 def is_text(path: Path) -> bool:
-    """Whether a log file is delimited text, whose columns have no types of their own."""
+    """Whether a log file is delimited text, whose columns have no types."""
     return path.suffix not in {".parquet", ".pq"}
 
 
 def scan_file(path: Path, log: LogFormat) -> pl.LazyFrame:
-    """Open one file lazily; text files give String columns only.
+    """Open one file lazily; all columns of a text file are String.
 
     Raises:
         LogError: unknown file type, an empty or unreadable file, or a header that names a column twice.
@@ -66,7 +66,7 @@ def scan_file(path: Path, log: LogFormat) -> pl.LazyFrame:
 
 
 def _refuse_doubled_columns(path: Path, log: LogFormat) -> None:
-    # Polars renames the second of them, and the schema would be given the first without a word.
+    # Polars would rename the second column, and the schema would silently get the first.
     names: Sequence[str | None]
     if log.columns is None:
         separator = log.separator or TEXT_SUFFIXES[path.suffix]
@@ -77,11 +77,11 @@ def _refuse_doubled_columns(path: Path, log: LogFormat) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise LogError(f"{path}: column {name[:64]!r}: stands twice in {place}, so nobody knows which one is meant")
+            raise LogError(f"{path}: column {name[:64]!r}: is named twice in {place}")
         if name:
             seen.add(name)
 
 
 def first_line(error: BaseException) -> str:
-    """Return what fits into a message of one line."""
+    """Return the first line of an error message, at most 300 characters."""
     return str(error).strip().split("\n", 1)[0][:300]

@@ -1,7 +1,7 @@
-"""Parts of an encoded log, in memory or as files, and the seeded order in which epochs read them.
+"""Parts of an encoded log, in memory or in files, and the seeded order in which epochs read them.
 
-A log that fits memory is one shard that holds all training rows. A larger one is dealt out at random to several, so that
-each is a fair sample of the whole and shuffling within a shard is nearly as good as shuffling everything.
+The training rows of a log that fits in memory are one shard. Those of a larger log are distributed at random to several, so
+that shuffling within a shard is nearly as good as shuffling all rows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from models.features.packed_rows import PackedRows, join
 
 @dataclass(frozen=True)
 class Examples:
-    """Impressions with their labels, float32 [B] of 0 and 1."""
+    """B impressions and their labels 0 or 1, float32 [B]."""
 
     rows: PackedRows
     labels: NDArray[np.float32]
@@ -28,14 +28,21 @@ class Examples:
 
 @dataclass(frozen=True)
 class Part:
-    """Examples that are held in memory, or the files to read them from."""
+    """Examples in memory, or the files to read them from.
+
+    Args:
+        num_rows: number of examples.
+        held: the examples, if they are in memory.
+        files: the files otherwise, in the order of `DTYPES`.
+        num_fields: F, of examples in files.
+        more: rows of another part that follow.
+    """
 
     num_rows: int
     held: Examples | None = None
     files: tuple[Path, ...] = ()
     num_fields: int = 0
     more: Share | None = None
-    """Rows of another part that follow the own ones."""
 
     @classmethod
     def of(cls, examples: Examples) -> Part:
@@ -43,7 +50,7 @@ class Part:
         return cls(len(examples.rows), examples)
 
     def load(self) -> Examples:
-        """Return the examples, in the order of their places."""
+        """Return the examples in the order of their places, followed by those of ``more``."""
         own = self._load_own()
         if self.more is None:
             return own
@@ -62,7 +69,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Share:
-    """Rows k, k + K, k + 2K … of a part."""
+    """Every K-th row of a part, from row k on."""
 
     part: Part
     k: int
@@ -70,33 +77,33 @@ class Share:
 
     @property
     def num_rows(self) -> int:
-        """How many they are."""
+        """Number of these rows."""
         return len(range(self.k, self.part.num_rows, self.K))
 
     def load(self) -> Examples:
-        """Return them, in the order of their places."""
+        """Return these rows in the order of their places."""
         whole, mine = self.part.load(), np.arange(self.k, self.part.num_rows, self.K)
         return Examples(whole.rows.select(mine, whole.rows.row_starts()), whole.labels[mine])
 
 
 def deal(shards: Sequence[Part], part: Part) -> tuple[Part, ...]:
-    """Return the shards with the rows of one more part dealt out to them, so that each stays a fair sample of all."""
-    dealt = []
+    """Add the rows of another part to the shards in turn, so that each shard stays a random sample of all rows."""
+    longer = []
     for k, shard in enumerate(shards):
         share = Share(part, k, len(shards))
-        dealt.append(replace(shard, num_rows=shard.num_rows + share.num_rows, more=share))
-    return tuple(dealt)
+        longer.append(replace(shard, num_rows=shard.num_rows + share.num_rows, more=share))
+    return tuple(longer)
 
 
 DTYPES = (np.int32, np.uint16, np.float32, np.int64)
-"""Of a part's files: ids, lengths (empty when every bag holds one id), labels, places."""
+"""Types of a part's files: ids, lengths (empty when every bag holds one id), labels, places."""
 
 
 class PartWriter:
-    """Collects examples piece by piece, in any order.
+    """Collects the examples of a part piece by piece, in any order.
 
     Args:
-        stem: path of the files to write, without suffix; ``None`` keeps everything in memory.
+        stem: path of the files to write, without suffix; ``None`` keeps the part in memory.
         num_fields: F.
     """
 
@@ -109,7 +116,7 @@ class PartWriter:
         self._pieces: list[tuple[PackedRows, NDArray[np.float32], NDArray[np.int64]]] = []
 
     def append(self, rows: PackedRows, labels: NDArray[np.float32], places: NDArray[np.int64]) -> None:
-        """Add b examples; ``places`` int64 [b], all different, are what the part will be ordered by."""
+        """Add b examples; ``places`` int64 [b] are their positions in the part, all different."""
         self.num_rows += len(rows)
         if not self._files:
             self._pieces.append((rows, labels, places))
@@ -120,7 +127,7 @@ class PartWriter:
             array.astype(dtype, copy=False).tofile(file)
 
     def finish(self) -> Part:
-        """Return the part; nothing can be added any more."""
+        """Return the part and close its files."""
         if self._files:
             for file in self._files:
                 file.close()
@@ -140,21 +147,21 @@ def _in_order(rows: PackedRows, labels: NDArray[np.float32], places: NDArray[np.
 
 
 def rows_in_epoch(shards: Sequence[Part], batch_size: int) -> int:
-    """Return how many rows one epoch visits: whole batches only, what is left over differs from epoch to epoch."""
+    """Return how many rows one epoch visits: whole batches only; the rows left out differ from epoch to epoch."""
     return sum(_rows_visited(shard, batch_size) for shard in shards)
 
 
 def batches(
     shards: Sequence[Part], batch_size: int, seed: int, epoch: int, done: int = 0
 ) -> Iterator[tuple[EncodedBatch, NDArray[np.float32]]]:
-    """Yield an epoch's batches with their labels float32 [b], in an order that only ``seed`` and ``epoch`` decide.
+    """Yield an epoch's batches with their labels float32 [b], in an order that depends on ``seed`` and ``epoch`` only.
 
     Args:
-        shards: in memory one at a time, where they are files.
-        batch_size: b, of all batches but those of a shard that has fewer rows.
+        shards: loaded one at a time.
+        batch_size: b; a shard with fewer rows is one smaller batch.
         seed: of the run.
         epoch: from 1.
-        done: rows of this epoch that a run, killed since, has already learnt.
+        done: rows of this epoch to skip, when a run resumes from a checkpoint.
     """
     for k in np.random.default_rng([seed, epoch, len(shards)]).permutation(len(shards)).tolist():
         size = _rows_visited(shards[k], batch_size)

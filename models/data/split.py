@@ -1,4 +1,4 @@
-"""Divides a log's rows into training, validation and test: by time, never at random where there is a time."""
+"""Divides a log's rows into training, validation and test part: by time if the schema names a time, else at random."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models.schema.feature_schema import FeatureSchema
 
 @dataclass(frozen=True)
 class Parts:
-    """Row numbers of each part, int64, oldest first; ``test`` may be empty."""
+    """Row numbers of each part, int64, oldest first; ``test`` can be empty."""
 
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
@@ -24,21 +24,21 @@ class Parts:
 
     @property
     def by_name(self) -> dict[str, NDArray[np.int64]]:
-        """The parts by their names in manifest and report."""
+        """The parts by their names in the manifest and the report."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
 def split_rows(labels: Labels, times: pl.Series | None, schema: FeatureSchema, seed: int) -> Parts:
-    """Divide rows as the schema says, oldest first, or at random by ``seed``.
+    """Divide the rows as the schema says.
 
     Args:
         labels: 0 or 1, [n], in the order of the files.
-        times: the split column in the same order, where the schema names one; rows of one time keep their order.
+        times: the split column in the same order, if the schema names one; rows with equal times keep their order.
         schema: of the log.
-        seed: of the random division.
+        seed: of a random division.
 
     Raises:
-        SchemaError: a part that training needs would be empty or hold one class only.
+        SchemaError: the training or the validation part would be empty or hold one class only.
     """
     split, n = schema.split, len(labels)
     if times is not None:
@@ -54,7 +54,7 @@ def split_rows(labels: Labels, times: pl.Series | None, schema: FeatureSchema, s
     else:
         test_at = round(n * (1 - split.test_fraction))
         validation_at = round(n * (1 - split.test_fraction - split.validation_fraction))
-        if times is not None:  # rows of one moment stay together
+        if times is not None:  # rows with equal times stay in one part
             test_at, validation_at = (
                 _first_row_from(times, times[at]) if at < n else n for at in (test_at, validation_at)
             )
@@ -84,7 +84,7 @@ def _first_row_from(sorted_column: pl.Series, value: object) -> int:
 
 
 def _as_in(dtype: pl.DataType, value: object) -> pl.Series:
-    # One value of a column's type. Dates and times are ISO 8601, in the column's time zone where they name none.
+    # A series of one value of the column's type. Text is ISO 8601, in the column's time zone unless it names one.
     if not isinstance(value, str) or not dtype.is_temporal():
         return pl.Series([value]).cast(dtype)
     moment = datetime.fromisoformat(value)

@@ -1,12 +1,12 @@
-"""A log read once: tokens as codes of one index per block, numbers as they are, in chunks, in memory or on disk.
+"""A log that has been read once: tokens as codes, numbers as they are, in chunks that are in memory or on disk.
 
-Codes depend only on the spelling of tokens, so the log is parsed before anyone knows which rows are for training, which
-tokens are kept and where bins end; all that is then arithmetic on small integers (`models.data.fitting`).
+Codes depend only on the spelling of tokens. So the files are parsed before it is known which rows are for training, which
+tokens are kept and where bins end; all that follows is arithmetic on small integers (`models.data.fitting`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -16,15 +16,15 @@ import polars as pl
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from models.data.impressions import Chunk, Log, are_integers, comparable, decide_type, refuse_one_class
+from models.data.impressions import Chunk, comparable, refuse_one_class
 from models.data.token_index import NULL, TokenIndex
-from models.features.vocabulary import SLICE
+from models.data.token_types import are_integers, decide_type
 from models.schema.feature_schema import FeatureSchema, FieldSpec, TokenType
 
 FEW_TOKENS = 1_000
-"""If these are no integers, a field's tokens are none."""
+"""If these are not integers, a field's tokens are strings, and the rest need not be looked at."""
 GROUP = "\0group"
-"""Key of the index and the codes of a group column that is no field."""
+"""Key of the index and the codes of a group column that is not a field."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class TokenChunk:
 
     Args:
         values: by field, the codes uint32 [N] of its tokens, or its numbers float64 [B], NaN where null.
-        lengths: by sequence field, how many of the codes each row has, uint16 [B], at least one (`NULL`).
+        lengths: by sequence field, the number of codes in each row, uint16 [B], at least one (`NULL`).
     """
 
     values: Mapping[str, NDArray[np.generic]]
@@ -46,7 +46,7 @@ class TokenChunk:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote."""
+        """Read a file that `save` wrote."""
         arrays = load_file(path)
         values, lengths = (
             {key.removeprefix(kind): array for key, array in arrays.items() if key.startswith(kind)}
@@ -57,12 +57,12 @@ class TokenChunk:
 
 @dataclass
 class TokenLog:
-    """A whole log, coded.
+    """A whole log as token chunks.
 
     Args:
         schema: of the log.
-        folder: where chunks go when the log has more than ``rows_in_memory`` rows; ``None`` keeps it in memory.
-        rows_in_memory: the bound.
+        folder: where chunks are written when the log has more than ``rows_in_memory`` rows; ``None`` keeps all in memory.
+        rows_in_memory: the limit.
     """
 
     schema: FeatureSchema
@@ -78,12 +78,12 @@ class TokenLog:
     _times: list[pl.Series] = field(default_factory=list)
 
     def append(self, chunk: Chunk) -> None:
-        """Code a chunk of canonical rows."""
+        """Replace the tokens of a chunk by codes and keep the chunk."""
         frame, self.stated = chunk.frame, chunk.stated
-        columns = {f.name: (f, frame[f.name]) for f in self.schema.fields}
         values: dict[str, NDArray[np.generic]] = {}
         lengths: dict[str, NDArray[np.uint16]] = {}
-        for name, (spec, series) in columns.items():
+        for spec in self.schema.fields:
+            name, series = spec.name, frame[spec.name]
             if spec.kind == "numeric":
                 values[name] = series.to_numpy().astype(np.float64, copy=False)
                 continue
@@ -93,7 +93,7 @@ class TokenLog:
                 series = series.explode(empty_as_null=True, keep_nulls=True)
             values[name] = self.index(spec.block).codes(series)
         group = self.schema.group
-        if group is not None and group not in columns:
+        if group is not None and group not in values:
             values[GROUP] = self.index(GROUP).codes(frame[group].cast(pl.String))
         self._labels.append(frame[self.schema.label])
         if self.schema.split.column is not None:
@@ -102,19 +102,18 @@ class TokenLog:
         self.chunk_rows.append(frame.height)
         self.chunks.append(TokenChunk(values, lengths))
         if self.folder is not None and self.num_rows > self.rows_in_memory:
-            self._spill(self.folder)
+            self._move_to_disk(self.folder)
 
-    def _spill(self, folder: Path) -> None:
+    def _move_to_disk(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.is_on_disk = True
         for i, chunk in enumerate(self.chunks):
             if isinstance(chunk, TokenChunk):
-                path = folder / f"chunk-{i}.safetensors"
+                self.chunks[i] = path = folder / f"chunk-{i}.safetensors"
                 chunk.save(path)
-                self.chunks[i] = path
 
     def index(self, block: str) -> TokenIndex:
-        """Return a block's index."""
+        """Return the index of a block's tokens."""
         return self.indexes.setdefault(block, TokenIndex())
 
     def labels(self) -> NDArray[np.int8]:
@@ -127,42 +126,46 @@ class TokenLog:
         refuse_one_class(labels)
         return labels.to_numpy()
 
-    def times(self) -> pl.Series | None:
-        """Return the split column in the order of the files, where the schema names one; the log forgets it."""
+    def take_times(self) -> pl.Series | None:
+        """Return the split column in the order of the files and free it; ``None`` if the schema names none."""
         times = pl.concat(self._times) if self._times else None
         self._times.clear()
         return None if times is None else comparable(times)
 
     def chunks_with(self, by_row: NDArray[Any]) -> Iterator[tuple[TokenChunk, NDArray[Any]]]:
-        """Yield each chunk with its rows' part of ``by_row`` [n], an array over all rows."""
+        """Yield each chunk with the part of ``by_row`` [n] that belongs to its rows."""
         first = 0
         for chunk, num_rows in zip(self.chunks, self.chunk_rows, strict=True):
-            yield loaded(chunk), by_row[first : first + num_rows]
+            yield _loaded(chunk), by_row[first : first + num_rows]
             first += num_rows
 
     def drain(self) -> Iterator[TokenChunk]:
-        """Yield each chunk and forget it, so that memory or disk is free for what is made from it."""
+        """Yield each chunk and free its memory or its file."""
         self.chunks.reverse()
         while self.chunks:
             chunk = self.chunks.pop()
-            yield loaded(chunk)
+            yield _loaded(chunk)
             if isinstance(chunk, Path):
                 chunk.unlink()
 
     def token_types(self, seen: Mapping[str, NDArray[np.bool_]]) -> dict[str, TokenType]:
-        """Decide each field's type on the wire from the codes that it uses; errors as in `decide_type`."""
+        """Decide the type of each field's tokens from the codes that any row holds; errors as in `decide_type`.
+
+        Args:
+            seen: by field with tokens, whether any row holds each code, bool [codes].
+        """
         types: dict[str, TokenType] = {}
         for spec in self.schema.fields:
             if spec.kind != "numeric":
                 codes, index = np.flatnonzero(seen[spec.name][1:]) + 1, self.indexes[spec.block]
                 tokens = index.tokens(codes[:FEW_TOKENS])
-                if are_integers(tokens):  # else there is no need to look at all of them
+                if are_integers(tokens):
                     tokens = index.tokens(codes)
                 types[spec.name] = decide_type(spec, self.stated.get(spec.name), tokens)
         return types
 
     def frame(self, rows: NDArray[np.int64]) -> pl.DataFrame:
-        """Return some rows' fields as a canonical frame, in the order of ``rows`` int64 [k]; an empty sequence is null."""
+        """Return the fields of ``rows`` int64 [k] as a canonical frame, in that order; an empty sequence is null."""
         parts: list[pl.DataFrame] = []
         wanted = np.full(self.num_rows, -1)
         wanted[rows] = np.arange(len(rows))
@@ -177,31 +180,18 @@ class TokenLog:
         if spec.kind == "numeric":
             return pl.Series(values[rows], dtype=pl.Float64).fill_nan(None)
         if spec.kind == "categorical":
-            return pl.Series(self._spell(spec, values[rows]), dtype=pl.String)
+            return pl.Series(self._tokens(spec, values[rows]), dtype=pl.String)
         ends = np.cumsum(chunk.lengths[spec.name], dtype=np.int64)
         starts = ends - chunk.lengths[spec.name]
-        lists = [self._spell(spec, values[starts[r] : ends[r]]) for r in rows]
+        lists = [self._tokens(spec, values[starts[r] : ends[r]]) for r in rows]
         return pl.Series([None if tokens == [None] else tokens for tokens in lists], dtype=pl.List(pl.String))
 
-    def _spell(self, spec: FieldSpec, codes: NDArray[np.generic]) -> list[str | None]:
-        known = np.asarray(codes)[codes != NULL].astype(np.int64)
-        tokens = iter(self.indexes[spec.block].tokens(known).to_list())
-        return [None if code == NULL else next(tokens) for code in codes]
+    def _tokens(self, spec: FieldSpec, codes: NDArray[np.generic]) -> list[str | None]:
+        known = codes != NULL
+        tokens = np.full(len(codes), None, object)
+        tokens[known] = self.indexes[spec.block].tokens(codes[known].astype(np.int64)).to_list()
+        return tokens.tolist()
 
 
-def index_log(log: Log, schema: FeatureSchema) -> TokenLog:
-    """Code a log that is in memory."""
-    coded = TokenLog(schema)
-    coded.append(Chunk(log.frame, log.dtypes))
-    return coded
-
-
-def slices(tokens: pl.Series) -> Iterator[Sequence[str]]:
-    """Yield tokens as Python strings, some at a time."""
-    for start in range(0, len(tokens), SLICE):
-        yield tokens[start : start + SLICE].to_list()
-
-
-def loaded(chunk: TokenChunk | Path) -> TokenChunk:
-    """Return a chunk that is in memory or on disk."""
+def _loaded(chunk: TokenChunk | Path) -> TokenChunk:
     return TokenChunk.load(chunk) if isinstance(chunk, Path) else chunk

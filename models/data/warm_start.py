@@ -1,8 +1,8 @@
-"""Going on from an artifact: its tokens, bins and weights are the start, so a new day costs a day and not the whole log.
+"""Warm start: training continues from an artifact's tokens, bins and weights, on a log that holds only the new rows.
 
-Ids stay ordered by (−count, token), now over all rows that either training saw: new tokens take the places that their
-counts give them, and every old row moves to its token's new place. Bins keep their boundaries, so that their rows keep
-their meaning. No token is forgotten; training from scratch now and then drops those that no longer come.
+Ids stay ordered by (−count, token), with counts over all rows that either training saw: new tokens are sorted in, and every
+old row moves to the new id of its token. Bins keep their boundaries. No token is dropped, so the table grows until the model
+is trained from scratch.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from models.features.encoder import FeatureEncoder
 from models.schema.feature_schema import FeatureSchema
 
 ROWS_BEFORE = "rows_before"
-"""Key of the manifest's ``training``: training impressions that the artifacts before this one have seen."""
+"""Key in the manifest's ``training``: the number of impressions that the earlier artifacts were trained on."""
 
 
 @dataclass(frozen=True)
 class Inheritance:
-    """What an artifact leaves to a new training, in the new one's table rows.
+    """What a warm start takes from an artifact.
 
     Args:
-        rows: of each old table row, its new one, int64 [R_old].
+        rows: the new table row of each old one, int64 [R_old].
         table: the old table, float32 [R_old, E+1].
-        counts: of each old row, how often training saw it, int64 [R_old].
+        counts: how often training saw each old row, int64 [R_old].
         head: the head's tensors by name.
-        num_rows: training impressions that the artifact has seen.
+        num_rows: number of impressions that the artifact was trained on.
         model_version: the artifact's.
     """
 
@@ -47,7 +47,7 @@ class Inheritance:
     model_version: str
 
     def with_counts(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return how often each new row was seen in all, int64 [R], given how often by the new training."""
+        """Return how often each new row was seen by both trainings, int64 [R], given how often by the new one."""
         together = counts.copy()
         together[self.rows] += self.counts
         return together
@@ -82,14 +82,14 @@ class InheritedPrior:
 
 
 def check_fits(artifact: Artifact, schema: FeatureSchema) -> None:
-    """Refuse an artifact whose fields are not those of the schema.
+    """Check that an artifact has the fields of the schema.
 
     Raises:
         SchemaError: a field was added, removed, moved or changed.
     """
     old, new = artifact.schema.features.fields, schema.fields
     for before, after in zip(old, new, strict=False):
-        # Without a dtype the log decides; min_count and max_length only say which values come in.
+        # The log decides a missing dtype; min_count and max_length only select values.
         loose = {"dtype": before.dtype, "min_count": before.min_count, "max_length": before.max_length}
         if before != after.model_copy(update=loose):
             raise SchemaError(f"--init-from: field {after.name!r} differs from {before.name!r} of the artifact")
@@ -98,7 +98,7 @@ def check_fits(artifact: Artifact, schema: FeatureSchema) -> None:
 
 
 def register_tokens(artifact: Artifact, log: TokenLog) -> dict[str, tuple[NDArray[np.uint32], NDArray[np.int64]]]:
-    """Give every token of the artifact a code in the log; return codes and counts int64 of each block's tokens."""
+    """Add the artifact's tokens to the log's indexes; return the codes uint32 and counts int64 of each block's tokens."""
     known = {}
     for block, vocabulary in artifact.encoder.vocabularies.items():
         first = _starts(artifact.encoder)[block] + 2
@@ -108,7 +108,7 @@ def register_tokens(artifact: Artifact, log: TokenLog) -> dict[str, tuple[NDArra
 
 
 def inherit(artifact: Artifact, encoder: FeatureEncoder) -> Inheritance:
-    """Say where each row of the artifact stands in the table of a new encoder that knows all its tokens."""
+    """Map the artifact's table rows to those of a new encoder that has all its tokens."""
     rows = np.empty(artifact.encoder.num_rows, np.int64)
     new_starts = _starts(encoder)
     for block, start in _starts(artifact.encoder).items():

@@ -14,6 +14,9 @@ typedef struct {
 
 static const DType FLOAT32 = {"f", 4, "float32"};
 static const DType INT64 = {"lq", 8, "int64"};
+static const DType UINT8 = {"B", 1, "uint8"};
+static const DType UINT32 = {"IL", 4, "uint32"};
+static const DType UINT64 = {"LQ", 8, "uint64"};
 
 #define ANY_COUNT ((size_t)-1)
 

@@ -6,8 +6,9 @@
 #error "artifacts are little-endian, and so must be the machine"
 #endif
 
-extern PyType_Spec reader_spec, head_spec, names_spec;
-int add_learning(PyObject *module), add_columns(PyObject *module);
+extern PyType_Spec reader_spec, head_spec, names_spec, token_index_spec;
+int add_learning(PyObject *module);
+PyObject *hash_tokens(PyObject *module, PyObject *args);
 
 static int add_type(PyObject *module, PyType_Spec *spec, const char *name) {
     PyObject *type = PyType_FromSpec(spec);
@@ -18,13 +19,15 @@ static int add_type(PyObject *module, PyType_Spec *spec, const char *name) {
 
 static int execute(PyObject *module) {
     if (add_type(module, &reader_spec, "RowReader") < 0 || add_type(module, &head_spec, "Head") < 0 ||
-        add_type(module, &names_spec, "Names") < 0)
+        add_type(module, &names_spec, "Names") < 0 || add_type(module, &token_index_spec, "TokenIndex") < 0)
         return -1;
-    return add_learning(module) < 0 || add_columns(module) < 0 ? -1 : 0;
+    return add_learning(module);
 }
+
+static PyMethodDef functions[] = {{"hash_tokens", hash_tokens, METH_VARARGS, NULL}, {0}};
 
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, execute}, {0, NULL}};
 
-static PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "models._native", .m_slots = slots};
+static PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "models._native", .m_methods = functions, .m_slots = slots};
 
 PyMODINIT_FUNC PyInit__native(void) { return PyModuleDef_Init(&definition); }

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from models.artifact.manifest import ScoreReference
-from models.data.preparation import HeldOut, Prepared
+from models.data.part_encoder import HeldOut
+from models.data.preparation import Prepared
 from models.evaluation.cold_start import cold_starts
 from models.evaluation.importance import permutation_importance, rows_used
 from models.evaluation.metrics import Floats, Metrics

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 
-from models.data.impressions import Log, read_log
+from models.data.impressions import read_frame
 from models.data.schema_inference import infer_schema
 from models.errors import LogError, SchemaError
 from models.schema.feature_schema import FeatureSchema
@@ -31,12 +31,12 @@ def make_schema() -> FeatureSchema:
     return FeatureSchema.model_validate({"label": "click", "field": FIELDS})
 
 
-def read(path: Path) -> Log | str:
+def read(path: Path) -> pl.DataFrame | str:
     """Return the log, or the message of the error that refuses it; a schema can be inferred, or is refused as well."""
     with suppress(LogError):
         infer_schema([str(path)], "click")
     try:
-        return read_log([str(path)], make_schema())
+        return read_frame([str(path)], make_schema())
     except (LogError, SchemaError) as error:
         message = str(error)
         assert len(message) < 4_500
@@ -83,15 +83,21 @@ TEXTS: dict[str, tuple[bytes, str | None]] = {
     "1e999 as label": (HEAD + ROWS + b"1e999,7,1,a\n", "row 3, column 'click'"),
     "label 0.5": (HEAD + ROWS + b"0.5,7,1,a\n", "row 3, column 'click'"),
     "no label": (HEAD + ROWS + b",7,1,a\n", "row 3, column 'click'"),
-    "column given twice": (b"click,user,price,seen,user\n0,7,1.5,a|b,9\n1,8,2.5,c,9\n", "column 'user': stands twice"),
-    "label given twice": (b"click,user,price,seen,click\n0,7,1.5,a|b,1\n1,8,2.5,c,0\n", "column 'click': stands twice"),
+    "column given twice": (
+        b"click,user,price,seen,user\n0,7,1.5,a|b,9\n1,8,2.5,c,9\n",
+        "column 'user': is named twice",
+    ),
+    "label given twice": (
+        b"click,user,price,seen,click\n0,7,1.5,a|b,1\n1,8,2.5,c,0\n",
+        "column 'click': is named twice",
+    ),
     "first column given twice after a byte order mark": (
         b"\xef\xbb\xbfclick,user,price,seen,click\n0,7,1.5,a|b,1\n1,8,2.5,c,0\n",
-        "column 'click': stands twice",
+        "column 'click': is named twice",
     ),
     "column given twice, once in quotes": (
         b'click,user,"price",seen,price\n0,7,1,a,1\n1,8,2,c,0\n',
-        "column 'price': stands",
+        "column 'price': is named",
     ),
     "columns without names": (b"click,user,price,seen,,\n0,7,1.5,a|b,9,9\n1,8,2.5,c,9,9\n", None),
     "column without name": (b"click,user,price,seen,\n0,7,1.5,a|b,9\n1,8,2.5,c,9\n", None),
@@ -115,7 +121,7 @@ def test_hostile_text_is_read_or_refused_with_the_file(tmp_path: Path, name: str
     result = read(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MAX_GROWTH_MIB * 1024
     if expected is None:
-        assert isinstance(result, Log), result
+        assert isinstance(result, pl.DataFrame), result
     elif expected:
         assert isinstance(result, str), result
         assert expected in result
@@ -172,7 +178,7 @@ def test_a_hostile_table_is_read_or_refused_with_file_and_column(tmp_path: Path,
     table.write_parquet(path)
     result = read(path)
     if expected is None:
-        assert isinstance(result, Log), result
+        assert isinstance(result, pl.DataFrame), result
     elif expected:
         assert isinstance(result, str), result
         assert expected in result
@@ -256,4 +262,4 @@ def test_what_is_no_regular_file_is_refused_and_never_waited_for(
 def test_a_hostile_pattern_is_refused(pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(LogError, match="file"):
-        read_log([pattern], make_schema())
+        read_frame([pattern], make_schema())

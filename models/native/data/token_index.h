@@ -1,14 +1,15 @@
-/* The distinct tokens of a block of a log, numbered from 1 as they come: what `models.data.token_index` does with numpy. */
-#ifndef CTRSERVE_DICTIONARY_H
-#define CTRSERVE_DICTIONARY_H
+/* A hash table that numbers the distinct tokens of a block of a log from 1, in order of first appearance. */
+#ifndef CTRSERVE_TOKEN_INDEX_H
+#define CTRSERVE_TOKEN_INDEX_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-#define NULL_CODE 0 /* of a null; tokens have codes from 1 */
+#define NULL_CODE 0 /* code of a null */
+#define INLINE_BYTES 12
 
-/* A token, or a view of one in an Arrow array of type "vu": up to 12 bytes stand in it and zeros after them, of more
- * the first four and where all are. */
+/* An Arrow string view: a token of up to 12 bytes is stored in the view itself, padded with zeros. Of a longer one, the view
+ * has the length, the first four bytes, and the place of the text. */
 typedef union {
     uint64_t words[2];
     struct {
@@ -16,33 +17,32 @@ typedef union {
         uint8_t text[12];
     };
     struct {
-        uint32_t first[2], buffer, offset; /* of a view */
+        uint32_t first[2], buffer, offset; /* in an Arrow array */
     };
     struct {
-        uint64_t also_first, at; /* in the dictionary's text, of a token that was copied there */
+        uint64_t also_first, at; /* in the index's own text */
     };
 } TokenView;
 
-#define INLINE_BYTES 12
-
 typedef struct {
-    uint64_t *slots; /* code, and the upper half of the hash above it; open addressing, at most half are taken */
-    size_t num_slots; /* a power of two */
-    uint64_t *hashes; /* by code */
-    TokenView *tokens;    /* by code */
-    size_t size, room; /* codes, with that of null, and how many there is room for */
-    uint8_t *text;    /* of tokens of more than INLINE_BYTES */
+    uint64_t *slots;   /* upper half of the hash | code, 0 when free; open addressing, at most half full */
+    size_t num_slots;  /* a power of two */
+    uint64_t *hashes;  /* by code */
+    TokenView *tokens; /* by code */
+    size_t size, room; /* number of codes, NULL_CODE included, and the allocated length of the arrays by code */
+    uint8_t *text;     /* of tokens longer than INLINE_BYTES */
     size_t num_bytes, text_room;
-} Dictionary;
+} TokenIndex;
 
-/* 0, or -1 without memory. */
-int dictionary_open(Dictionary *d);
-void dictionary_close(Dictionary *d);
+/* Return 0, or -1 without memory. */
+int token_index_open(TokenIndex *index);
+void token_index_close(TokenIndex *index);
 
-/* Codes of n tokens; is_valid: bits of those that are no null, from bit `first` on, or NULL. With firsts [n], new tokens
- * get new codes and their places are written there; without, they get NULL_CODE. How many are new, or -1 without memory,
- * or with more tokens than codes. */
-ptrdiff_t dictionary_number(Dictionary *d, const TokenView *views, const uint8_t *const *buffers, const uint8_t *is_valid,
-                            size_t first, size_t n, uint32_t *codes, int64_t *firsts);
+/* Write the codes of n tokens. is_valid is Arrow's validity bitmap, read from bit `first`; NULL means that no token is null.
+ *
+ * With firsts [n], a new token gets the next code and its position is written there. Without, it gets NULL_CODE.
+ * Return how many tokens are new, or -1 without memory or with more than 2^32 tokens. */
+ptrdiff_t token_index_number(TokenIndex *index, const TokenView *views, const uint8_t *const *buffers,
+                             const uint8_t *is_valid, size_t first, size_t n, uint32_t *codes, int64_t *firsts);
 
 #endif

@@ -10,7 +10,7 @@
 
 typedef struct {
     PyObject_HEAD
-    Dictionary dictionary; /* of place + 1 by name */
+    TokenIndex dictionary; /* of place + 1 by name */
 } Names;
 
 typedef struct {
@@ -42,7 +42,7 @@ static int read_strings(PyObject *list, Py_ssize_t first, Strings *s) {
 
 /* Their codes, place + 1, or 0; with firsts [TOGETHER], of strings to be put in. How many are new, or -1 with an exception. */
 static ptrdiff_t number(Names *self, const Strings *s, uint32_t *codes, int64_t *firsts) {
-    ptrdiff_t num_new = dictionary_number(&self->dictionary, s->views, s->texts, (const uint8_t *)&s->is_valid, 0,
+    ptrdiff_t num_new = token_index_number(&self->dictionary, s->views, s->texts, (const uint8_t *)&s->is_valid, 0,
                                           (size_t)s->count, codes, firsts);
     if (num_new < 0) PyErr_NoMemory();
     return num_new;
@@ -68,7 +68,7 @@ static int fill(Names *self, PyObject *list) {
     Strings strings;
     uint32_t codes[TOGETHER];
     int64_t firsts[TOGETHER];
-    if (dictionary_open(&self->dictionary) < 0) return PyErr_NoMemory(), -1;
+    if (token_index_open(&self->dictionary) < 0) return PyErr_NoMemory(), -1;
     for (Py_ssize_t first = 0; first < PyList_GET_SIZE(list); first += strings.count) {
         if (read_strings(list, first, &strings) < 0) return -1;
         ptrdiff_t num_new = number(self, &strings, codes, firsts);
@@ -79,7 +79,7 @@ static int fill(Names *self, PyObject *list) {
 }
 
 static void Names_dealloc(Names *self) {
-    dictionary_close(&self->dictionary);
+    token_index_close(&self->dictionary);
     PyTypeObject *type = Py_TYPE(self);
     type->tp_free((PyObject *)self);
     Py_DECREF(type);

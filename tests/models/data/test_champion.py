@@ -11,7 +11,6 @@ from models.artifact.artifact import Artifact, load_artifact
 from models.artifact.golden import columns_of
 from models.artifact.golden_rows import raw_rows
 from models.data.champion import check_readable, score_log
-from models.data.token_log import index_log
 from models.errors import SchemaError
 from models.evaluation.bootstrap import NUM_RESAMPLES, resample
 from models.evaluation.metrics import auc, evaluate
@@ -19,7 +18,7 @@ from models.report.report_data import ChampionScores, Scored
 from models.report.sections import champion
 from models.schema.feature_schema import FeatureSchema
 from models.train import main
-from tests.making import SCHEMA, current_artifact, make_artifact, make_log
+from tests.making import SCHEMA, current_artifact, make_artifact, make_log, token_log
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +29,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 def test_rows_of_a_coded_log_are_scored_as_the_service_would_score_them(artifact: Artifact) -> None:
     frame = make_log(200, seed=9).frame
     rows = np.array([5, 180, 3, 77])
-    found = score_log(artifact, index_log(make_log(200, seed=9), SCHEMA), {"test": rows})
+    found = score_log(artifact, token_log(make_log(200, seed=9)), {"test": rows})
     asked = raw_rows(artifact.schema, frame[rows])
     batch = artifact.encoder.encode(columns_of(artifact.schema, asked))
     expected = artifact.predictor.probabilities(artifact.predictor.score_table(batch, artifact.table))

@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.data.impressions import read_log
+from models.data.impressions import read_chunks, read_frame
 from models.data.log_files import find_files
 from models.data.split import Parts, split_rows
 from models.errors import LogError, SchemaError
@@ -44,35 +44,34 @@ def write(path: Path, frame: pl.DataFrame) -> Path:
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".tsv"])
 def test_every_format_reads_to_the_same_frame(tmp_path: Path, suffix: str) -> None:
-    log = read_log([str(write(tmp_path / f"log{suffix}", make_frame()))], make_schema())
-    assert log.dtypes == {"user": "integer", "seen": "integer"}
-    assert log.frame["click"].to_list() == [0, 1, 0]
-    assert log.frame["user"].to_list() == ["7", None, "9"]
-    assert log.frame["price"].to_list() == [1.5, None, 2.0]
-    assert [v or None for v in log.frame["seen"].to_list()] == [["1", "2"], None, None]
+    log = read_frame([str(write(tmp_path / f"log{suffix}", make_frame()))], make_schema())
+    assert log["click"].to_list() == [0, 1, 0]
+    assert log["user"].to_list() == ["7", None, "9"]
+    assert log["price"].to_list() == [1.5, None, 2.0]
+    assert [v or None for v in log["seen"].to_list()] == [["1", "2"], None, None]
 
 
 def test_a_file_without_header_takes_its_names_from_the_schema(tmp_path: Path) -> None:
     (tmp_path / "log.tsv").write_text('1\t68fd"1\t2.5\ta|b\n0\t\t\t\n', encoding="utf-8")
-    log = read_log([str(tmp_path / "log.tsv")], make_schema(log={"columns": ["click", "user", "price", "seen"]}))
-    assert log.frame.rows() == [(1, '68fd"1', 2.5, ["a", "b"]), (0, None, None, None)]
+    log = read_frame([str(tmp_path / "log.tsv")], make_schema(log={"columns": ["click", "user", "price", "seen"]}))
+    assert log.rows() == [(1, '68fd"1', 2.5, ["a", "b"]), (0, None, None, None)]
 
 
 def test_whole_floats_with_nulls_are_integer_tokens(tmp_path: Path) -> None:
     path = write(tmp_path / "log.parquet", make_frame(user=[3.0, None, 4.0]))
-    log = read_log([str(path)], make_schema())
-    assert (log.frame["user"].to_list(), log.dtypes["user"]) == (["3", None, "4"], "integer")
+    (chunk,) = read_chunks([str(path)], make_schema())
+    assert (chunk.frame["user"].to_list(), chunk.stated["user"]) == (["3", None, "4"], "integer")
 
 
 def test_ids_above_2_to_the_53_stay_apart(tmp_path: Path) -> None:
     path = write(tmp_path / "log.parquet", make_frame(user=[2**53, 2**53 + 1, 2**63 - 1]))
-    assert read_log([str(path)], make_schema()).frame["user"].to_list() == [str(2**53), str(2**53 + 1), str(2**63 - 1)]
+    assert read_frame([str(path)], make_schema())["user"].to_list() == [str(2**53), str(2**53 + 1), str(2**63 - 1)]
 
 
 def test_files_and_globs_are_read_in_order_each_once(tmp_path: Path) -> None:
     names = [write(tmp_path / f"d{i}.parquet", make_frame()) for i in (2, 1)]
     assert find_files([str(tmp_path / "d*.parquet"), str(names[0])]) == sorted(names)
-    assert read_log([str(tmp_path / "d*.parquet")], make_schema()).frame.height == 6
+    assert read_frame([str(tmp_path / "d*.parquet")], make_schema()).height == 6
 
 
 @pytest.mark.parametrize(
@@ -92,7 +91,7 @@ def test_files_and_globs_are_read_in_order_each_once(tmp_path: Path) -> None:
 def test_faults_name_row_and_column(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     path = write(tmp_path / "log.parquet", make_frame(**change))
     with pytest.raises(LogError) as caught:
-        read_log([str(path)], make_schema())
+        read_frame([str(path)], make_schema())
     assert message in str(caught.value)
 
 
@@ -101,7 +100,7 @@ def test_a_missing_column_is_named_with_its_file(tmp_path: Path) -> None:
     with pytest.raises(
         LogError, match=r"log\.parquet: column 'price' is missing, the file has 'click', 'user', 'seen'"
     ):
-        read_log([str(path)], make_schema())
+        read_frame([str(path)], make_schema())
 
 
 @pytest.mark.parametrize(
@@ -116,8 +115,8 @@ def test_a_column_that_is_named_twice_is_refused(
 ) -> None:
     path = tmp_path / "log.csv"
     path.write_text(text)
-    with pytest.raises(LogError, match=rf"log\.csv: column 'user': stands twice in {place}"):
-        read_log([str(path)], make_schema(log={"columns": columns}))
+    with pytest.raises(LogError, match=rf"log\.csv: column 'user': is named twice in {place}"):
+        read_frame([str(path)], make_schema(log={"columns": columns}))
 
 
 def test_a_type_that_changes_between_files_is_named_with_both(tmp_path: Path) -> None:
@@ -126,28 +125,28 @@ def test_a_type_that_changes_between_files_is_named_with_both(tmp_path: Path) ->
     with pytest.raises(
         LogError, match=r"b\.parquet: column 'user': holds string tokens, but .*a\.parquet has integer ones"
     ):
-        read_log([str(tmp_path / "*.parquet")], make_schema())
+        read_frame([str(tmp_path / "*.parquet")], make_schema())
 
 
 @pytest.mark.parametrize("content", ["", "click,user,price,seen\n"])
 def test_an_empty_log_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "log.csv").write_text(content, encoding="utf-8")
     with pytest.raises(LogError, match=r"log\.csv"):
-        read_log([str(tmp_path / "log.csv")], make_schema())
+        read_frame([str(tmp_path / "log.csv")], make_schema())
 
 
 def test_no_file_and_unknown_suffixes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(LogError, match="no such file"):
-        read_log([str(tmp_path / "none*.csv")], make_schema())
+        read_frame([str(tmp_path / "none*.csv")], make_schema())
     (tmp_path / "log.docx").write_text("x", encoding="utf-8")
     with pytest.raises(LogError, match="unknown file type"):
-        read_log([str(tmp_path / "log.docx")], make_schema())
+        read_frame([str(tmp_path / "log.docx")], make_schema())
 
 
 def test_garbage_in_a_parquet_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "log.parquet").write_bytes(b"PAR1" + bytes(range(256)) + b"PAR1")
     with pytest.raises(LogError, match="cannot be read"):
-        read_log([str(tmp_path / "log.parquet")], make_schema())
+        read_frame([str(tmp_path / "log.parquet")], make_schema())
 
 
 def split(frame: pl.DataFrame, schema: FeatureSchema, seed: int) -> Parts:

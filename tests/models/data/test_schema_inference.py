@@ -73,15 +73,15 @@ def test_what_is_written_with_the_label_is_left_out(tmp_path: Path, drawn: dict[
     }
     found = infer(tmp_path, columns)
     assert set(kinds(found)) == {"strong", "x"}
-    assert all("tells the label" in found.reasons[name] for name in ("nonclk", "dwell", "outcome"))
+    assert all("predicts the label" in found.reasons[name] for name in ("nonclk", "dwell", "outcome"))
 
 
 def test_a_handful_of_clicks_proves_nothing() -> None:
     click = np.zeros(N)
     click[:: N // 30] = 1
     evidence = Evidence(pl.Series(click))
-    assert not evidence.tells_the_label(pl.Series(1 - click))
-    assert not evidence.is_named(pl.Series(np.arange(N) % 700))
+    assert not evidence.predicts_the_label(pl.Series(1 - click))
+    assert not evidence.are_ids(pl.Series(np.arange(N) % 700))
 
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -121,7 +121,7 @@ def test_the_finest_time_in_the_logs_order_splits_it_and_its_like_are_left_out(t
     found = infer(tmp_path, columns)
     assert found.schema.split.column == "time_ms"
     assert kinds(found) == {"upload_dt": "categorical"}
-    assert "goes with 'time_ms'" in found.reasons["date"]
+    assert "rises with 'time_ms'" in found.reasons["date"]
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])

@@ -8,15 +8,14 @@ import pytest
 import torch
 
 from models.artifact.artifact import Artifact, load_artifact
-from models.data.fitting import fit_token_log
-from models.data.impressions import Log
-from models.data.token_log import index_log
+from models.data.fitting import fit_encoder
+from models.data.impressions import Chunk
 from models.data.warm_start import Inheritance, InheritedPrior, check_fits, inherit
 from models.errors import SchemaError
 from models.features.field_encoder import Value
 from models.schema.feature_schema import FeatureSchema
 from models.train import main
-from tests.making import SCHEMA, current_artifact, make_artifact, make_log
+from tests.making import SCHEMA, current_artifact, make_artifact, make_log, token_log
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +23,14 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     return load_artifact(make_artifact(tmp_path_factory.mktemp("artifacts")))
 
 
-def later_log() -> Log:
+def later_log() -> Chunk:
     log = make_log(seed=5)
-    return Log(log.frame.with_columns(("9" + pl.col("user_id")).alias("user_id")), log.dtypes, log.files)
+    return Chunk(log.frame.with_columns(("9" + pl.col("user_id")).alias("user_id")), log.stated)
 
 
 def test_every_old_row_moves_to_the_place_of_its_own_token(artifact: Artifact) -> None:
     log = later_log()
-    encoder = fit_token_log(index_log(log, SCHEMA), np.arange(log.frame.height), artifact)
+    encoder = fit_encoder(token_log(log), np.arange(log.frame.height), artifact)
     rows = inherit(artifact, encoder).rows
     assert len(set(rows.tolist())) == artifact.encoder.num_rows
     lists: list[Value] = [["ad1", "ad2"], [], None]
@@ -43,7 +42,7 @@ def test_every_old_row_moves_to_the_place_of_its_own_token(artifact: Artifact) -
 
 def test_ids_stay_ordered_by_count_over_both_logs_then_token(artifact: Artifact) -> None:
     log = later_log()
-    encoder = fit_token_log(index_log(log, SCHEMA), np.arange(log.frame.height), artifact)
+    encoder = fit_encoder(token_log(log), np.arange(log.frame.height), artifact)
     old = artifact.encoder.vocabularies["user_id"]
     counts = dict(zip(old.tokens(), artifact.counts[2 : 2 + len(old)].tolist(), strict=True))
     for token, n in log.frame["user_id"].value_counts().rows():

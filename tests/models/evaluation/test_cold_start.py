@@ -1,10 +1,10 @@
 import numpy as np
 
-from models.data.fitting import encode_frame, fit_encoder
+from models.data.chunk_encoder import encode_frame
 from models.evaluation.cold_start import cold_starts
 from models.evaluation.metrics import evaluate
 from models.features.packed_rows import PackedRows
-from tests.making import SCHEMA, make_log
+from tests.making import SCHEMA, fit_encoder, make_log
 
 
 def test_the_slices_are_the_rows_whose_user_or_item_has_no_token_of_its_own() -> None:

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from models.artifact.artifact import Artifact, load_artifact
-from models.data.fitting import encode_frame
+from models.data.chunk_encoder import encode_frame
 from models.evaluation.importance import permutation_importance
 from models.evaluation.metrics import Floats, log_losses
 from models.features.packed_rows import PackedRows

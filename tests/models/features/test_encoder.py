@@ -6,12 +6,13 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 
-from models.data.fitting import encode_frame, fit_encoder
-from models.data.impressions import Log
+from models.data.chunk_encoder import encode_frame
+from models.data.impressions import Chunk
 from models.features.encoder import FEW_ROWS, EncodedBatch, FeatureEncoder, assemble
 from models.features.field_encoder import Column, Value
 from models.features.vocabulary import MISSING, NUM_SPECIAL, OOV, HashedVocabulary
 from models.schema.feature_schema import FeatureSchema
+from tests.making import fit_encoder
 
 SCHEMA = FeatureSchema.model_validate(
     {
@@ -27,7 +28,7 @@ SCHEMA = FeatureSchema.model_validate(
 )
 
 
-def make_log() -> Log:
+def make_log() -> Chunk:
     frame = pl.DataFrame(
         {
             "click": pl.Series([0, 1, 0, 1, 0, 0], dtype=pl.Int8),
@@ -39,7 +40,7 @@ def make_log() -> Log:
         },
         schema_overrides={"seen": pl.List(pl.String)},
     )
-    return Log(frame, {"user": "integer", "ad": "string", "seen": "string", "site": "string"}, ("log",))
+    return Chunk(frame, {"user": "integer", "ad": "string", "seen": "string", "site": "string"})
 
 
 def make_encoder() -> FeatureEncoder:
@@ -130,7 +131,7 @@ def test_tokens_that_share_nothing_but_their_name_are_told_apart() -> None:
     frame = pl.DataFrame(
         {"click": pl.Series([0, 1], dtype=pl.Int8), "text": ["1", "2"], "number": ["2", "1"], "other": ["2", "3"]}
     )
-    log = Log(frame, {"text": "string", "number": "integer", "other": "integer"}, ("log",))
+    log = Chunk(frame, {"text": "string", "number": "integer", "other": "integer"})
     encoder = fit_encoder(log, schema, np.arange(2))
     columns: list[list[Value]] = [["1", "2", None], [1, 2, None], [1, 2, None]]
     many = [column * FEW_ROWS for column in columns]

@@ -1,0 +1,30 @@
+import hypothesis.strategies as st
+import numpy as np
+from hypothesis import given
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from models.data.chunk_encoder import _encode_numbers
+from models.data.fitting import _boundaries
+from models.features.field_encoder import FieldEncoder
+from models.schema.feature_schema import FieldSpec, FittedField
+
+floats = st.floats(allow_infinity=True, allow_nan=True) | st.integers(-3, 3).map(float)
+
+
+@given(arrays(np.float64, st.integers(1, 60), elements=floats), st.integers(2, 30))
+def test_bins_end_at_the_next_higher_quantiles(x: NDArray[np.float64], bins: int) -> None:
+    finite = x[np.isfinite(x)]
+    cuts = np.unique(np.quantile(finite, np.linspace(0, 1, bins + 1)[1:-1], method="higher")) if len(finite) else finite
+    assert _boundaries(x, bins) == tuple(c for c in cuts.tolist() if c > finite.min())
+
+
+@given(arrays(np.float64, st.integers(0, 150), elements=floats), st.integers(0, 80))
+def test_numbers_of_a_chunk_get_the_bins_that_the_field_encoder_gives(
+    numbers: NDArray[np.float64], num_boundaries: int
+) -> None:
+    boundaries = tuple(np.unique(np.linspace(-4, 4, num_boundaries)).tolist())
+    spec = FieldSpec(name="x", kind="numeric", side="context")
+    field = FieldEncoder(spec, FittedField(dtype=None, boundaries=boundaries), 0, 100, None)
+    expected = [field.row_of(x) for x in numbers.tolist()]
+    assert _encode_numbers(field, numbers).tolist() == field.encode_numbers(numbers).tolist() == expected
