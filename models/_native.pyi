@@ -23,23 +23,32 @@ class RowReader:
     ) -> tuple[bytes, bytes | None, bytes | None, Mapping[str, int], Mapping[str, int]] | None: ...
 
 class Head:
-    """The head of a model with rectified layers; see ``native/head.c``. Arrays are contiguous float32.
+    """A head for scoring; see ``native/scoring/head.h``. Float arrays are float32, all are contiguous.
+
+    ``layers``: weight [in, width], bias [width], the activation's name (relu, prelu or dice) and its parameters
+    [*, width] of each. ``precomputed``: of each field its first table row and its rows [n, E+1], or None.
+    ``longest``: numbers of the longest vectors to use, 16, 8 or 4, where the processor has them.
 
     Raises:
-        ValueError: arrays that do not fit each other.
-        NotImplementedError: there are no kernels for this processor.
+        ValueError: arrays of another type, or that do not fit together.
     """
 
     def __init__(
         self,
         num_fields: int,
-        dim: int,
-        layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...],
+        embedding_dim: int,
+        layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32], str, NDArray[np.float32]], ...],
         last: NDArray[np.float32],
         bias: float,
-        known: tuple[tuple[int, NDArray[np.float32]] | None, ...],
+        precomputed: tuple[tuple[int, NDArray[np.float32]] | None, ...],
+        longest: int = 16,
     ) -> None: ...
-    def logits(self, fields: NDArray[np.float32], ids: NDArray[np.int64]) -> bytes: ...
+    def logits(self, fields: NDArray[np.float32], ids: NDArray[np.int64]) -> bytes:
+        """Return logits float32 [B] of fields [B, F·(E+1)] and their table rows [B·F]."""
+    def side_activations(
+        self, positions: NDArray[np.int64], fields: NDArray[np.float32], n: int
+    ) -> tuple[bytes, bytes]:
+        """Return product float32 [n, H+E+1] and squares [n] of fields [n, F'·(E+1)] at ``positions`` [F']."""
     def rank(
         self,
         product: NDArray[np.float32],
@@ -47,7 +56,8 @@ class Head:
         candidates_product: NDArray[np.float32],
         candidates_squares: NDArray[np.float32],
         places: NDArray[np.int64],
-    ) -> bytes: ...
+    ) -> bytes:
+        """Return logits float32 [n] of one context with the candidates at ``places`` [n]."""
 
 class Names:
     """Different strings and their places.

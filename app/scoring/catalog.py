@@ -1,6 +1,6 @@
 """Candidates known in advance, by id: one JSON file that ``PUT /catalog`` replaces and every worker follows.
 
-Halves of the candidates are computed once per catalog and model version, so that ranking adds, not multiplies.
+The candidates' side activations are computed once per catalog and model version, so that ranking adds, not multiplies.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from app.problems import Problem
 from app.wire.rank_request import RankWire
 from models.artifact.artifact import Artifact
-from models.network.side_activations import Halves, SideScorer
+from models.network.head import SideActivations
+from models.network.side_activations import SideScorer
 
 try:
     from models._native import Names as CompiledNames
@@ -116,7 +117,7 @@ def _stamp(found: os.stat_result) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns
 
 
-class CatalogHalves:
+class CatalogActivations:
     """The candidates of a catalog, ready to be added to contexts of one model version.
 
     Args:
@@ -134,8 +135,8 @@ class CatalogHalves:
         rows, parts = list(items.values()), []
         for start in range(0, len(rows), CHUNK):
             batch = scorer.encoder.encode(wire.candidate_columns(rows[start : start + CHUNK]))
-            parts.append(scorer.halves(batch, artifact.table.take(batch.ids, axis=0)))
-        self.halves = Halves(
+            parts.append(scorer.activations(batch, artifact.table.take(batch.ids, axis=0)))
+        self.activations = SideActivations(
             np.concatenate([part.product for part in parts]) if parts else np.empty((0, 0), np.float32),
             np.concatenate([part.squares for part in parts]) if parts else np.empty(0, np.float32),
         )
@@ -145,7 +146,7 @@ class CatalogHalves:
         return self._num_items
 
     def find(self, ids: list[str]) -> NDArray[np.int64]:
-        """Return the candidates' places among `halves`, int64 [n]; -1 for those that are not there."""
+        """Return the candidates' places among `activations`, int64 [n]; -1 for those that are not there."""
         return self._find(ids)
 
 

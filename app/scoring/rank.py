@@ -1,4 +1,4 @@
-"""A ``/rank`` body → an answer: the context's half once, the candidates' halves from the catalog or computed, added."""
+"""A ``/rank`` body → an answer: activations of the context once, of the candidates from the catalog or computed, added."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from app.scoring.catalog import Catalog
 from app.scoring.predict import MAX_NAMES
 from app.scoring.served_model import ServedModel
 from models.features.field_encoder import Value
-from models.network.side_activations import Halves, SideScorer
+from models.network.head import SideActivations
+from models.network.side_activations import SideScorer
 
 
 async def rank(snapshot: ServedModel, catalog: Catalog | None, body: bytes, telemetry: Telemetry) -> bytes:
@@ -28,15 +29,15 @@ async def rank(snapshot: ServedModel, catalog: Catalog | None, body: bytes, tele
     ranker, artifact = snapshot.ranker, snapshot.artifact
     request = ranker.wire.parse(body)
     answer: dict[str, Any] = {}
-    context = await _halves(snapshot, ranker.context, request.context)
+    context = await _activations(snapshot, ranker.context, request.context)
     if request.candidates is not None:
-        candidates = await _halves(snapshot, ranker.candidate, request.candidates)
+        candidates = await _activations(snapshot, ranker.candidate, request.candidates)
         at: NDArray[np.int64] = np.arange(len(candidates.squares))
         places = at
     else:
         assert request.candidate_ids is not None  # the wire lets one of the two through
         known = ranker.prepare(catalog)
-        candidates, at = known.halves, known.find(request.candidate_ids)
+        candidates, at = known.activations, known.find(request.candidate_ids)
         places = (at >= 0).nonzero()[0]
         if len(places) < len(at):
             answer["not_in_catalog"] = (at < 0).nonzero()[0]
@@ -55,18 +56,24 @@ async def rank(snapshot: ServedModel, catalog: Catalog | None, body: bytes, tele
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-async def _halves(snapshot: ServedModel, scorer: SideScorer, columns: Sequence[Sequence[Value]]) -> Halves:
+async def _activations(
+    snapshot: ServedModel, scorer: SideScorer, columns: Sequence[Sequence[Value]]
+) -> SideActivations:
     if not columns:
         return scorer.nothing()
     batch = scorer.encoder.encode(columns)
     rows = snapshot.source.fetch_now(batch.ids)
     if rows is None:
         rows = await snapshot.source.fetch(batch.ids)
-    return scorer.halves(batch, rows)
+    return scorer.activations(batch, rows)
 
 
 def _best(
-    snapshot: ServedModel, context: Halves, candidates: Halves, at: NDArray[np.int64], top_k: int | None
+    snapshot: ServedModel,
+    context: SideActivations,
+    candidates: SideActivations,
+    at: NDArray[np.int64],
+    top_k: int | None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     if not len(at):
         return np.empty(0, np.int64), np.empty(0, np.float64)

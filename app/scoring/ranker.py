@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.problems import Problem
-from app.scoring.catalog import Catalog, CatalogHalves
+from app.scoring.catalog import Catalog, CatalogActivations
 from app.wire.rank_request import RankWire
 from models.artifact.artifact import Artifact
 from models.network.side_activations import SideScorer
@@ -22,7 +22,7 @@ class Ranker:
         self._artifact = artifact
         encoder, head = artifact.encoder, artifact.predictor.head
         self.context, self.candidate = (SideScorer(encoder, head, side) for side in ("context", "candidate"))
-        self._prepared: tuple[Catalog, CatalogHalves | Problem] | None = None
+        self._prepared: tuple[Catalog, CatalogActivations | Problem] | None = None
 
     def forget(self) -> None:
         """Drop the catalog's activations, which are large; `prepare` computes them again."""
@@ -33,7 +33,7 @@ class Ranker:
         prepared = self._prepared
         return catalog is None or (prepared is not None and prepared[0] is catalog)
 
-    def prepare(self, catalog: Catalog | None) -> CatalogHalves:
+    def prepare(self, catalog: Catalog | None) -> CatalogActivations:
         """Return the activations of a catalog, computed on first sight.
 
         Raises:
@@ -43,10 +43,10 @@ class Ranker:
             raise Problem("no_catalog")
         prepared = self._prepared
         if prepared is None or prepared[0] is not catalog:
-            found: CatalogHalves | Problem
+            found: CatalogActivations | Problem
             try:
                 items = self.wire.parse_catalog(catalog.body)
-                found = CatalogHalves(items, self._artifact, self.wire, self.candidate)
+                found = CatalogActivations(items, self._artifact, self.wire, self.candidate)
             except Problem as problem:
                 found = problem.with_traceback(None)  # its frames hold the parsed catalog
             prepared = self._prepared = (catalog, found)

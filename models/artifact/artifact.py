@@ -25,8 +25,7 @@ from models.artifact.verified_file import NOT_PLAIN, check_digest, map_plain, re
 from models.errors import ArtifactError
 from models.features.encoder import FeatureEncoder
 from models.network.calibration import Calibration
-from models.network.compiled_head import known_fields
-from models.network.head import Head, head_tensors
+from models.network.head import head_tensors, make_head
 from models.network.predictor import Predictor
 from models.schema.feature_schema import FittedSchema, Strict, describe_validation_error
 
@@ -133,8 +132,7 @@ def _load(
     check_tensors("head.safetensors", weights, head_tensors(manifest.model, len(schema.features.fields)))
     check_finite("head.safetensors", weights)
     yield_cpu()
-    known = known_fields(encoder.single_fields(), table)
-    head = Head(manifest.model, len(schema.features.fields), weights, known)
+    head = make_head(manifest.model, len(schema.features.fields), weights, table, encoder.single_fields())
     predictor = Predictor(head, _parse(Calibration, "calibration.json", files))
     yield_cpu()
     golden = _parse(Golden, "golden.json", files)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from models.evaluation.metrics import Z_95, Floats, Labels, log_losses
 from models.features.packed_rows import PackedRows
+from models.network.head import SideActivations
 from models.network.predictor import CHUNK, Predictor, pool
 
 MAX_ROWS = 50_000
@@ -51,16 +52,15 @@ def permutation_importance(
     drawn = np.linspace(0, len(rows) - 1, num_rows).astype(np.int64)
     labels = labels[drawn]
     fields = _pooled(rows.select(drawn, rows.row_starts()), table)
-    product, squares = predictor.head.whole(fields)
-    before = log_losses(labels, _probabilities(predictor, product, squares))
+    all_fields = predictor.head.side_activations(range(len(names)), fields)
+    before = log_losses(labels, _probabilities(predictor, all_fields))
     rng = np.random.default_rng(seed)
     found = []
     for f, name in enumerate(names):
-        own_product, own_squares = predictor.head.part([f])(fields[:, f * D : (f + 1) * D])
+        own = predictor.head.side_activations([f], fields[:, f * D : (f + 1) * D])
         dealt = rng.permutation(num_rows)
-        without, squares_without = product - own_product, squares - own_squares
-        p = _probabilities(predictor, without + own_product[dealt], squares_without + own_squares[dealt])
-        rises = log_losses(labels, p) - before
+        permuted = SideActivations(*(all_ - one + one[dealt] for all_, one in zip(all_fields, own, strict=True)))
+        rises = log_losses(labels, _probabilities(predictor, permuted)) - before
         found.append(Importance(name, float(rises.mean()), Z_95 * float(rises.std()) / float(np.sqrt(num_rows))))
     return sorted(found, key=lambda importance: -importance.rise)
 
@@ -81,6 +81,7 @@ def _pooled(rows: PackedRows, table: NDArray[np.float32]) -> NDArray[np.float32]
     return pooled
 
 
-def _probabilities(predictor: Predictor, product: NDArray[np.float32], squares: NDArray[np.float32]) -> Floats:
-    chunks = [slice(at, at + CHUNK) for at in range(0, len(product), CHUNK)]
-    return predictor.calibration.of_log(np.concatenate([predictor.head.finish(product[c], squares[c]) for c in chunks]))
+def _probabilities(predictor: Predictor, activations: SideActivations) -> Floats:
+    # All fields as candidates, ranked beside a context of none.
+    nothing = predictor.head.side_activations([], np.empty((1, 0), np.float32))
+    return predictor.calibration.of_log(predictor.head.rank(nothing, activations, np.arange(len(activations.squares))))

@@ -1,82 +1,119 @@
-"""The head compiled: which fields' products it keeps, and how it is made; see ``native/head.c``. Used by `models.network.head`."""
+"""The head in C (``native/scoring/head.c``), without torch. See `models.network.head.Head`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-try:
-    from models._native import Head as CompiledHead
-except ImportError:  # built without a compiler
-    CompiledHead = None  # type: ignore[assignment,misc]
+from models import _native
+from models.network.head import (
+    BATCH_NORM_EPS,
+    DICE_EPS,
+    DeepFMConfig,
+    Floats,
+    LayerPlaces,
+    Pooled,
+    SideActivations,
+    hidden_layers,
+)
 
-Floats = NDArray[np.float32]
+PRECOMPUTED_BYTES = 512 * 2**10
+"""Room for precomputed products: more would not stay in a core's own cache."""
 
-KNOWN_BYTES = 512 * 2**10
-"""Of products that a head keeps; more would not stay in a core's own cache."""
-
-
-class KnownField(NamedTuple):
-    """A field of one value each, of few table rows: what each brings to the first layer may be computed beforehand."""
-
-    start: int
-    """The field's first table row."""
-    rows: Floats
-    """Its rows, float32 [n, E+1]."""
+Tensors = Mapping[str, Floats]
 
 
-def known_fields(single: Mapping[int, tuple[int, int]], table: Floats) -> dict[int, KnownField]:
-    """Return fields of one value each with their rows of ``table`` float32 [R, E+1], given their first and end rows."""
-    return {position: KnownField(start, table[start:end]) for position, (start, end) in single.items()}
+class CompiledHead:
+    """A head in C. An impression has the same bits alone and among others.
 
-
-def choose_known(single: Mapping[int, KnownField], width: int) -> dict[int, KnownField]:
-    """Return the fields of the fewest rows, as many as fit `KNOWN_BYTES`, by position.
+    Fields of one value each that have few table rows are not multiplied by the first layer: their products are
+    precomputed. Batch normalisation is folded into the weights.
 
     Args:
-        single: fields of one value each, by position.
-        width: of the first layer.
+        config: sizes.
+        num_fields: F.
+        tensors: as `models.network.head.head_tensors` says.
+        table: float32 [R, E+1], read for precomputed products.
+        single_fields: the first table row and the one after the last of each field that is no sequence, by its position;
+            as many as fit `PRECOMPUTED_BYTES`, those with the fewest rows first, are precomputed.
+        longest: numbers in a vector of the processor, 16, 8 or 4; the longest that it has if it has no such.
     """
-    chosen, room = {}, KNOWN_BYTES
-    for position, field in sorted(single.items(), key=lambda item: len(item[1].rows)):
-        room -= len(field.rows) * width * 4
+
+    def __init__(
+        self,
+        config: DeepFMConfig,
+        num_fields: int,
+        tensors: Mapping[str, NDArray[np.generic]],
+        table: Floats | None = None,
+        single_fields: Mapping[int, tuple[int, int]] | None = None,
+        longest: int = 16,
+    ) -> None:
+        t = {name: array.astype(np.float32, copy=False) for name, array in tensors.items()}
+        places, output = hidden_layers(config)
+        layers = [(*_folded(config, t, layer), config.activation, _activation(config, t, layer)) for layer in places]
+        last, bias = t[f"deep.{output}.weight"], t[f"deep.{output}.bias"]
+        if not layers:  # one unit whose activation is the identity
+            one = np.ones((1, 1), np.float32)
+            layers, last, bias = [(np.ascontiguousarray(last.T), bias, "prelu", one)], one, np.zeros(1, np.float32)
+        precomputed = {}
+        if table is not None and single_fields is not None:
+            precomputed = _choose_precomputed(single_fields, table, len(layers[0][1]))
+        self._native = _native.Head(
+            num_fields,
+            config.embedding_dim,
+            tuple(layers),
+            np.ascontiguousarray(last),
+            float(t["bias"] + bias[0]),
+            tuple(precomputed.get(position) for position in range(num_fields)),
+            longest,
+        )
+
+    def logits(self, pooled: Pooled) -> Floats:
+        """Return logits float32 [B]; see `Head`."""
+        return np.frombuffer(self._native.logits(np.ascontiguousarray(pooled.fields), pooled.ids), np.float32)
+
+    def side_activations(self, positions: Sequence[int], fields: Floats) -> SideActivations:
+        """Return what some fields contribute; see `Head`."""
+        n = len(fields)
+        product, squares = self._native.side_activations(np.array(positions, np.int64), np.ascontiguousarray(fields), n)
+        return SideActivations(np.frombuffer(product, np.float32).reshape(n, -1), np.frombuffer(squares, np.float32))
+
+    def rank(self, context: SideActivations, candidates: SideActivations, places: NDArray[np.int64]) -> Floats:
+        """Return logits float32 [n]; see `Head`."""
+        return np.frombuffer(self._native.rank(*context, *candidates, places), np.float32)
+
+
+def _folded(config: DeepFMConfig, t: Tensors, layer: LayerPlaces) -> tuple[Floats, Floats]:
+    """Return weight [in, width] and bias [width] of a hidden layer, its batch normalisation folded in."""
+    weight, bias = t[f"deep.{layer.linear}.weight"].T, t[f"deep.{layer.linear}.bias"]
+    if config.batch_norm:
+        name = f"deep.{layer.norm}"
+        scale = t[f"{name}.weight"] / np.sqrt(t[f"{name}.running_var"] + np.float32(BATCH_NORM_EPS))
+        weight, bias = weight * scale, (bias - t[f"{name}.running_mean"]) * scale + t[f"{name}.bias"]
+    return np.ascontiguousarray(weight), np.ascontiguousarray(bias)
+
+
+def _activation(config: DeepFMConfig, t: Tensors, layer: LayerPlaces) -> Floats:
+    """Return the parameters [*, width] of a hidden layer's activation, as ``native/scoring/kernels.h`` lists them."""
+    name = f"deep.{layer.activation}"
+    if config.activation == "prelu":
+        return np.ascontiguousarray(t[f"{name}.weight"])
+    if config.activation == "dice":
+        scale = 1 / np.sqrt(t[f"{name}.standardise.running_var"] + np.float32(DICE_EPS))
+        return np.stack([t[f"{name}.alpha"], t[f"{name}.standardise.running_mean"], scale])
+    return np.empty(0, np.float32)
+
+
+def _choose_precomputed(
+    single_fields: Mapping[int, tuple[int, int]], table: Floats, width: int
+) -> dict[int, tuple[int, Floats]]:
+    """Return first table row and rows [n, E+1] of the fields whose products with a layer of ``width`` are kept."""
+    chosen, room = {}, PRECOMPUTED_BYTES
+    for position, (start, end) in sorted(single_fields.items(), key=lambda item: item[1][1] - item[1][0]):
+        room -= (end - start) * width * 4
         if room < 0:
             break
-        chosen[position] = field
+        chosen[position] = (start, np.ascontiguousarray(table[start:end]))
     return chosen
-
-
-def compile_head(
-    num_fields: int,
-    dim: int,
-    products: list[tuple[Floats, Floats]],
-    bias: np.float32,
-    known: Mapping[int, KnownField],
-) -> CompiledHead | None:
-    """Return the compiled head, or ``None`` where there is none or none for this processor.
-
-    Args:
-        num_fields: F.
-        dim: E + 1.
-        products: weight [in, width] and bias [width] of each layer, the last one's width is 1.
-        bias: of the logit.
-        known: fields whose products are to be kept, by position.
-    """
-    if CompiledHead is None:
-        return None
-    *layers, (last, last_bias) = products
-    arrays = [(np.ascontiguousarray(w), np.ascontiguousarray(b)) for w, b in layers]
-    try:
-        return CompiledHead(
-            num_fields,
-            dim,
-            tuple(arrays),
-            np.ascontiguousarray(last),
-            float(bias + last_bias[0]),
-            tuple(known.get(position) for position in range(num_fields)),
-        )
-    except NotImplementedError:  # a processor that it knows nothing of
-        return None

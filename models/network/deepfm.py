@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.features.encoder import EncodedBatch
-from models.network.compiled_head import KnownField
-from models.network.head import BATCH_NORM_EPS, DICE_EPS, Activation, DeepFMConfig, Head
+from models.network.head import BATCH_NORM_EPS, DICE_EPS, Activation, DeepFMConfig, Floats, Head, make_head
 
 
 class Dice(nn.Module):
@@ -108,14 +107,15 @@ class DeepFMHead(nn.Module):
         )
         return logit
 
-    def frozen(self, single: Mapping[int, KnownField] | None = None) -> Head:
-        """Return the same function with the weights as they are now, in evaluation mode, without torch.
+    def frozen(self, table: Floats | None = None, single_fields: Mapping[int, tuple[int, int]] | None = None) -> Head:
+        """Return the same function in evaluation mode, for scoring, with the weights as they are now.
 
         Args:
-            single: as `Head` takes it; with the same fields as in serving it has the same last bits as there.
+            table: as `make_head` takes it; with the same table and fields as in serving it has the same bits as there.
+            single_fields: likewise.
         """
-        tensors = {key: value.numpy() for key, value in self.state_dict().items()}
-        return Head(self.config, self.num_fields, tensors, single)
+        tensors = {key: value.numpy(force=True) for key, value in self.state_dict().items()}
+        return make_head(self.config, self.num_fields, tensors, table, single_fields)
 
 
 def _deep_layers(config: DeepFMConfig, width: int) -> Sequence[nn.Module]:

@@ -1,21 +1,19 @@
-"""The dense part of a trained DeepFM as three or four matrix products: what training reports and serving uses.
+"""The head of a DeepFM for scoring: from pooled table rows to logits, without gradients.
 
-Compiled for rectified layers where there is a compiler (`native/head.c`), otherwise in numpy, which is the same function.
-
-`models.network.deepfm.DeepFMHead` is the same function in torch, for learning; the tests hold the two together. Serving needs
-no torch: a worker starts in a second and is small.
+Compiled (`models.network.compiled_head`) where the extension is built, which needs no torch, else in torch
+(`models.network.torch_head`). Both compute what `models.network.deepfm.DeepFMHead` does in evaluation mode.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from typing import Annotated, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from models.network.compiled_head import KnownField, choose_known, compile_head
 from models.schema.feature_schema import Strict
 
 Activation = Literal["relu", "prelu", "dice"]
@@ -40,22 +38,25 @@ class DeepFMConfig(Strict):
     """Batch normalisation before each activation."""
 
 
-class _Layer(NamedTuple):
-    """Where a hidden layer's tensors stand in the file: indices of ``deep.<i>``, -1 where there is none."""
+class LayerPlaces(NamedTuple):
+    """Where a hidden layer's tensors are in ``head.safetensors``: i of ``deep.<i>``."""
 
     linear: int
     norm: int
+    """Of the batch normalisation, if there is one."""
     activation: int
     width: int
 
 
-def _hidden_layers(config: DeepFMConfig) -> tuple[list[_Layer], int]:
-    # The places in DeepFMHead's Sequential: linear, batch norm?, activation, dropout?; and the last linear's.
+def hidden_layers(config: DeepFMConfig) -> tuple[list[LayerPlaces], int]:
+    """Return where the tensors of the hidden layers are, and those of the output layer.
+
+    The places are those in the ``Sequential`` of `DeepFMHead`: linear, batch norm?, activation, dropout? of each layer.
+    """
     layers, at = [], 0
     for width in config.hidden:
-        norm = at + 1 if config.batch_norm else -1
         activation = at + 1 + config.batch_norm
-        layers.append(_Layer(at, norm, activation, width))
+        layers.append(LayerPlaces(at, at + 1, activation, width))
         at = activation + 1 + bool(config.dropout)
     return layers, at
 
@@ -63,7 +64,7 @@ def _hidden_layers(config: DeepFMConfig) -> tuple[list[_Layer], int]:
 def head_tensors(config: DeepFMConfig, num_fields: int) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Return dtype and shape of every tensor in ``head.safetensors``, by name."""
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {"bias": ("float32", ())}
-    layers, last = _hidden_layers(config)
+    layers, last = hidden_layers(config)
     width_in = num_fields * config.embedding_dim
     for layer in layers:
         shapes[f"deep.{layer.linear}.weight"] = ("float32", (layer.width, width_in))
@@ -90,7 +91,7 @@ class Pooled(NamedTuple):
     fields: Floats
     """Each field's vector, the weighted sum of a bag's rows: float32 [B, F·(E+1)]."""
     ids: NDArray[np.int64]
-    """The table row of each bag's first value, int64 [B·F]; of a field that is no sequence there is one."""
+    """The table row of each bag's first value, int64 [B·F]; all of them but in sequences."""
 
     @property
     def num_impressions(self) -> int:
@@ -98,163 +99,74 @@ class Pooled(NamedTuple):
         return len(self.fields)
 
 
-class Head:
+class SideActivations(NamedTuple):
+    """What some of the fields contribute to n impressions; sums over disjoint sets of fields are those of their union."""
+
+    product: Floats
+    """The first layer's sums without its bias, Σ v_i and Σ w_i, float32 [n, H+E+1]; H is 1 without hidden layers."""
+    squares: Floats
+    """Σ_i ‖v_i‖², float32 [n]."""
+
+
+class Head(Protocol):
     """logit = bias + first order + second order + deep part, of pooled table rows.
 
-    The first matrix is widened so that one product gives the first hidden layer, the sum of the embeddings S and the sum
-    of the first-order weights; then  second order = ½ Σ_e (S_e² − Σ_i v_ie²)  (Rendle 2010, Lemma 3.1).
-
-    Args:
-        config: sizes.
-        num_fields: F.
-        tensors: as `head_tensors` says.
-        single: the fields that are no sequences, by position; of those with the fewest rows, as many as fit
-            `KNOWN_BYTES`, the compiled head keeps the products with the first layer instead of computing them each time.
+    NaN propagates within its impression.
     """
-
-    def __init__(
-        self,
-        config: DeepFMConfig,
-        num_fields: int,
-        tensors: Mapping[str, NDArray[np.generic]],
-        single: Mapping[int, KnownField] | None = None,
-    ) -> None:
-        t = {name: array.astype(np.float32, copy=False) for name, array in tensors.items()}
-        F, E, D = num_fields, config.embedding_dim, config.embedding_dim + 1
-        layers, last = _hidden_layers(config)
-        products = [_product(t, layer) for layer in layers]
-        products.append((t[f"deep.{last}.weight"].T, t[f"deep.{last}.bias"]))
-        weight, bias = products[0]
-        H = weight.shape[1]
-        self._first = np.zeros((F, D, H + D), np.float32)
-        self._first[:, :E, :H] = weight.reshape(F, E, H)
-        self._first[:, :, H:] = np.eye(D, dtype=np.float32)
-        self._first_bias = bias
-        self._rest = [(np.ascontiguousarray(w), b) for w, b in products[1:]]
-        self._activations = [_activation(config, t, layer) for layer in layers]
-        self._bias = np.float32(t["bias"])
-        self._num_hidden = H
-        self.whole = HeadPart(self._first)
-        self._compiled = None
-        if config.activation == "relu" and config.hidden:
-            self._compiled = compile_head(F, D, products, self._bias, choose_known(single or {}, H))
-
-    def part(self, positions: Sequence[int]) -> HeadPart:
-        """Return the first product of some fields only: sums over parts of all fields are that of the whole."""
-        return HeadPart(self._first[list(positions)])
 
     def logits(self, pooled: Pooled) -> Floats:
         """Return logits float32 [B].
 
         Raises:
-            ValueError: an id that its field does not have.
+            ValueError: an id that its field does not have, where its products are precomputed.
         """
-        fields, ids = pooled
-        if self._compiled is not None:
-            return np.frombuffer(self._compiled.logits(np.ascontiguousarray(fields), ids), np.float32)
-        return self.finish(*self.whole(fields))
+        ...
 
-    def rank(
-        self, context: tuple[Floats, Floats], candidates: tuple[Floats, Floats], places: NDArray[np.int64]
-    ) -> Floats:
+    def side_activations(self, positions: Sequence[int], fields: Floats) -> SideActivations:
+        """Return what the fields at ``positions`` contribute, given their vectors float32 [n, len(positions)·(E+1)]."""
+        ...
+
+    def rank(self, context: SideActivations, candidates: SideActivations, places: NDArray[np.int64]) -> Floats:
         """Return logits float32 [n] of one context with the candidates at ``places`` int64 [n].
 
         Args:
-            context: what `HeadPart` gives of the one's fields.
-            candidates: what it gives of m others' fields, of which some are wanted.
+            context: of one impression.
+            candidates: of m impressions' other fields.
             places: from 0 to m − 1.
 
         Raises:
-            ValueError: a place that is none.
+            ValueError: a place outside that range.
         """
-        (c_product, c_squares), (product, squares) = context, candidates
-        if self._compiled is not None:
-            return np.frombuffer(self._compiled.rank(c_product, c_squares, product, squares, places), np.float32)
-        return self.finish(product.take(places, axis=0) + c_product, squares.take(places) + c_squares)
-
-    def finish(self, product: Floats, squares: Floats) -> Floats:
-        """Return logits float32 [B] from what `HeadPart` gives, summed over all fields.
-
-        Args:
-            product: float32 [B, H+E+1].
-            squares: float32 [B].
-        """
-        H = self._num_hidden
-        embedding_sum = product[:, H:-1]
-        second_order = np.einsum("be,be->b", embedding_sum, embedding_sum)
-        second_order -= squares
-        second_order *= np.float32(0.5)
-        x = product[:, :H] + self._first_bias
-        for activate, (weight, bias) in zip(self._activations, self._rest, strict=True):
-            x = _times(activate(x), weight)
-            x += bias
-        logits: Floats = x[:, 0] + product[:, -1]
-        logits += second_order
-        logits += self._bias
-        return logits
+        ...
 
 
-class HeadPart:
-    """What some fields bring to the first layer; linear, so that parts may be computed apart and kept.
+def make_head(
+    config: DeepFMConfig,
+    num_fields: int,
+    tensors: Mapping[str, NDArray[np.generic]],
+    table: Floats | None = None,
+    single_fields: Mapping[int, tuple[int, int]] | None = None,
+) -> Head:
+    """Return the compiled head, or the one in torch where the extension is not built.
 
     Args:
-        first: float32 [F', E+1, H+E+1], the fields' blocks of the widened first matrix.
+        config: sizes.
+        num_fields: F.
+        tensors: as `head_tensors` says.
+        table: float32 [R, E+1], read for products with the first layer that are worth precomputing.
+        single_fields: the first table row and the one after the last of each field that is no sequence, by its position.
+
+    Raises:
+        RuntimeError: neither the extension nor torch is there.
     """
+    if find_spec("models._native") is not None:  # built with a C compiler
+        from models.network.compiled_head import CompiledHead
 
-    def __init__(self, first: Floats) -> None:
-        num_fields, self._dim, width = first.shape
-        self._num_fields = num_fields
-        self._first = first.reshape(num_fields * self._dim, width)
-
-    def __call__(self, fields: Floats) -> tuple[Floats, Floats]:
-        """Return product float32 [B, H+E+1] and sum of squares Σ v_ie² float32 [B] of rows float32 [B, F'·(E+1)]."""
-        rows = fields.reshape(len(fields), self._num_fields, self._dim)[:, :, :-1]  # [B, F', E]
-        return _times(fields, self._first), np.einsum("bfe,bfe->b", rows, rows)
-
-
-def _times(x: Floats, weight: Floats) -> Floats:
-    """Return x @ weight, float32 [B, width].
-
-    Two or three rows are multiplied one by one: for a product of matrices OpenBLAS copies the weights first, which takes
-    longer than two more readings of them (2 rows 165 → 87 µs, 3 rows 262 → 132, 4 rows 138 → 172).
-    """
-    if 1 < len(x) < 4:
-        one_by_one: Floats = np.matmul(x[:, np.newaxis], weight)[:, 0]
-        return one_by_one
-    return x @ weight
-
-
-def _product(t: Mapping[str, Floats], layer: _Layer) -> tuple[Floats, Floats]:
-    """Return weight [in, width] and bias [width] of a hidden layer, its batch norm folded in."""
-    weight, bias = t[f"deep.{layer.linear}.weight"].T, t[f"deep.{layer.linear}.bias"]
-    if layer.norm < 0:
-        return weight, bias
-    name = f"deep.{layer.norm}"
-    scale = t[f"{name}.weight"] / np.sqrt(t[f"{name}.running_var"] + np.float32(BATCH_NORM_EPS))
-    return weight * scale, (bias - t[f"{name}.running_mean"]) * scale + t[f"{name}.bias"]
-
-
-def _activation(config: DeepFMConfig, t: Mapping[str, Floats], layer: _Layer) -> Callable[[Floats], Floats]:
-    name = f"deep.{layer.activation}"
-    if config.activation == "relu":
-        return lambda s: np.maximum(s, 0, out=s)
-    if config.activation == "prelu":
-        slope = t[f"{name}.weight"]
-
-        def prelu(s: Floats) -> Floats:
-            negative: Floats = np.minimum(s, 0)
-            negative *= slope
-            return np.maximum(s, 0, out=s) + negative
-
-        return prelu
-    alpha, mean = t[f"{name}.alpha"], t[f"{name}.standardise.running_mean"]
-    deviation = np.sqrt(t[f"{name}.standardise.running_var"] + np.float32(DICE_EPS))
-
-    def dice(s: Floats) -> Floats:
-        z = (s - mean) / deviation
-        e = np.exp(-np.abs(z))
-        p: Floats = np.where(z >= 0, np.float32(1), e) / (1 + e)
-        gated: Floats = p * s + (1 - p) * alpha * s
-        return gated
-
-    return dice
+        return CompiledHead(config, num_fields, tensors, table, single_fields)
+    try:
+        from models.network.torch_head import TorchHead
+    except ImportError as error:
+        raise RuntimeError(
+            "scoring needs the compiled extension or torch: install a C compiler and ctrserve again, or the extra 'train'"
+        ) from error
+    return TorchHead(config, num_fields, tensors)

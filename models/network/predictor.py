@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from models.features.encoder import EncodedBatch
 from models.features.packed_rows import PackedRows
 from models.network.calibration import Calibration
-from models.network.head import Head, Pooled
+from models.network.head import Floats, Head, Pooled
 
-# Impressions scored at once: bounds memory, and keeps the activations in the cache.
 CHUNK = 4_096
+"""Impressions scored at once: bounds the memory for their rows."""
 
 
 class Predictor:
@@ -26,7 +26,7 @@ class Predictor:
         self.head = head
         self.calibration = calibration
 
-    def logits(self, batch: EncodedBatch, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    def logits(self, batch: EncodedBatch, rows: Floats) -> Floats:
         """Return the logits float32 [B].
 
         Args:
@@ -39,20 +39,16 @@ class Predictor:
         """Return the probabilities float64 [B] of pooled rows; see `pool`."""
         return self.probabilities(self.head.logits(pooled))
 
-    def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    def probabilities(self, logits: Floats) -> NDArray[np.float64]:
         """Return calibrated click probabilities, float64 [B], in (0, 1)."""
         return self.calibration.of_traffic(logits)
 
-    def score_table(self, batch: EncodedBatch, table: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the logits float32 [B] with rows read from ``table`` float32 [R, E+1], a chunk at a time."""
-        chunks = []
-        for start in range(0, len(batch), CHUNK):
-            part = batch.take(np.arange(start, min(start + CHUNK, len(batch))))
-            chunks.append(self.logits(part, table.take(part.ids, axis=0)))
-        return np.concatenate(chunks) if chunks else np.empty(0, np.float32)
+    def score_table(self, batch: EncodedBatch, table: Floats) -> Floats:
+        """Return the logits float32 [B] with rows read from ``table`` float32 [R, E+1]."""
+        return self.logits(batch, table.take(batch.ids, axis=0))
 
 
-def pool(batch: EncodedBatch, rows: NDArray[np.float32]) -> Pooled:
+def pool(batch: EncodedBatch, rows: Floats) -> Pooled:
     """Return each bag's weighted sum of rows.
 
     Args:
@@ -66,7 +62,7 @@ def pool(batch: EncodedBatch, rows: NDArray[np.float32]) -> Pooled:
     return Pooled(bags.reshape(len(batch), -1), batch.ids[batch.offsets[:-1]])
 
 
-def score_rows(predictor: Predictor, rows: PackedRows, table: NDArray[np.float32]) -> NDArray[np.float32]:
+def score_rows(predictor: Predictor, rows: PackedRows, table: Floats) -> Floats:
     """Return the logits float32 [B] with rows read from ``table`` float32 [R, E+1], a chunk at a time."""
     starts = rows.row_starts()
     chunks = [np.arange(at, min(at + CHUNK, len(rows))) for at in range(0, len(rows), CHUNK)]

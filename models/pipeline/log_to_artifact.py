@@ -27,7 +27,6 @@ from models.errors import TrainingError
 from models.evaluation.metrics import Metrics
 from models.evaluation.promotion_bounds import Requirement, failures
 from models.network.calibration import Calibration, fit_calibration
-from models.network.compiled_head import known_fields
 from models.network.predictor import Predictor, score_rows
 from models.pipeline.assessment import Scorer, assess, environment_of, metrics_of, peak_memory_bytes, score_reference
 from models.report.rendering import ReportData, render_model_card, render_report
@@ -174,8 +173,8 @@ def _train(
 
 def _scorer(prepared: Prepared, model: Learnt, calibration: Calibration) -> Scorer:
     # As it will serve, to the last bit: the report is of what answers.
-    known = known_fields(prepared.encoder.single_fields(), model.table)
-    return Scorer(Predictor(model.head.frozen(known), calibration), model.table)
+    head = model.head.frozen(model.table, prepared.encoder.single_fields())
+    return Scorer(Predictor(head, calibration), model.table)
 
 
 def _ancestry(prepared: Prepared) -> dict[str, str | int]:

@@ -1,13 +1,12 @@
 #include "scoring/kernels.h"
 
+#include <math.h>
+
+#define ROWS 6 /* of a panel: 24 sums in the 32 registers of AVX-512, 12 in the 16 of AVX2; its numbers are read once for all */
+
 #if defined(__x86_64__)
-
-/* Six rows of a panel are 24 sums in the 32 registers of AVX-512, or 12 in the 16 of AVX2: enough for both multipliers to
- * be busy, and a panel's numbers are used six times when they are read. */
-#define ROWS 6
-
 #define LANES 16
-#define VECTORS 4
+#define VECTORS 4 /* of a panel */
 #define TARGET "avx512f"
 #include "simd/vectors.h"
 #include "simd/sparse_body.h"
@@ -22,15 +21,22 @@
 #include "simd/vectors.h"
 #include "simd/sparse_body.h"
 #include "scoring/kernels_body.h"
-
-const Kernels *find_kernels(void) {
-    if (__builtin_cpu_supports("avx512f")) return &kernels_16;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &kernels_8;
-    return NULL;
-}
-
-#else
-
-const Kernels *find_kernels(void) { return NULL; }
-
+#undef LANES
+#undef VECTORS
+#undef TARGET
 #endif
+
+#define LANES 4
+#define VECTORS 2
+#include "simd/vectors.h"
+#include "simd/sparse_body.h"
+#include "scoring/kernels_body.h"
+
+const Kernels *find_kernels(size_t longest) {
+#if defined(__x86_64__)
+    if (longest >= 16 && __builtin_cpu_supports("avx512f")) return &kernels_16;
+    if (longest >= 8 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &kernels_8;
+#endif
+    (void)longest;
+    return &kernels_4;
+}

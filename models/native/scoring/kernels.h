@@ -1,48 +1,51 @@
-/* The arithmetic of a head over float32 rows, for the processor that it finds. */
+/* The arithmetic of a head on float32 rows, with vectors of 16, 8 or 4 numbers. */
 #ifndef CTRSERVE_KERNELS_H
 #define CTRSERVE_KERNELS_H
 
 #include "simd/sparse.h"
 
+/* W [depth, width], width padded, in panels of a few columns: a panel's rows lie one after the other. */
 typedef struct {
-    float *panels; /* W [depth, width]: some of its columns at a time, of each such panel all rows one after the other */
-    size_t depth;
-    size_t width; /* padded */
+    float *panels;
+    size_t depth, width;
 } Matrix;
 
+/* W [depth, stride(width)], both padded with zeros. */
 typedef struct {
-    float *rows;         /* W [depth, stride(width)] */
-    size_t depth, width; /* padded, with zeros */
+    float *rows;
+    size_t depth, width;
 } Rows;
 
-/* Which numbers of a row are multiplied: `length` of them from each of `at` [count]; rows are `stride` apart. */
+/* The parts of a row x that are multiplied: `length` numbers from x[at[i]] on by as many rows of W from row[i] on. */
 typedef struct {
-    size_t count, length, stride;
-    const uint32_t *at;
+    size_t count, length, stride; /* stride: from one x to the next */
+    uint32_t *at, *row;           /* [count] */
 } Pieces;
 
-/* All of them work on each row by itself and in the same order, however many rows there are: a row has the same bits
- * alone and among others. */
+/* x[rows, width] = f(x + bias). Each activation has its own parameters [*, width]. */
+typedef void (*Activation)(float *x, size_t rows, size_t width, const float *bias, const float *parameters);
+
+/* Each row is computed by itself and in the same order, so it has the same bits alone and among others. */
 typedef struct {
     size_t panel_width;
-    /* y[rows, w->width] = x's pieces W; each number of y is a sum over W's rows in order. */
+    /* y[rows, w->width] = the pieces of each x times W. */
     void (*multiply)(const float *x, const Pieces *pieces, size_t rows, const Matrix *w, float *y);
-    /* y[rows, w->width] = x[rows, w->depth] W, in the same order, but for what is zero in x. */
+    /* y[rows, w->width] = x[rows, w->depth] W; zeros of x are skipped. */
     void (*multiply_sparse)(const float *x, size_t rows, const Rows *w, float *y);
-    /* y[rows, width] += the sum of products [*, width] at places [rows, count]. */
+    /* y[i] += the sum of products[places[i, j]] over j; y [rows, width], places [rows, count]. */
     void (*add_products)(const float *products, const uint32_t *places, size_t count, size_t rows, size_t width, float *y);
-    /* x[rows, width] = max(x + bias, 0). */
-    void (*rectify)(float *x, size_t rows, size_t width, const float *bias);
+    Activation relu; /* max(s, 0) */
+    Activation prelu; /* s where s > 0, else slope s; parameters: slope */
+    Activation dice;  /* p s + (1 - p) alpha s, p the sigmoid of (s - mean) scale; parameters: alpha, mean, scale */
     /* y[rows] += x[rows, width] w. */
     void (*add_dot)(const float *x, size_t rows, size_t width, const float *w, float *y);
-    /* sums[D] and the sum of squares of the first D - 1 columns of x[num_fields, D]; scratch [D]. Both have room
-     * for padding. */
-    float (*sum_fields)(const float *x, size_t num_fields, size_t D, float *sums, float *scratch);
+    /* sums[D] = the sum of x[num_fields, D] over fields, squares[D] = that of its squares; both have room for padding. */
+    void (*sum_fields)(const float *x, size_t num_fields, size_t D, float *sums, float *squares);
     /* y[n] = a[n] + b[n]. */
     void (*add)(const float *a, const float *b, size_t n, float *y);
 } Kernels;
 
-/* NULL where there are none. */
-const Kernels *find_kernels(void);
+/* The kernels with the longest vectors that this processor has, of at most `longest` numbers. */
+const Kernels *find_kernels(size_t longest);
 
 #endif

@@ -1,14 +1,14 @@
-/* The kernels for a processor with TARGET, whose vectors have LANES numbers; VECTORS of them are a panel's width. */
+/* What `kernels.h` declares, with vectors of LANES numbers; a panel of a matrix is VECTORS of them wide. */
 
-/* Some rows, one panel of n vectors; both are constants where this is inlined, and the sums stay in registers. */
+/* Some rows by one panel of n vectors. Both are constants where this is inlined, so the sums stay in registers. */
 INLINE void NAME(block)(size_t rows, size_t n, const float *x, const Pieces *p, const float *w, float *y, size_t y_stride) {
     NAME(Vector) sums[ROWS][VECTORS] = {0};
     for (size_t piece = 0; piece < p->count; piece++) {
-        const float *from = x + p->at[piece];
-        for (size_t k = 0; k < p->length; k++, w += n * LANES) {
+        const float *from = x + p->at[piece], *row = w + p->row[piece] * n * LANES;
+        for (size_t k = 0; k < p->length; k++, row += n * LANES) {
             NAME(Vector) weights[VECTORS];
 #pragma GCC unroll 4
-            for (size_t j = 0; j < n; j++) weights[j] = NAME(load)(w + j * LANES);
+            for (size_t j = 0; j < n; j++) weights[j] = NAME(load)(row + j * LANES);
 #pragma GCC unroll 6
             for (size_t i = 0; i < rows; i++) {
                 NAME(Vector) value = NAME(all)(from[i * p->stride + k]);
@@ -79,11 +79,29 @@ KERNEL void NAME(multiply_sparse)(const float *x, size_t rows, const Rows *w, fl
     NAME(add_sparse)((Sparse){x, w->depth, 1}, rows, w->depth, w->rows, stride(w->width), w->width, y, w->width);
 }
 
-KERNEL void NAME(rectify)(float *x, size_t rows, size_t width, const float *bias) {
+KERNEL void NAME(relu)(float *x, size_t rows, size_t width, const float *bias, const float *parameters) {
+    (void)parameters;
     for (size_t i = 0; i < rows; i++, x += width)
         for (size_t j = 0; j < width; j++) {
-            float sum = x[j] + bias[j];
-            x[j] = sum < 0 ? 0 : sum; /* what is no number stays none */
+            float s = x[j] + bias[j];
+            x[j] = s < 0 ? 0 : s; /* NaN propagates */
+        }
+}
+
+KERNEL void NAME(prelu)(float *x, size_t rows, size_t width, const float *bias, const float *slope) {
+    for (size_t i = 0; i < rows; i++, x += width)
+        for (size_t j = 0; j < width; j++) {
+            float s = x[j] + bias[j];
+            x[j] = s < 0 ? s * slope[j] : s;
+        }
+}
+
+KERNEL void NAME(dice)(float *x, size_t rows, size_t width, const float *bias, const float *parameters) {
+    const float *alpha = parameters, *mean = alpha + width, *scale = mean + width;
+    for (size_t i = 0; i < rows; i++, x += width)
+        for (size_t j = 0; j < width; j++) {
+            float s = x[j] + bias[j], p = 1 / (1 + expf(-(s - mean[j]) * scale[j]));
+            x[j] = p * s + (1 - p) * alpha[j] * s;
         }
 }
 
@@ -96,23 +114,26 @@ KERNEL void NAME(add_dot)(const float *x, size_t rows, size_t width, const float
     }
 }
 
-KERNEL float NAME(sum_fields)(const float *x, size_t num_fields, size_t D, float *sums, float *scratch) {
+KERNEL void NAME(sum_fields)(const float *x, size_t num_fields, size_t D, float *sums, float *squares) {
     for (size_t e = 0; e < D; e += LANES) {
-        NAME(Vector) sum = {0}, squares = {0};
-        for (size_t f = 0; f < num_fields; f++) {
-            const float *from = x + f * D + e;
-            NAME(Vector) numbers = e + LANES <= D ? NAME(load)(from) : NAME(load_some)(from, D - e);
-            sum += numbers, squares += numbers * numbers;
-        }
-        NAME(store)(sums + e, sum), NAME(store)(scratch + e, squares);
+        NAME(Vector) sum[2] = {{0}}, square[2] = {{0}}; /* of two fields at a time: additions need not wait for each other */
+        for (size_t f = 0; f < num_fields; f += 2)
+#pragma GCC unroll 2
+            for (size_t i = 0; i < 2; i++) {
+                if (f + i == num_fields) break;
+                const float *from = x + (f + i) * D + e;
+                NAME(Vector) numbers = e + LANES <= D ? NAME(load)(from) : NAME(load_some)(from, D - e);
+                sum[i] += numbers, square[i] += numbers * numbers;
+            }
+        NAME(store)(sums + e, sum[0] + sum[1]), NAME(store)(squares + e, square[0] + square[1]);
     }
-    float squares = 0;
-    for (size_t e = 0; e + 1 < D; e++) squares += scratch[e];
-    return squares;
 }
 
 KERNEL void NAME(add)(const float *a, const float *b, size_t n, float *y) {
     for (size_t i = 0; i < n; i++) y[i] = a[i] + b[i];
 }
 
-static const Kernels NAME(kernels) = {LANES * VECTORS, NAME(multiply), NAME(multiply_sparse), NAME(add_products), NAME(rectify), NAME(add_dot), NAME(sum_fields), NAME(add)};
+static const Kernels NAME(kernels) = {
+    LANES * VECTORS, NAME(multiply), NAME(multiply_sparse), NAME(add_products), NAME(relu), NAME(prelu), NAME(dice),
+    NAME(add_dot), NAME(sum_fields), NAME(add),
+};

@@ -11,7 +11,8 @@ from hypothesis import given
 
 from models.artifact.artifact import Artifact, load_artifact
 from models.artifact.golden import columns_of
-from models.network.side_activations import Halves, SideScorer
+from models.network.head import SideActivations
+from models.network.side_activations import SideScorer
 from tests.making import make_artifact
 from tests.server import Server, serving
 
@@ -25,9 +26,9 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     return load_artifact(make_artifact(tmp_path_factory.mktemp("a")))
 
 
-def halves(artifact: Artifact, scorer: SideScorer, rows: list[dict[str, Any]]) -> Halves:
+def activations(artifact: Artifact, scorer: SideScorer, rows: list[dict[str, Any]]) -> SideActivations:
     batch = scorer.encoder.encode([[row.get(f.spec.name) for row in rows] for f in scorer.encoder.fields])
-    return scorer.halves(batch, artifact.table.take(batch.ids, axis=0))
+    return scorer.activations(batch, artifact.table.take(batch.ids, axis=0))
 
 
 contexts = st.fixed_dictionaries(
@@ -44,13 +45,13 @@ candidates = st.fixed_dictionaries(
 
 
 @given(contexts, st.lists(candidates, min_size=1, max_size=5))
-def test_added_halves_equal_whole_impressions(
+def test_added_side_activations_equal_whole_impressions(
     artifact: Artifact, context: dict[str, Any], rows: list[dict[str, Any]]
 ) -> None:
     head = artifact.predictor.head
     sides = [SideScorer(artifact.encoder, head, side) for side in ("context", "candidate")]
     places = np.arange(len(rows))
-    ranked = head.rank(halves(artifact, sides[0], [context]), halves(artifact, sides[1], rows), places)
+    ranked = head.rank(activations(artifact, sides[0], [context]), activations(artifact, sides[1], rows), places)
     whole = artifact.encoder.encode(columns_of(artifact.schema, [{**context, **row} for row in rows]))
     np.testing.assert_allclose(ranked, artifact.predictor.score_table(whole, artifact.table), atol=1e-5)
 

@@ -1,100 +1,136 @@
-"""The numpy head against the torch module it was frozen from, and against its own declaration of tensors."""
+"""Every head for scoring computes what `DeepFMHead` does in evaluation mode."""
+
+from __future__ import annotations
 
 import itertools
+import os
+import sys
+from importlib.util import find_spec
 
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 
-from models.features.encoder import EncodedBatch, assemble
-from models.features.field_encoder import Column
-from models.network.calibration import Calibration
-from models.network.deepfm import DeepFMHead, batch_tensors
-from models.network.deepfm import pool as pool_in_torch
-from models.network.head import Activation, DeepFMConfig, Pooled, head_tensors
-from models.network.predictor import CHUNK, Predictor, pool
+from models.network.deepfm import DeepFMHead
+from models.network.head import Activation, DeepFMConfig, head_tensors, make_head
+from models.network.torch_head import TorchHead
 
-CONFIGS = [
-    DeepFMConfig(embedding_dim=E, hidden=hidden, dropout=dropout, activation=activation, batch_norm=batch_norm)
-    for E, hidden, dropout, activation, batch_norm in itertools.product(
-        (1, 5), ((), (7,), (8, 3)), (0.0, 0.3), ("relu", "prelu", "dice"), (False, True)
+if find_spec("models._native") is None:
+    assert not os.environ.get("CI")  # there it must be built
+    pytest.skip("built without a C compiler", allow_module_level=True)
+
+from models.network.compiled_head import CompiledHead
+from tests.models.network.making import SHAPES, make_fields, make_heads, make_module, pooled, reference, tensors_of
+
+configs = st.builds(
+    DeepFMConfig,
+    embedding_dim=st.integers(1, 33),
+    hidden=st.lists(st.integers(1, 70), max_size=3),
+    dropout=st.sampled_from([0.0, 0.3]),
+    activation=st.sampled_from(["relu", "prelu", "dice"]),
+    batch_norm=st.booleans(),
+)
+
+
+@settings(deadline=None)
+@given(configs, st.integers(1, 9), st.integers(0, 20), st.integers(0, 2**16))
+def test_logits_are_those_of_the_module(config: DeepFMConfig, num_fields: int, num_rows: int, seed: int) -> None:
+    module = make_module(config, num_fields, seed)
+    fields = make_fields(num_rows, num_fields, config.embedding_dim, seed)
+    expected = reference(module, fields)
+    for head in make_heads(module):
+        np.testing.assert_allclose(head.logits(pooled(fields, num_fields)), expected, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize(("num_fields", "dim", "hidden"), SHAPES)
+@pytest.mark.parametrize("num_rows", [0, 1, 5, 6, 7, 255, 256, 257, 600])
+def test_logits_of_many_impressions_are_those_of_the_module(
+    num_rows: int, num_fields: int, dim: int, hidden: tuple[int, ...]
+) -> None:
+    module = make_module(DeepFMConfig(embedding_dim=dim, hidden=hidden), num_fields)
+    fields = make_fields(num_rows, num_fields, dim)
+    expected = reference(module, fields)
+    for head in make_heads(module):
+        np.testing.assert_allclose(head.logits(pooled(fields, num_fields)), expected, rtol=2e-5, atol=2e-5)
+
+
+@settings(deadline=None)
+@given(configs, st.lists(st.booleans(), min_size=1, max_size=9), st.integers(0, 20), st.integers(0, 2**16))
+def test_a_ranking_is_the_logits_of_whole_impressions(
+    config: DeepFMConfig, is_context: list[bool], num_rows: int, seed: int
+) -> None:
+    num_fields = len(is_context)
+    module = make_module(config, num_fields, seed)
+    fields = make_fields(num_rows + 1, num_fields, config.embedding_dim, seed).reshape(num_rows + 1, num_fields, -1)
+    fields[:, is_context] = fields[0, is_context]  # all impressions have the context of the first
+    sides = [[i for i in range(num_fields) if is_context[i] == side] for side in (True, False)]
+    places = np.random.default_rng(seed).integers(0, num_rows + 1, num_rows)
+    expected = reference(module, fields.reshape(num_rows + 1, -1))[places]
+    for head in make_heads(module):
+        context = head.side_activations(sides[0], fields[:1, sides[0]].reshape(1, -1))
+        candidates = head.side_activations(sides[1], fields[:, sides[1]].reshape(num_rows + 1, -1))
+        np.testing.assert_allclose(head.rank(context, candidates, places), expected, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("activation", ["relu", "prelu", "dice"])
+def test_large_logits_do_not_overflow(activation: Activation) -> None:
+    module = make_module(DeepFMConfig(embedding_dim=2, hidden=(4,), activation=activation), 3)
+    for head in make_heads(module):
+        assert np.isfinite(head.logits(pooled(np.full((2, 9), 1e4, np.float32), 3))).all()
+
+
+@pytest.mark.parametrize(("num_fields", "dim", "hidden"), SHAPES)
+def test_what_is_not_finite_stays_within_its_impression(num_fields: int, dim: int, hidden: tuple[int, ...]) -> None:
+    module = make_module(DeepFMConfig(embedding_dim=dim, hidden=hidden), num_fields)
+    fields = make_fields(6, num_fields, dim)
+    expected = reference(module, fields)[[0, 2, 3, 5]]
+    fields[1, 0], fields[4] = np.nan, np.inf
+    for head in make_heads(module):
+        found = head.logits(pooled(fields, num_fields))
+        np.testing.assert_allclose(found[[0, 2, 3, 5]], expected, rtol=2e-5, atol=2e-5)
+        assert np.isnan(found[1])
+        assert not np.isfinite(found[4])
+
+
+@pytest.mark.parametrize(
+    ("dim", "hidden", "dropout", "activation", "batch_norm"),
+    list(itertools.product((1, 5), ((), (7,), (8, 3)), (0.0, 0.3), ("relu", "prelu", "dice"), (False, True))),
+)
+def test_the_declared_tensors_are_the_modules_own(
+    dim: int, hidden: tuple[int, ...], dropout: float, activation: Activation, batch_norm: bool
+) -> None:
+    config = DeepFMConfig(
+        embedding_dim=dim, hidden=hidden, dropout=dropout, activation=activation, batch_norm=batch_norm
     )
-]
-
-
-def make_module(config: DeepFMConfig, num_fields: int) -> DeepFMHead:
-    """Return a module with everything away from its initial value, running statistics included."""
-    torch.manual_seed(0)
-    head = DeepFMHead(config, num_fields)
-    for parameter in head.parameters():
-        parameter.data = torch.randn_like(parameter)
-    for _ in range(3):
-        head(torch.randn(64, num_fields, config.embedding_dim + 1) * 2 + 1)
-    return head.eval()
-
-
-def name_of(config: DeepFMConfig) -> str:
-    parts = (config.embedding_dim, config.hidden, config.dropout, config.activation, config.batch_norm)
-    return "-".join(map(str, parts))
-
-
-@pytest.mark.parametrize("config", CONFIGS, ids=name_of)
-def test_the_frozen_head_is_the_torch_module(config: DeepFMConfig) -> None:
-    module = make_module(config, num_fields=4)
-    x = torch.randn(50, 4, config.embedding_dim + 1)
-    with torch.no_grad():
-        expected = module.double()(x.double()).numpy()
-    head = module.float().frozen()
-    for num_rows in (1, 2, 3, 4, 50):
-        found = head.logits(Pooled(x[:num_rows].numpy().reshape(num_rows, -1), np.arange(4 * num_rows)))
-        np.testing.assert_allclose(found, expected[:num_rows], rtol=2e-5, atol=2e-5)
-
-
-@pytest.mark.parametrize("config", CONFIGS, ids=name_of)
-def test_the_declared_tensors_are_the_modules_own(config: DeepFMConfig) -> None:
     state = DeepFMHead(config, 3).state_dict()
     own = {key: (str(value.dtype).removeprefix("torch."), tuple(value.shape)) for key, value in state.items()}
     assert head_tensors(config, 3) == own
 
 
-@pytest.mark.parametrize("activation", ["relu", "prelu", "dice"])
-def test_large_logits_do_not_overflow(activation: Activation) -> None:
-    head = make_module(DeepFMConfig(embedding_dim=2, hidden=(4,), activation=activation), 3).frozen()
-    assert np.isfinite(head.logits(Pooled(np.full((2, 9), 1e4, np.float32), np.arange(6)))).all()
+def test_without_the_extension_the_head_is_the_one_in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = make_module(DeepFMConfig(embedding_dim=2, hidden=(4,)), 3)
+    assert isinstance(module.frozen(), CompiledHead)
+    monkeypatch.setattr("models.network.head.find_spec", lambda _: None)
+    state = torch.get_rng_state()
+    assert isinstance(module.frozen(), TorchHead)
+    assert torch.equal(torch.get_rng_state(), state)  # training's draws do not depend on how often it scores
 
 
-@st.composite
-def batches(draw: st.DrawFn) -> EncodedBatch:
-    B = draw(st.integers(1, 6))
-    lengths = np.array(draw(st.lists(st.integers(1, 4), min_size=B, max_size=B)))
-    single = draw(st.booleans())
-    columns = [Column(np.array(draw(st.lists(st.integers(0, 9), min_size=B, max_size=B)))) for _ in range(2)]
-    if not single:
-        ids = draw(st.lists(st.integers(0, 9), min_size=int(lengths.sum()), max_size=int(lengths.sum())))
-        columns.insert(1, Column(np.array(ids), lengths))
-    return assemble(columns)
+def test_without_extension_and_torch_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = make_module(DeepFMConfig(embedding_dim=2, hidden=(4,)), 3)
+    monkeypatch.setattr("models.network.head.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "models.network.torch_head", None)
+    with pytest.raises(RuntimeError, match="install a C compiler"):
+        make_head(module.config, 3, tensors_of(module))
 
 
-@given(batches())
-def test_pooling_equals_that_of_training(batch: EncodedBatch) -> None:
-    table = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
-    ids, weights, offsets = batch_tensors(batch)
-    expected = pool_in_torch(torch.from_numpy(table), ids, weights, offsets, batch.num_fields)
-    fields, firsts = pool(batch, table[batch.ids])
-    np.testing.assert_allclose(fields, expected.numpy().reshape(len(batch), -1), rtol=1e-6, atol=1e-6)
-    assert firsts.tolist() == [int(batch.ids[start]) for start in batch.offsets[:-1]]
-
-
-def test_a_table_is_scored_in_chunks_as_it_is_whole() -> None:
-    config = DeepFMConfig(embedding_dim=2, hidden=(4,))
-    predictor = Predictor(make_module(config, 2).frozen(), Calibration())
-    rng = np.random.default_rng(0)
-    n = CHUNK + 10
-    batch = assemble([Column(rng.integers(0, 20, n)), Column(rng.integers(0, 20, n))])
-    table = rng.normal(size=(20, 3)).astype(np.float32)
-    np.testing.assert_allclose(
-        predictor.score_table(batch, table), predictor.logits(batch, table[batch.ids]), atol=1e-6
-    )
-    assert predictor.score_table(batch.take(np.arange(0)), table).shape == (0,)
+@pytest.mark.parametrize("head", [0, 1])
+@pytest.mark.parametrize("place", [-1, 2])
+def test_a_candidate_that_is_not_there_is_an_error(head: int, place: int) -> None:
+    found = make_heads(make_module(DeepFMConfig(embedding_dim=2, hidden=(4,)), 2))[head]
+    context = found.side_activations([0], make_fields(1, 1, 2))
+    candidates = found.side_activations([1], make_fields(2, 1, 2))
+    with pytest.raises(ValueError, match="expected places among 2 candidates"):
+        found.rank(context, candidates, np.array([0, place]))
