@@ -116,16 +116,13 @@ KERNEL void NAME(add_dot)(const float *x, size_t rows, size_t width, const float
 
 KERNEL void NAME(sum_fields)(const float *x, size_t num_fields, size_t D, float *sums, float *squares) {
     for (size_t e = 0; e < D; e += LANES) {
-        NAME(Vector) sum[2] = {{0}}, square[2] = {{0}}; /* of two fields at a time: additions need not wait for each other */
-        for (size_t f = 0; f < num_fields; f += 2)
-#pragma GCC unroll 2
-            for (size_t i = 0; i < 2; i++) {
-                if (f + i == num_fields) break;
-                const float *from = x + (f + i) * D + e;
-                NAME(Vector) numbers = e + LANES <= D ? NAME(load)(from) : NAME(load_some)(from, D - e);
-                sum[i] += numbers, square[i] += numbers * numbers;
-            }
-        NAME(store)(sums + e, sum[0] + sum[1]), NAME(store)(squares + e, square[0] + square[1]);
+        NAME(Vector) sum = {0}, square = {0};
+        for (size_t f = 0; f < num_fields; f++) {
+            const float *from = x + f * D + e;
+            NAME(Vector) numbers = e + LANES <= D ? NAME(load)(from) : NAME(load_some)(from, D - e);
+            sum += numbers, square += numbers * numbers;
+        }
+        NAME(store)(sums + e, sum), NAME(store)(squares + e, square);
     }
 }
 
