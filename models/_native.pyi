@@ -1,26 +1,50 @@
 from collections.abc import Mapping
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-class RowReader:
-    """Bytes of a request → rows of the table; see ``native/request.h``.
+class TokenBlock:
+    """The look-up of one block of tokens: feature hashing, or the four arrays of a vocabulary, which it keeps alive.
 
     Raises:
-        ValueError: sizes, names or arrays that it cannot work with.
+        ValueError: arrays of other types or of different lengths, or no buckets.
     """
 
-    def __init__(self, num_fields: int, max_rows: int, max_chars: int, max_sequence: int) -> None: ...
-    def add_vocabulary(
-        self, hashes: NDArray[np.uint64], positions: NDArray[np.int64], ends: NDArray[np.int64], text: NDArray[np.uint8]
-    ) -> int: ...
-    def add_hashing(self, buckets: int) -> int: ...
-    def add_field(
-        self, name: str, kind: int, block: int, start: int, max_length: int, boundaries: NDArray[np.float64]
+    @overload
+    def __init__(self, buckets: int, /) -> None: ...
+    @overload
+    def __init__(
+        self,
+        hashes: NDArray[np.uint64],
+        positions: NDArray[np.int64],
+        ends: NDArray[np.int64],
+        text: NDArray[np.uint8],
+        /,
     ) -> None: ...
-    def read(
-        self, body: bytes
-    ) -> tuple[bytes, bytes | None, bytes | None, Mapping[str, int], Mapping[str, int]] | None: ...
+
+_Field = tuple[str, int, TokenBlock | None, int, int, NDArray[np.float64]]
+"""Name, kind (text, integer, number), block of tokens, its first row, the length of a sequence or 0, boundaries of bins."""
+_Batch = tuple[bytes, bytes | None, bytes | None]
+"""Ids int64, offsets int64, weights float32; without the last two each field has one id."""
+_Reading = tuple[_Batch | None, Mapping[str, int], Mapping[str, int], Mapping[str, int]]
+"""The batch, unless there are no rows or no fields; counts of missing and unseen values and of unknown fields, by name."""
+_Fault = tuple[str, int | None, str | None]
+"""Message, row, field."""
+
+class RequestReader:
+    """Bytes of a request → rows of the table; see ``native/scoring/request.h``. Not thread-safe.
+
+    Raises:
+        ValueError: sizes, names, blocks or arrays that do not fit together.
+    """
+
+    def __init__(self, fields: tuple[_Field, ...], max_rows: int, max_chars: int, max_sequence: int) -> None: ...
+    def read_predict(self, body: bytes, /) -> tuple[_Reading, None] | tuple[None, _Fault]: ...
+    def read_rank(
+        self, candidates: RequestReader, body: bytes, /
+    ) -> tuple[tuple[_Reading, _Reading, list[str] | None, int], None] | tuple[None, _Fault]:
+        """Read the context, and candidates with another reader; the last number is ``top_k``, or 0."""
 
 class Head:
     """A head for scoring; see ``native/scoring/head.h``. Float arrays are float32, all are contiguous.
@@ -58,18 +82,6 @@ class Head:
         places: NDArray[np.int64],
     ) -> bytes:
         """Return logits float32 [n] of one context with the candidates at ``places`` [n]."""
-
-class Names:
-    """Different strings and their places.
-
-    Raises:
-        TypeError: not a list of strings.
-        ValueError: a name twice, or with half a character.
-    """
-
-    def __init__(self, strings: list[str]) -> None: ...
-    def find(self, strings: list[str]) -> bytes:
-        """Return their places int64 [n]; -1 for one that is not there."""
 
 class Step:
     """Sums over a batch's distinct rows, forwards and backwards; see ``native/step.h`` for what the arrays are.
@@ -165,7 +177,7 @@ class TokenIndex:
         """Give new tokens no code: they are 0, as nulls are."""
 
 def hash_tokens(text: NDArray[np.uint8], ends: NDArray[np.int64], hashes: NDArray[np.uint64], /) -> None:
-    """Write the xxh3 hash of each token of a concatenated text; 0 for a token of more than 240 bytes.
+    """Write the xxh3 hash of each token of a concatenated text.
 
     Raises:
         ValueError: the ends are not ascending, or outside the text.

@@ -11,9 +11,10 @@ import logging
 import os
 import stat
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,6 @@ from app.wire.rank_request import RankWire
 from models.artifact.artifact import Artifact
 from models.network.head import SideActivations
 from models.network.side_activations import SideScorer
-
-try:
-    from models._native import Names as CompiledNames
-except ImportError:  # built without a compiler
-    CompiledNames = None  # type: ignore[assignment,misc]
 
 log = logging.getLogger("ctrserve.catalog")
 
@@ -130,8 +126,7 @@ class CatalogActivations:
     def __init__(
         self, items: Mapping[str, Mapping[str, Any]], artifact: Artifact, wire: RankWire, scorer: SideScorer
     ) -> None:
-        self._num_items = len(items)
-        self._find = _finder(list(items))
+        self._places = {name: place for place, name in enumerate(items)}
         rows, parts = list(items.values()), []
         for start in range(0, len(rows), CHUNK):
             batch = scorer.encoder.encode(wire.candidate_columns(rows[start : start + CHUNK]))
@@ -143,16 +138,8 @@ class CatalogActivations:
 
     def __len__(self) -> int:
         """Return the number of candidates."""
-        return self._num_items
+        return len(self._places)
 
     def find(self, ids: list[str]) -> NDArray[np.int64]:
         """Return the candidates' places among `activations`, int64 [n]; -1 for those that are not there."""
-        return self._find(ids)
-
-
-def _finder(names: list[str]) -> Callable[[list[str]], NDArray[np.int64]]:
-    if CompiledNames is not None:
-        find = CompiledNames(names).find
-        return lambda ids: np.frombuffer(find(ids), np.int64)
-    positions = {name: i for i, name in enumerate(names)}
-    return lambda ids: np.fromiter(map(positions.get, ids, [-1] * len(ids)), np.int64, len(ids))
+        return np.fromiter(map(self._places.get, ids, repeat(-1)), np.int64, len(ids))

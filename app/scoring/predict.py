@@ -164,8 +164,7 @@ def read(snapshot: ServedModel, body: bytes) -> tuple[Reading, Mapping[str, int]
     columns = snapshot.wire.parse(body)
     encoder = snapshot.artifact.encoder
     batch = encoder.encode(columns.values)
-    names = [field.spec.name for field in encoder.fields]
-    missing, unseen = ({names[i]: n for i, n in sorted(counts.items())} for counts in encoder.count_special(batch))
+    missing, unseen = encoder.name_special(batch)
     return Reading(batch, missing, unseen), columns.unknown_fields
 
 

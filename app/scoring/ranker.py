@@ -18,7 +18,7 @@ class Ranker:
     """
 
     def __init__(self, artifact: Artifact, max_rows: int) -> None:
-        self.wire = RankWire(artifact.schema, max_rows)
+        self.wire = RankWire(artifact.schema, artifact.encoder, max_rows)
         self._artifact = artifact
         encoder, head = artifact.encoder, artifact.predictor.head
         self.context, self.candidate = (SideScorer(encoder, head, side) for side in ("context", "candidate"))

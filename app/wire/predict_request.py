@@ -1,54 +1,38 @@
-"""Bytes of a ``/predict`` request → checked columns of values: by pydantic-core straight from JSON, many rows by msgspec.
+"""Bytes of a ``/predict`` request → encoded impressions.
 
-One `Wire` belongs to one artifact. It also holds what ``/docs`` shows: the JSON schema and a working example.
+The compiled reader decides what is right, and Pydantic explains what is not. Without a C compiler Pydantic decides. The two
+accept the same bodies with these exceptions, which only the compiled reader refuses: NaN and infinities as values of unknown
+fields; values of unknown fields more than 32 levels deep; a part that is given twice; a wrong value of a field that is given
+once more in the same row or body. Only Pydantic refuses integers of more than 4,300 digits as values of unknown fields.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from msgspec import UNSET
 from pydantic import TypeAdapter, ValidationError
 
 from app.problems import Problem
 from app.wire.field_types import (
+    MAX_SEQUENCE,
+    MAX_TOKEN_CHARS,
     WireField,
     count_unknown,
     example_of,
     field_types,
     impression_type,
-    invalid_input,
     list_of,
     typed_dict,
     wire_fields,
 )
-from app.wire.quick_reading import (
-    ANY_ROW,
-    FieldValues,
-    QuickReader,
-    column_struct,
-    one_length,
-    read,
-    row_struct,
-)
-from app.wire.quick_reading import list_of as msgspec_list
+from app.wire.refusals import explain, invalid_input
+from models.features.encoder import FeatureEncoder
 from models.features.field_encoder import Value
+from models.features.request_reader import IS_COMPILED, Fault, Limits, PredictReader, PredictReading, nothing
 from models.schema.feature_schema import FittedSchema
-
-ONE_OF_BOTH = "give either 'instances' or 'inputs'"
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """A checked request: values by field in the schema's order, each a list of B, and the names that are no fields."""
-
-    values: Sequence[Sequence[Value]]
-    num_rows: int
-    unknown_fields: Mapping[str, int]
-    """Rows that carry the field, by a printable form of its name."""
 
 
 @lru_cache(maxsize=4)
@@ -57,92 +41,114 @@ def request_type(fields: tuple[WireField, ...], max_rows: int) -> TypeAdapter[di
     types = field_types(fields)
     limits = {"min_length": 1, "max_length": max_rows}
     rows = list_of(impression_type("Impression", types), **limits, description="Impressions, one object each")
-    # The first bad value of a column tells enough: 4 MB of bad ones would take seconds.
+    # One bad value of a column is enough to explain: 4 MB of them would take seconds.
     lists = {name: list_of(t, **limits, description=text, fail_fast=True) for name, (t, text) in types.items()}
     columns = typed_dict("ImpressionColumns", lists, extra="allow")
     return TypeAdapter(typed_dict("PredictRequest", {"instances": rows, "inputs": columns}, extra="forbid"))
 
 
-@lru_cache(maxsize=4)
-def quick_reader(fields: tuple[WireField, ...], max_rows: int) -> QuickReader:
-    """Return the reader of large ``/predict`` requests; models with the same fields share it."""
-    return QuickReader(
-        lambda is_strict: {
-            "instances": msgspec_list(row_struct(fields, is_strict), max_rows),
-            "inputs": column_struct(fields, is_strict, max_rows),
-        },
-        {"instances": msgspec_list(ANY_ROW, max_rows), "inputs": ANY_ROW},
-        "instances",
-        max_rows,
-    )
-
-
-class Wire:
-    """Parses the bodies of ``/predict`` for one artifact.
+class PredictWire:
+    """Reads the bodies of ``/predict`` for one artifact.
 
     Args:
         schema: the artifact's.
+        encoder: the artifact's.
         max_rows: most rows in one request.
+        pause: called between pieces of work of less than a millisecond.
     """
 
-    def __init__(self, schema: FittedSchema, max_rows: int) -> None:
-        self._names = dict.fromkeys(field.name for field in schema.features.fields)
-        fields = wire_fields(schema)
-        self._request = request_type(fields, max_rows)
-        self._quick = quick_reader(fields, max_rows)
-        self._field_values = FieldValues(fields)
+    def __init__(
+        self,
+        schema: FittedSchema,
+        encoder: FeatureEncoder,
+        max_rows: int,
+        pause: Callable[[], None] = nothing,
+        *,
+        compiled: bool = IS_COMPILED,
+    ) -> None:
+        self._names = encoder.names
+        self._type = request_type(wire_fields(schema), max_rows)
+        self._encoder = encoder
+        limits = Limits(max_rows, MAX_TOKEN_CHARS, MAX_SEQUENCE)
+        self._reader = PredictReader(encoder, limits, pause) if compiled else None
         self.example = {"instances": [example_of(schema)]}
 
-    def parse(self, body: bytes | bytearray) -> Columns:
-        """Validate a ``/predict`` body.
+    def read(self, body: bytes) -> PredictReading:
+        """Read a body.
 
         Raises:
             Problem: ``invalid_input``, naming rows and fields, the first few of them.
         """
-        return read(body, self.read_quickly, self.validate, self._names)
+        if self._reader is None:
+            return self.read_with_pydantic(body)
+        found = self._reader.read(body)
+        if isinstance(found, Fault):
+            raise explain(body, found, self._type.validate_json, self._names)
+        return found
 
-    def read_quickly(self, body: bytes | bytearray) -> Columns:
-        """Do what `parse` does by msgspec alone.
-
-        Raises:
-            Problem: ``invalid_input``.
-            FAULTS: the body does not fit.
-        """
-        request, everything = self._quick.read(body)
-        if (request.instances is UNSET) == (request.inputs is UNSET):
-            raise Problem("invalid_input", ONE_OF_BOTH)
-        if request.instances is UNSET:
-            values, num_rows = self._field_values.of_columns(request.inputs)
-            unknown = {} if everything is None else count_unknown([everything.inputs], self._names, num_rows)
-            return Columns(values, num_rows, unknown)
-        rows = request.instances
-        unknown = {} if everything is None else count_unknown(everything.instances, self._names)
-        return Columns(self._field_values.of_rows(rows), len(rows), unknown)
-
-    def validate(self, body: bytes | bytearray) -> Columns:
-        """Do what `parse` does by pydantic-core alone.
+    def read_with_pydantic(self, body: bytes) -> PredictReading:
+        """Do what `read` does without the compiled reader.
 
         Raises:
             Problem: ``invalid_input``.
         """
+        columns, _, unknown = self.columns(body)
+        batch = self._encoder.encode(columns)
+        return PredictReading(batch, *self._encoder.name_special(batch), unknown)
+
+    def columns(self, body: bytes) -> tuple[list[list[Value]], int, dict[str, int]]:
+        """Interim."""
         try:
-            request = self._request.validate_json(body)
+            request = self._type.validate_json(body)
         except ValidationError as error:
             raise invalid_input(error, self._names) from None
         if len(request) != 1:
-            raise Problem("invalid_input", ONE_OF_BOTH)
+            raise Problem("invalid_input", "give either 'instances' or 'inputs'")
         if "instances" in request:
-            rows = request["instances"]
-            values = list(zip(*[map(row.get, self._names) for row in rows], strict=True))
-            return Columns(values, len(rows), count_unknown(rows, self._names))
-        return self._from_columns(request["inputs"])
-
-    def _from_columns(self, columns: dict[str, Any]) -> Columns:
-        num_rows = one_length({len(values) for name, values in columns.items() if name in self._names})
-        absent = [None] * num_rows
-        unknown = count_unknown([columns], self._names, num_rows)
-        return Columns([columns.get(name, absent) for name in self._names], num_rows, unknown)
+            rows: Sequence[Mapping[str, Any]] = request["instances"]
+            columns = [[row.get(name) for row in rows] for name in self._names]
+            num_rows, unknown = len(rows), count_unknown(rows, self._names)
+        else:
+            num_rows = _one_length({len(values) for name, values in request["inputs"].items() if name in self._names})
+            columns = [request["inputs"].get(name, [None] * num_rows) for name in self._names]
+            unknown = {name: n * num_rows for name, n in count_unknown([request["inputs"]], self._names).items()}
+        return columns, num_rows, unknown
 
     def json_schema(self) -> dict[str, Any]:
         """Return the JSON schema of a request, with its definitions under ``#/components/schemas/``."""
-        return self._request.json_schema(ref_template="#/components/schemas/{model}")
+        return self._type.json_schema(ref_template="#/components/schemas/{model}")
+
+
+def _one_length(lengths: set[int]) -> int:
+    if not lengths:
+        raise Problem("invalid_input", "give at least one field of the schema")
+    if len(lengths) > 1:
+        raise Problem("invalid_input", "all columns of 'inputs' must have the same length")
+    return lengths.pop()
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Interim: a checked request by column."""
+
+    values: Sequence[Sequence[Value]]
+    num_rows: int
+    unknown_fields: Mapping[str, int]
+
+
+class Wire:
+    """Interim: checks bodies with Pydantic."""
+
+    def __init__(self, schema: FittedSchema, max_rows: int) -> None:
+        self._wire = PredictWire(schema, FeatureEncoder(schema, _NoVocabularies()), max_rows, compiled=False)
+        self.example = self._wire.example
+        self.json_schema = self._wire.json_schema
+
+    def parse(self, body: bytes) -> Columns:
+        """Validate a body."""
+        return Columns(*self._wire.columns(body))
+
+
+class _NoVocabularies(dict[str, Any]):
+    def __missing__(self, name: str) -> None:
+        return None

@@ -1,68 +1,51 @@
-"""Bytes of ``/rank`` and ``/catalog`` requests → checked values; the two sides of an impression apart."""
+"""Bytes of ``/rank`` and ``/catalog`` requests → encoded sides of impressions, and items of a catalog.
+
+Who decides what is right, and the few differences between the two readers, are those of `app.wire.predict_request`.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
-from msgspec import UNSET, Meta
 from pydantic import Field, TypeAdapter, ValidationError
 
 from app.problems import Problem
 from app.wire.field_types import (
+    MAX_SEQUENCE,
+    MAX_TOKEN_CHARS,
     Text,
     WireField,
     count_unknown,
     example_of,
     field_types,
     impression_type,
-    invalid_input,
     list_of,
     typed_dict,
     wire_fields,
 )
-from app.wire.quick_reading import (
-    ANY_ROW,
-    FieldValues,
-    QuickReader,
-    read,
-    row_struct,
-)
-from app.wire.quick_reading import Text as QuickText
-from app.wire.quick_reading import list_of as msgspec_list
+from app.wire.refusals import explain, invalid_input
+from models.features.encoder import EncodedBatch, Encoder, FeatureEncoder
 from models.features.field_encoder import Value
+from models.features.request_reader import IS_COMPILED, Fault, Limits, RankReader, RankReading, add_counts, nothing
 from models.schema.feature_schema import FittedSchema
 
-ONE_OF_BOTH = "give either 'candidates' or 'candidate_ids'"
-
-
-@dataclass(frozen=True, slots=True)
-class RankRequest:
-    """A checked request: one context, and candidates either by their fields or by their ids in the catalog."""
-
-    context: list[Sequence[Value]]
-    candidates: list[Sequence[Value]] | None
-    candidate_ids: list[str] | None
-    top_k: int | None
-    unknown_fields: Mapping[str, int]
+Type = TypeAdapter[dict[str, Any]]
 
 
 @lru_cache(maxsize=4)
-def rank_types(
-    fields: tuple[WireField, ...], max_rows: int
-) -> tuple[TypeAdapter[dict[str, Any]], TypeAdapter[dict[str, Any]]]:
+def rank_types(fields: tuple[WireField, ...], max_rows: int) -> tuple[Type, Type]:
     """Return the types of a ``/rank`` request and of a catalog; models with the same fields share them."""
     context = impression_type("Context", field_types(f for f in fields if f.side == "context"))
     candidate = impression_type("Candidate", field_types(f for f in fields if f.side == "candidate"))
     limits = {"min_length": 1, "max_length": max_rows}
+    top_k = Field(strict=True, ge=1, le=2**63 - 1, description="Return only so many, the best; default all")
     parts = {
         "context": Annotated[context, Field(description="The user, the page, the moment")],
         "candidates": list_of(candidate, **limits, description="Candidates by their fields"),
         "candidate_ids": list_of(Text, **limits, description="Candidates by their ids in the catalog"),
-        "top_k": Annotated[int, Field(strict=True, ge=1, description="Return only so many, the best; default all")],
+        "top_k": Annotated[int, top_k],
     }
     items = {"items": Annotated[dict[Text, candidate], Field(description="Candidates' fields by id")]}  # type: ignore[valid-type]
     return (
@@ -71,116 +54,99 @@ def rank_types(
     )
 
 
-@lru_cache(maxsize=4)
-def quick_reader(fields: tuple[WireField, ...], max_rows: int) -> QuickReader:
-    """Return the reader of large ``/rank`` requests; models with the same fields share it."""
-    context, candidate = ([f for f in fields if f.side == side] for side in ("context", "candidate"))
-    return QuickReader(
-        lambda is_strict: {
-            "context": row_struct(context, is_strict),
-            "candidates": msgspec_list(row_struct(candidate, is_strict), max_rows),
-            "candidate_ids": msgspec_list(QuickText, max_rows),
-            "top_k": Annotated[int, Meta(ge=1)],
-        },
-        {"context": ANY_ROW, "candidates": msgspec_list(ANY_ROW, max_rows)},
-        "candidates",
-        max_rows,
-    )
+class RankRequest(NamedTuple):
+    """Interim: a checked request by column."""
+
+    context: list[list[Value]]
+    candidates: list[list[Value]] | None
+    candidate_ids: list[str] | None
+    top_k: int | None
+    unknown_fields: Mapping[str, int]
 
 
 class RankWire:
-    """Parses the bodies of ``/rank`` and ``/catalog`` for one artifact.
+    """Reads the bodies of ``/rank`` and ``/catalog`` for one artifact.
 
     Args:
         schema: the artifact's.
+        encoder: the artifact's.
         max_rows: most candidates in one request.
+        pause: called between pieces of work of less than a millisecond.
     """
 
-    def __init__(self, schema: FittedSchema, max_rows: int) -> None:
+    def __init__(
+        self, schema: FittedSchema, encoder: FeatureEncoder, max_rows: int, pause: Callable[[], None] = nothing
+    ) -> None:
         fields = wire_fields(schema)
-        self._names = dict.fromkeys(field.name for field in fields)
-        self._context = [field.name for field in fields if field.side == "context"]
-        self._candidate = [field.name for field in fields if field.side == "candidate"]
-        self._request, self._catalog = rank_types(fields, max_rows)
-        self._quick = quick_reader(fields, max_rows)
-        self._values = {s: FieldValues([f for f in fields if f.side == s]) for s in ("context", "candidate")}
+        self._names = [field.name for field in fields]
+        self._context = encoder.side("context")
+        self._candidate = encoder.side("candidate")
+        self._type, self._catalog_type = rank_types(fields, max_rows)
+        limits = Limits(max_rows, MAX_TOKEN_CHARS, MAX_SEQUENCE)
+        self._reader = RankReader(encoder, limits, pause) if IS_COMPILED else None
         example = example_of(schema)
-        candidates = [{name: example[name] for name in self._candidate}, {}]
-        self.example = {"context": {n: example[n] for n in self._context}, "candidates": candidates, "top_k": 1}
+        context, candidate = ({name: example[name] for name in side.names} for side in (self._context, self._candidate))
+        self.example = {"context": context, "candidates": [candidate, {}], "top_k": 1}
 
-    def parse(self, body: bytes) -> RankRequest:
-        """Validate a ``/rank`` body.
+    def read(self, body: bytes) -> RankReading:
+        """Read a ``/rank`` body.
 
         Raises:
             Problem: ``invalid_input``; ``not_rankable`` when the schema has no candidate fields.
         """
-        if not self._candidate:
+        if not self._candidate.fields:
             raise Problem("not_rankable")
-        return read(body, self.read_quickly, self.validate, self._names)
+        if self._reader is None:
+            return self.read_with_pydantic(body)
+        found = self._reader.read(body)
+        if isinstance(found, Fault):
+            raise explain(body, found, self._type.validate_json, self._names)
+        return found
 
-    def read_quickly(self, body: bytes) -> RankRequest:
-        """Do what `parse` does by msgspec alone.
-
-        Raises:
-            Problem: ``invalid_input``.
-            FAULTS: the body does not fit.
-        """
-        request, everything = self._quick.read(body)
-        given = {name for name in ("context", "candidates", "candidate_ids") if getattr(request, name) is not UNSET}
-        if ("candidates" in given) == ("candidate_ids" in given):
-            raise Problem("invalid_input", ONE_OF_BOTH)
-        contexts = [request.context] if "context" in given else []
-        unknown = {}
-        if everything is not None:
-            named = [everything.context] if contexts else []
-            unknown = self._count_unknown(named, everything.candidates if "candidates" in given else [])
-        return RankRequest(
-            self._values["context"].of_rows(contexts) if contexts else [[None] for _ in self._context],
-            self._values["candidate"].of_rows(request.candidates) if "candidates" in given else None,
-            request.candidate_ids if "candidate_ids" in given else None,
-            None if request.top_k is UNSET else request.top_k,
-            unknown,
-        )
-
-    def validate(self, body: bytes) -> RankRequest:
-        """Do what `parse` does by pydantic-core alone.
+    def read_with_pydantic(self, body: bytes) -> RankReading:
+        """Do what `read` does without the compiled reader.
 
         Raises:
             Problem: ``invalid_input``.
         """
         try:
-            request = self._request.validate_json(body)
+            request = self._type.validate_json(body)
         except ValidationError as error:
             raise invalid_input(error, self._names) from None
-        context, rows, ids = request.get("context", {}), request.get("candidates"), request.get("candidate_ids")
-        if (rows is None) == (ids is None):
-            raise Problem("invalid_input", ONE_OF_BOTH)
-        unknown = self._count_unknown([context], rows or [])
-        return RankRequest(
-            [[context.get(name)] for name in self._context],
-            None if rows is None else self.candidate_columns(rows),
-            ids,
-            request.get("top_k"),
-            unknown,
-        )
+        ids = request.get("candidate_ids")
+        if ("candidates" in request) == (ids is not None):
+            raise Problem("invalid_input", "give either 'candidates' or 'candidate_ids'")
+        context, *counts = _encode(self._context, [request.get("context", {})])
+        candidates, *more_counts = _encode(self._candidate, request.get("candidates", []))
+        return RankReading(context, candidates, ids, request.get("top_k"), *map(add_counts, counts, more_counts))
 
-    def _count_unknown(
-        self, contexts: Sequence[Mapping[str, Any]], candidates: Sequence[Mapping[str, Any]]
-    ) -> dict[str, int]:
-        unknown = Counter(count_unknown(contexts, dict.fromkeys(self._context)))
-        unknown.update(count_unknown(candidates, dict.fromkeys(self._candidate)))
-        return dict(unknown)
+    def parse(self, body: bytes) -> RankRequest:
+        """Interim: the request by column."""
+        if not self._candidate.fields:
+            raise Problem("not_rankable")
+        try:
+            request = self._type.validate_json(body)
+        except ValidationError as error:
+            raise invalid_input(error, self._names) from None
+        ids, rows, context = request.get("candidate_ids"), request.get("candidates"), [request.get("context", {})]
+        if (rows is None) == (ids is None):
+            raise Problem("invalid_input", "give either 'candidates' or 'candidate_ids'")
+        unknown = add_counts(
+            count_unknown(context, self._context.names), count_unknown(rows or [], self._candidate.names)
+        )
+        candidates = None if rows is None else _columns(self._candidate, rows)
+        return RankRequest(_columns(self._context, context), candidates, ids, request.get("top_k"), unknown)
 
     def parse_catalog(self, body: bytes) -> dict[str, dict[str, Any]]:
-        """Validate a catalog: ``{"items": {id: {field: value}}}``; returns the items.
+        """Validate a catalog: ``{"items": {id: {field: value}}}``; return the items.
 
         Raises:
             Problem: ``invalid_input``; ``not_rankable``.
         """
-        if not self._candidate:
+        if not self._candidate.fields:
             raise Problem("not_rankable")
         try:
-            catalog = self._catalog.validate_json(body)
+            catalog = self._catalog_type.validate_json(body)
         except ValidationError as error:
             raise invalid_input(error, self._names) from None
         items: dict[str, dict[str, Any]] | None = catalog.get("items")
@@ -188,10 +154,24 @@ class RankWire:
             raise Problem("invalid_input", "give 'items'")
         return items
 
-    def candidate_columns(self, rows: Sequence[Mapping[str, Any]]) -> list[Sequence[Value]]:
+    def candidate_columns(self, rows: Sequence[Mapping[str, Any]]) -> list[list[Value]]:
         """Return candidates by column, in the order of the candidate fields."""
-        return [[row.get(name) for row in rows] for name in self._candidate]
+        return _columns(self._candidate, rows)
 
     def json_schema(self) -> dict[str, Any]:
         """Return the JSON schema of a ``/rank`` request, with its definitions under ``#/components/schemas/``."""
-        return self._request.json_schema(ref_template="#/components/schemas/{model}")
+        return self._type.json_schema(ref_template="#/components/schemas/{model}")
+
+
+def _columns(side: Encoder, rows: Sequence[Mapping[str, Any]]) -> list[list[Value]]:
+    return [[row.get(name) for row in rows] for name in side.names]
+
+
+def _encode(
+    side: Encoder, rows: Sequence[Mapping[str, Any]]
+) -> tuple[EncodedBatch | None, Mapping[str, int], Mapping[str, int], Mapping[str, int]]:
+    unknown = count_unknown(rows, side.names)
+    if not rows or not side.fields:
+        return None, {}, {}, unknown
+    batch = side.encode(_columns(side, rows))
+    return batch, *side.name_special(batch), unknown

@@ -107,9 +107,7 @@ class PartEncoder:
 
     def _count(self, name: str, rows: PackedRows) -> None:
         batch = rows.unpack()
-        for counts, found in zip(self.special[name], self._encoder.count_special(batch), strict=True):
-            for field, count in found.items():
-                counts[field] += count
+        self.special[name] += self._encoder.count_special(batch)
         self._num_values[name] += np.diff(batch.offsets).reshape(-1, batch.num_fields).sum(axis=0)
         np.add.at(self.counts[name], batch.ids, 1)  # bincount would allocate an array of all table rows per chunk
 

@@ -1,31 +1,23 @@
-"""Raw values → rows of one embedding table. The only encoder: training, golden rows, ``/predict`` and the report use it.
+"""Raw values → rows of one embedding table.
 
-Needs numpy alone, so that serving needs no data frames. Pure: the same schema and values give the same ids everywhere.
+The reference that the compiled request reader must equal. It needs numpy alone, so that serving needs no data frames, and
+the same schema and values give the same ids everywhere.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain, groupby, pairwise
+from itertools import accumulate, chain
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.features.field_encoder import Column, FieldEncoder, Token, Value
-from models.features.known_tokens import KnownTokens, salt_of
-from models.features.vocabulary import MISSING, NUM_SPECIAL, OOV, HashedVocabulary, TokenIds, Vocabulary
+from models.features.field_encoder import Column, FieldEncoder, Value
+from models.features.vocabulary import MISSING, NUM_SPECIAL, OOV, HashedVocabulary, TokenIds, Vocabulary, ranges
 from models.schema.feature_schema import FieldSpec, FittedSchema, Side
 
-# Up to so many impressions are encoded value by value.
-FEW_ROWS = 20
-
-# Fewer numbers than these are counted one by one, which takes less than three calls of numpy.
-FEW_NUMBERS = 50
-
-# Of most requests the weights and offsets are slices of these; read-only, so that none can change another's.
+# The weights and offsets of most requests are slices of these. Read-only, since requests share them.
 _ONES: NDArray[np.float32] = np.ones(1 << 17, np.float32)
 _COUNTING: NDArray[np.int64] = np.arange(1 << 17)
 for _shared in (_ONES, _COUNTING):
@@ -87,7 +79,7 @@ class EncodedBatch:
             return EncodedBatch.single(ids, F)
         starts, ends = self.offsets[:-1].reshape(-1, F)[rows], self.offsets[1:].reshape(-1, F)[rows]
         offsets = np.concatenate(([0], np.cumsum(ends - starts)))
-        at = _ranges(starts[:, 0], np.diff(offsets[::F]))
+        at = ranges(starts[:, 0], np.diff(offsets[::F]))
         return EncodedBatch(self.ids[at], self.weights[at], offsets, F)
 
 
@@ -96,88 +88,45 @@ class Encoder:
 
     Args:
         fields: in the order of the columns that are encoded.
-        known: the rows of tokens that were looked up before, shared by the encoders of a model.
     """
 
-    def __init__(self, fields: Sequence[FieldEncoder], known: KnownTokens) -> None:
+    def __init__(self, fields: Sequence[FieldEncoder]) -> None:
         self.fields = tuple(fields)
         self.missing_rows: NDArray[np.int64] = np.array([f.start + MISSING for f in self.fields], np.int64)
         self.oov_rows: NDArray[np.int64] = np.array([f.start + OOV for f in self.fields], np.int64)
-        self._find_one = [f.quick_row_of for f in self.fields]
-        self._sequences = [i for i, f in enumerate(self.fields) if f.spec.kind == "sequence"]
-        self._numeric = [i for i, f in enumerate(self.fields) if f.spec.kind == "numeric"]
-        self._known = known
-        tokens = [i for i, f in enumerate(self.fields) if f.spec.kind != "numeric"]
-        texts = [i for i in tokens if self.fields[i].dtype == "string"]
-        self._num_texts = len(texts)
-        self._tokens = texts + [i for i in tokens if self.fields[i].dtype == "integer"]
-        self._salts: NDArray[np.int64] = np.array([salt_of(self.fields[i].block) for i in self._tokens], np.int64)
 
     def encode(self, columns: Sequence[Sequence[Value]]) -> EncodedBatch:
         """Encode impressions given by column, one sequence of B values per field in the encoder's order.
 
-        ``None`` and an empty list are MISSING, a token that training did not keep is OOV; nothing here raises on a
-        value of the right type.
+        ``None`` and an empty list are MISSING, a token that training did not keep is OOV; no value of the right type is
+        an error.
         """
-        if len(columns[0]) <= FEW_ROWS:
-            return self._encode_few(columns)
-        lists, lengths = list(columns), dict[int, NDArray[np.int64]]()
-        for f in self._sequences:
-            lists[f], lengths[f] = self.fields[f].flatten(columns[f])
-        encoded = [np.empty(0, np.int64)] * len(lists)
-        for f, rows in zip(self._tokens, self._rows_of([lists[f] for f in self._tokens]), strict=True):  # type: ignore[misc]
-            encoded[f] = rows
-        for f in self._numeric:
-            encoded[f] = self.fields[f].encode_numbers(lists[f])  # type: ignore[arg-type]
-        return assemble([Column(rows, lengths.get(f)) for f, rows in enumerate(encoded)])
+        return assemble([field.encode(values) for field, values in zip(self.fields, columns, strict=True)])
 
-    def _encode_few(self, columns: Sequence[Sequence[Value]]) -> EncodedBatch:
-        # A look at each value costs less than what numpy costs to begin.
-        if self._sequences:
-            return assemble([field.encode(values) for field, values in zip(self.fields, columns, strict=True)])
-        if len(columns[0]) == 1:
-            rows = [find(values[0]) for find, values in zip(self._find_one, columns, strict=True)]
-            if None in rows:
-                rows = [field.row_of(values[0]) for field, values in zip(self.fields, columns, strict=True)]
-            return EncodedBatch.single(np.array(rows, np.int64), len(rows))
-        by_field = [list(map(find, values)) for find, values in zip(self._find_one, columns, strict=True)]
-        for f, found in enumerate(by_field):
-            if None in found:
-                by_field[f] = list(map(self.fields[f].row_of, columns[f]))
-        ids = np.array(list(chain.from_iterable(by_field)), np.int64)
-        return EncodedBatch.single(ids.reshape(len(columns), -1).T.reshape(-1), len(columns))
+    @property
+    def names(self) -> list[str]:
+        """The fields' names."""
+        return [field.spec.name for field in self.fields]
 
-    def _rows_of(self, lists: list[Sequence[Token]]) -> list[NDArray[np.int64]]:
-        """Return the table rows of tokens, int64 [n] for each of the fields with tokens."""
-        starts = list(accumulate(map(len, lists), initial=0))
-        keys = self._known.keys(lists[: self._num_texts], lists[self._num_texts :], self._salts)  # type: ignore[arg-type]
-        rows = self._known.rows(keys)
-        for t, places in groupby((rows < 0).nonzero()[0].tolist(), lambda place: bisect_right(starts, place) - 1):
-            at = list(places)
-            field, tokens, start = self.fields[self._tokens[t]], lists[t], starts[t]
-            rows[at] = found = field.find_all([tokens[place - start] for place in at])
-            self._known.remember(field.block, keys[at], found, found - field.start)
-        return [rows[start:end] for start, end in pairwise(starts)]
-
-    def count_special(self, batch: EncodedBatch) -> tuple[dict[int, int], dict[int, int]]:
-        """Return how many values of fields were MISSING and how many OOV, by the field's place; without those that had none."""
+    def count_special(self, batch: EncodedBatch) -> NDArray[np.int64]:
+        """Return how many values of each field were MISSING and how many OOV, int64 [2, F]."""
         F = batch.num_fields
-        if batch.is_single:
-            local = (batch.ids.reshape(-1, F) - self.missing_rows).reshape(-1)
-            at = (local < NUM_SPECIAL).nonzero()[0]
-            fields = at % F
-        else:
-            lengths = np.diff(batch.offsets)
-            field_of = np.repeat(np.arange(len(lengths)) % F, lengths)
-            local = batch.ids - self.missing_rows[field_of]
-            at = (local < NUM_SPECIAL).nonzero()[0]
-            fields = field_of[at]
-        is_missing = local[at] == MISSING
-        return _count(fields[is_missing]), _count(fields[~is_missing])
+        lengths = np.diff(batch.offsets)
+        fields = np.repeat(np.arange(len(lengths)) % F, lengths)
+        local_ids = batch.ids - self.missing_rows[fields]
+        return np.stack([np.bincount(fields[local_ids == special], minlength=F) for special in (MISSING, OOV)])
+
+    def name_special(self, batch: EncodedBatch) -> tuple[dict[str, int], dict[str, int]]:
+        """Return what `count_special` does by the field's name, of fields that have some."""
+        missing, unseen = (
+            {name: n for name, n in zip(self.names, counts.tolist(), strict=True) if n}
+            for counts in self.count_special(batch)
+        )
+        return missing, unseen
 
     def side(self, side: Side) -> Encoder:
-        """Return the encoder of the fields of one side, which share what they remember with these."""
-        return Encoder([f for f in self.fields if f.spec.side == side], self._known)
+        """Return the encoder of the fields of one side."""
+        return Encoder([f for f in self.fields if f.spec.side == side])
 
 
 class FeatureEncoder(Encoder):
@@ -198,27 +147,18 @@ class FeatureEncoder(Encoder):
         blocks = {
             block: (i, int(start)) for i, (block, start) in enumerate(zip(schema.num_tokens, starts, strict=False))
         }
-        owners = {f.name: f for f in schema.features.fields}
+        token_ids = {f.name: _token_ids(f, vocabularies) for f in schema.features.fields if f.block == f.name}
         super().__init__(
             [
-                FieldEncoder(spec, fitted, *blocks[spec.block], _token_ids(owners[spec.block], vocabularies))
+                FieldEncoder(spec, fitted, *blocks[spec.block], token_ids[spec.block])
                 for spec, fitted in zip(schema.features.fields, schema.fitted, strict=True)
-            ],
-            KnownTokens([0 if owners[name].kind == "numeric" else n for name, n in schema.num_tokens.items()]),
+            ]
         )
 
     def single_fields(self) -> dict[int, tuple[int, int]]:
         """Return the first table row and the one after the last of each field that is no sequence, by its position."""
         ends = [*self.block_starts.tolist()[1:], self.num_rows]
         return {i: (f.start, ends[f.block]) for i, f in enumerate(self.fields) if f.spec.kind != "sequence"}
-
-
-def _count(numbers: NDArray[np.int64]) -> dict[int, int]:
-    if len(numbers) < FEW_NUMBERS:
-        return Counter(numbers.tolist())
-    counts = np.bincount(numbers)
-    found = counts.nonzero()[0]
-    return dict(zip(found.tolist(), counts[found].tolist(), strict=True))
 
 
 def assemble(columns: Sequence[Column]) -> EncodedBatch:
@@ -236,16 +176,9 @@ def assemble(columns: Sequence[Column]) -> EncodedBatch:
     ids = np.empty(offsets[-1], np.int64)
     for f, column in enumerate(columns):
         starts = offsets[f:-1:F]
-        ids[starts if column.lengths is None else _ranges(starts, column.lengths)] = column.ids
+        ids[starts if column.lengths is None else ranges(starts, column.lengths)] = column.ids
     weights = np.repeat((1.0 / lengths).astype(np.float32).reshape(-1), lengths.reshape(-1))
     return EncodedBatch(ids, weights, offsets, F)
-
-
-def _ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    # start, start + 1, …, start + length − 1 for each pair, one after the other.
-    ends = np.cumsum(lengths)
-    ranges: NDArray[np.int64] = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
-    return ranges
 
 
 def _token_ids(owner: FieldSpec, vocabularies: Mapping[str, Vocabulary]) -> TokenIds | None:

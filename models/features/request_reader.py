@@ -1,29 +1,186 @@
-"""Bytes of a request → rows of the table in one pass, compiled; the wire and the encoder do the same where it does not.
+"""Bytes of a request → rows of the table, compiled: it alone decides which bodies are right.
 
-What it takes has the values that they give, to the bit (tested by property). It leaves to them whatever is wrong, what
-has fields that the model has not, and everything on a machine that had no C compiler when this was installed.
+Without a C compiler `IS_COMPILED` is false, and `app.wire` reads bodies with Pydantic and `Encoder` instead.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from models.features.encoder import EncodedBatch, FeatureEncoder
+from models.features.encoder import EncodedBatch, Encoder, FeatureEncoder
 from models.features.field_encoder import FieldEncoder
 
 try:
-    from models._native import RowReader as CompiledReader
+    from models import _native
+
+    IS_COMPILED = True
 except ImportError:  # built without a compiler
-    CompiledReader = None  # type: ignore[assignment,misc]
+    IS_COMPILED = False
 
 TEXT, INTEGER, NUMBER = range(3)
 
 
+class Limits(NamedTuple):
+    """The largest request.
+
+    Args:
+        max_rows: rows, or candidates.
+        max_chars: characters of a token or of a candidate's id.
+        max_sequence: tokens of a sequence.
+    """
+
+    max_rows: int
+    max_chars: int
+    max_sequence: int
+
+
+class PredictReading(NamedTuple):
+    """What a right ``/predict`` body holds.
+
+    Args:
+        batch: the impressions.
+        missing: values that were absent or null, by the field's name; only fields that have some.
+        unseen: values that got the OOV row, likewise.
+        unknown_fields: rows that have a field that the model does not have, by a printable form of its name.
+    """
+
+    batch: EncodedBatch
+    missing: Mapping[str, int]
+    unseen: Mapping[str, int]
+    unknown_fields: Mapping[str, int]
+
+
+class RankReading(NamedTuple):
+    """What a right ``/rank`` body holds; either ``candidates`` or ``candidate_ids`` is ``None``.
+
+    Args:
+        context: one impression of the context's fields, all MISSING if the body has no context; ``None`` if the model
+            has no such fields.
+        candidates: an impression of the candidate's fields for each candidate.
+        candidate_ids: ids in the catalog.
+        top_k: how many candidates to return; ``None`` for all.
+        missing: as in `PredictReading`, over context and candidates.
+        unseen: likewise.
+        unknown_fields: likewise; a field of the other side is unknown too.
+    """
+
+    context: EncodedBatch | None
+    candidates: EncodedBatch | None
+    candidate_ids: list[str] | None
+    top_k: int | None
+    missing: Mapping[str, int]
+    unseen: Mapping[str, int]
+    unknown_fields: Mapping[str, int]
+
+
+class Fault(NamedTuple):
+    """The first thing that is wrong with a body.
+
+    Args:
+        message: what was expected.
+        row: its number, if the fault is in a row.
+        field: the name of a field of the model or of a part of the body, if the fault is in one.
+    """
+
+    message: str
+    row: int | None
+    field: str | None
+
+
+def nothing() -> None:
+    """Yield to nobody."""
+
+
+class PredictReader:
+    """Reads the bodies of ``/predict`` for one encoder: rows (``instances``) or columns (``inputs``).
+
+    Not thread-safe: readings of one reader must not overlap.
+
+    Args:
+        encoder: whose rows are wanted.
+        limits: of a request.
+        pause: called between pieces of work of less than a millisecond.
+    """
+
+    def __init__(self, encoder: FeatureEncoder, limits: Limits, pause: Callable[[], None] = nothing) -> None:
+        self._num_fields = len(encoder.fields)
+        self._read = _compile(encoder, limits, pause).read_predict
+
+    def read(self, body: bytes) -> PredictReading | Fault:
+        """Return what a body holds, or what is wrong with it."""
+        found, fault = self._read(body)
+        if found is None:
+            assert fault is not None
+            return Fault(*fault)
+        batch, missing, unseen, unknown = found
+        assert batch is not None, "a right body has rows, and a schema fields"
+        return PredictReading(_batch(batch, self._num_fields), missing, unseen, unknown)
+
+
+class RankReader:
+    """Reads the bodies of ``/rank`` for one encoder; otherwise as `PredictReader`."""
+
+    def __init__(self, encoder: FeatureEncoder, limits: Limits, pause: Callable[[], None] = nothing) -> None:
+        sides = encoder.side("context"), encoder.side("candidate")
+        self._num_fields = [len(side.fields) for side in sides]
+        context, self._candidates = (_compile(side, limits, pause) for side in sides)
+        self._read = context.read_rank
+
+    def read(self, body: bytes) -> RankReading | Fault:
+        """Return what a body holds, or what is wrong with it."""
+        found, fault = self._read(self._candidates, body)
+        if found is None:
+            assert fault is not None
+            return Fault(*fault)
+        (context, *counts), (candidates, *more_counts), ids, top_k = found
+        return RankReading(
+            None if context is None else _batch(context, self._num_fields[0]),
+            None if candidates is None else _batch(candidates, self._num_fields[1]),
+            ids,
+            top_k or None,
+            *map(add_counts, counts, more_counts),
+        )
+
+
+def add_counts(a: Mapping[str, int], b: Mapping[str, int]) -> Mapping[str, int]:
+    """Return the sums of counts by name.
+
+    >>> add_counts({"a": 1, "b": 2}, {"b": 3})
+    {'a': 1, 'b': 5}
+    """
+    return dict(Counter(a) + Counter(b)) if a and b else a or b
+
+
+def _compile(encoder: Encoder, limits: Limits, pause: Callable[[], None]) -> _native.RequestReader:
+    fields = []
+    for field in encoder.fields:
+        pause()
+        block = None if field.token_ids is None else field.token_ids.compiled
+        length = field.spec.max_length if field.spec.kind == "sequence" else 0
+        fields.append((field.spec.name, _kind(field), block, field.start, length, field.boundaries))
+    return _native.RequestReader(tuple(fields), *limits)
+
+
+def _kind(field: FieldEncoder) -> int:
+    if field.spec.kind == "numeric":
+        return NUMBER
+    return INTEGER if field.dtype == "integer" else TEXT
+
+
+def _batch(arrays: tuple[bytes, bytes | None, bytes | None], num_fields: int) -> EncodedBatch:
+    ids, offsets, weights = arrays
+    rows = np.frombuffer(ids, np.int64)
+    if offsets is None or weights is None:
+        return EncodedBatch.single(rows, num_fields)
+    return EncodedBatch(rows, np.frombuffer(weights, np.float32), np.frombuffer(offsets, np.int64), num_fields)
+
+
 class Reading(NamedTuple):
-    """The impressions of a request, encoded, and how many values of fields were MISSING and OOV, by the field's name."""
+    """Interim: what `RowReader` reads."""
 
     batch: EncodedBatch
     missing: Mapping[str, int]
@@ -31,15 +188,7 @@ class Reading(NamedTuple):
 
 
 class RowReader:
-    """Reads the bodies of ``/predict`` for one encoder, rows (``instances``) and columns (``inputs``).
-
-    Args:
-        encoder: whose rows are wanted.
-        max_rows: most rows in a request.
-        max_chars: most characters of a token.
-        max_sequence: most tokens of a sequence.
-        pause: called between pieces of work of less than a millisecond.
-    """
+    """Interim: `PredictReader` for callers that read again what it refuses."""
 
     def __init__(
         self,
@@ -47,49 +196,13 @@ class RowReader:
         max_rows: int,
         max_chars: int,
         max_sequence: int,
-        pause: Callable[[], None] = lambda: None,
+        pause: Callable[[], None] = nothing,
     ) -> None:
-        self._num_fields = len(encoder.fields)
-        self._read = None
-        if CompiledReader is None:
-            return
-        compiled = CompiledReader(self._num_fields, max_rows, max_chars, max_sequence)
-        owners = {f.name: f for f in encoder.schema.features.fields}
-        places: dict[str, int] = {}
-        for field in encoder.fields:
-            block = field.spec.block
-            pause()
-            if field.spec.kind != "numeric" and block not in places:
-                buckets = owners[block].buckets
-                if buckets is None:
-                    v = encoder.vocabularies[block]
-                    places[block] = compiled.add_vocabulary(v.hashes, v.positions, v.ends, v.text)
-                else:
-                    places[block] = compiled.add_hashing(buckets)
-            length = field.spec.max_length if field.spec.kind == "sequence" else 0
-            boundaries = np.ascontiguousarray(field.boundaries, np.float64)
-            place = places.get(block, -1)
-            compiled.add_field(field.spec.name, _kind(field), place, field.start, length, boundaries)
-        self._read = compiled.read
+        self._reader = PredictReader(encoder, Limits(max_rows, max_chars, max_sequence), pause) if IS_COMPILED else None
 
     def read(self, body: bytes) -> Reading | None:
-        """Return a request's impressions, or ``None`` where the wire has to look at it."""
-        if self._read is None:
+        """Return a request's impressions, or ``None``."""
+        found = None if self._reader is None else self._reader.read(body)
+        if found is None or isinstance(found, Fault) or found.unknown_fields:
             return None
-        found = self._read(body)
-        if found is None:
-            return None
-        ids, offsets, weights, missing, unseen = found
-        rows = np.frombuffer(ids, np.int64)
-        if offsets is None or weights is None:
-            return Reading(EncodedBatch.single(rows, self._num_fields), missing, unseen)
-        batch = EncodedBatch(
-            rows, np.frombuffer(weights, np.float32), np.frombuffer(offsets, np.int64), self._num_fields
-        )
-        return Reading(batch, missing, unseen)
-
-
-def _kind(field: FieldEncoder) -> int:
-    if field.spec.kind == "numeric":
-        return NUMBER
-    return INTEGER if field.dtype == "integer" else TEXT
+        return Reading(found.batch, found.missing, found.unseen)

@@ -1,12 +1,12 @@
-"""Token → local id of one block of table rows; memory-mapped, so that ten million tokens load without parsing.
+"""Token → local id of one block of table rows; memory-mapped, so that ten million tokens need no parsing at load.
 
 Local ids: ``MISSING`` = 0, ``OOV`` = 1, tokens from 2 ordered by (−count, token).
 """
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import islice, pairwise
 from typing import Protocol, Self
 
@@ -17,51 +17,54 @@ from numpy.typing import NDArray
 from models.errors import ArtifactError
 
 try:
-    from models._native import hash_tokens
-except ImportError:  # pragma: no cover  # built without a compiler
-    hash_tokens = None  # type: ignore[assignment]
+    from models._native import TokenBlock, hash_tokens
+
+    IS_COMPILED = True
+except ImportError:  # built without a compiler
+    IS_COMPILED = False
 
 MISSING = 0
 OOV = 1
 NUM_SPECIAL = 2
 HASH_SEED = 0
-FEW_TOKENS = 8
-"""Up to so many are found one by one."""
-MAX_COMPILED_BYTES = 240
-"""Of tokens that compiled code hashes."""
 SLICE = 100_000
-"""Tokens that are Python strings at once, each of which weighs as much as ten ids."""
+"""Tokens that are held as Python strings at once; each takes as much memory as ten ids."""
 
 
 class TokenIds(Protocol):
-    """What the encoder needs of a vocabulary."""
-
-    def find(self, token: str) -> int:
-        """Return the local id of ``token``, `OOV` where it has none."""
-        ...
+    """Local ids of the tokens of one block."""
 
     def find_all(self, tokens: Sequence[str]) -> NDArray[np.int64]:
-        """Return what `find` says of each token, int64 [n]."""
+        """Return the local id of each token, int64 [n]; `OOV` for a token that the block does not have."""
+        ...
+
+    @property
+    def compiled(self) -> TokenBlock:
+        """The same look-up for the compiled request reader; made on first use."""
         ...
 
 
 class HashedVocabulary:
     """Feature hashing: xxh3-64 of the token's UTF-8 bytes, modulo ``buckets`` (Weinberger et al. 2009, without sign).
 
-    >>> HashedVocabulary(1000).find("a")
-    721
+    No token is `OOV`.
+
+    >>> HashedVocabulary(1000).find_all(["a", "b"]).tolist()
+    [721, 617]
     """
 
     def __init__(self, buckets: int) -> None:
         self.buckets = buckets
 
-    def find(self, token: str) -> int:
-        """Return the local id of ``token``; never `OOV`."""
-        return NUM_SPECIAL + xxhash.xxh3_64_intdigest(token.encode(), HASH_SEED) % self.buckets
-
     def find_all(self, tokens: Sequence[str]) -> NDArray[np.int64]:
-        """Return what `find` says of each token, int64 [n]."""
-        return np.array([self.find(token) for token in tokens], np.int64)
+        """Return the local id of each token, int64 [n]."""
+        buckets = _hash_all(*_join(tokens)) % np.uint64(self.buckets)
+        return NUM_SPECIAL + buckets.astype(np.int64)
+
+    @cached_property
+    def compiled(self) -> TokenBlock:
+        """The same look-up for the compiled request reader."""
+        return TokenBlock(self.buckets)
 
 
 class Vocabulary:
@@ -72,7 +75,7 @@ class Vocabulary:
             ``text`` uint8 [T], all tokens' UTF-8 one after the other by frequency; ``ends`` int64 [n].
 
     >>> v = Vocabulary.from_tokens(["b", "a"])
-    >>> [v.find(t) for t in ("b", "a", "c")], v.token(3)
+    >>> v.find_all(["b", "a", "c"]).tolist(), v.token(3)
     ([2, 3, 1], 'a')
     """
 
@@ -89,13 +92,13 @@ class Vocabulary:
         Raises:
             ValueError: two tokens have the same 64-bit hash (about once in 4·10^5 vocabularies of ten million).
         """
-        text, lengths = bytearray(), array("Q")
+        text, ends = bytearray(), [np.zeros(0, np.int64)]
         rest = iter(tokens)
-        while encoded := [token.encode() for token in islice(rest, SLICE)]:
-            text += b"".join(encoded)
-            lengths.extend(map(len, encoded))
-        ends = np.cumsum(np.frombuffer(lengths, np.uint64), dtype=np.int64)
-        return cls.from_text(np.frombuffer(text, np.uint8), ends)
+        while some := list(islice(rest, SLICE)):
+            joined, their_ends = _join(some)
+            ends.append(len(text) + their_ends)
+            text += joined.tobytes()
+        return cls.from_text(np.frombuffer(text, np.uint8), np.concatenate(ends))
 
     @classmethod
     def from_text(cls, text: NDArray[np.uint8], ends: NDArray[np.int64]) -> Self:
@@ -120,40 +123,31 @@ class Vocabulary:
         """The arrays that `__init__` takes."""
         return {"hashes": self.hashes, "positions": self.positions, "text": self.text, "ends": self.ends}
 
-    def find(self, token: str) -> int:
-        """Return the local id of ``token``, `OOV` where it has none."""
-        encoded = token.encode()
-        wanted = np.uint64(xxhash.xxh3_64_intdigest(encoded, HASH_SEED))
-        at = int(self.hashes.searchsorted(wanted))
-        if at == len(self.hashes) or self.hashes[at] != wanted:
-            return OOV
-        position = int(self.positions[at])
-        return NUM_SPECIAL + position if self._bytes(position) == encoded else OOV
-
     def find_all(self, tokens: Sequence[str]) -> NDArray[np.int64]:
-        """Return what `find` says of each token, int64 [n], several times as fast for many.
-
-        >>> Vocabulary.from_tokens(["b", "a"]).find_all(["a", "c", "b"]).tolist()
-        [3, 1, 2]
-        """
-        if len(tokens) <= FEW_TOKENS:
-            return np.array([self.find(token) for token in tokens], np.int64)
-        encoded = [token.encode() for token in tokens]
-        if not len(self):
-            return np.full(len(encoded), OOV)
-        wanted = np.fromiter((xxhash.xxh3_64_intdigest(t, HASH_SEED) for t in encoded), np.uint64, len(encoded))
+        """Return the local id of each token, int64 [n]; `OOV` for a token that is not in the vocabulary."""
+        ids = np.full(len(tokens), OOV)
+        if not len(self) or not tokens:
+            return ids
+        text, ends = _join(tokens)
+        wanted = _hash_all(text, ends)
         at = np.minimum(self.hashes.searchsorted(wanted), len(self) - 1)
         hits = np.flatnonzero(self.hashes[at] == wanted)
         positions = self.positions[at[hits]]
-        starts = np.where(positions > 0, self.ends[positions - 1], 0)
-        lengths = self.ends[positions] - starts
-        ends = np.cumsum(lengths)
-        letters = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
-        if self.text[letters].tobytes() != b"".join([encoded[i] for i in hits]):  # two tokens with one hash
-            return np.array([self.find(token) for token in tokens])
-        ids = np.full(len(encoded), OOV)
+        own_starts = np.where(positions > 0, self.ends[positions - 1], 0)
+        starts = np.concatenate(([0], ends))[hits]
+        lengths = ends[hits] - starts
+        is_same = self.ends[positions] - own_starts == lengths
+        hits, positions, lengths = hits[is_same], positions[is_same], lengths[is_same]
+        own, asked = self.text[ranges(own_starts[is_same], lengths)], text[ranges(starts[is_same], lengths)]
+        wrong = np.searchsorted(np.cumsum(lengths), np.flatnonzero(own != asked), side="right")
         ids[hits] = NUM_SPECIAL + positions
+        ids[hits[wrong]] = OOV  # another token with the same hash
         return ids
+
+    @cached_property
+    def compiled(self) -> TokenBlock:
+        """The same look-up for the compiled request reader; building its index reads all hashes once."""
+        return TokenBlock(self.hashes, self.positions, self.ends, self.text)
 
     def token(self, local_id: int) -> str:
         """Return the token of a local id ≥ 2."""
@@ -198,13 +192,30 @@ class Vocabulary:
             raise ArtifactError("shape", f"vocabulary of {name!r}: its arrays do not describe {n} tokens")
 
 
+def ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return start, start + 1, …, start + length − 1 for each pair, one after the other.
+
+    >>> ranges(np.array([5, 0]), np.array([2, 3])).tolist()
+    [5, 6, 0, 1, 2]
+    """
+    ends = np.cumsum(lengths)
+    found: NDArray[np.int64] = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
+    return found
+
+
+def _join(tokens: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    # The tokens' UTF-8 one after the other, uint8 [T], and where each ends, int64 [n].
+    encoded = [token.encode() for token in tokens]
+    ends = np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)))
+    return np.frombuffer(b"".join(encoded), np.uint8), ends
+
+
 def _hash_all(text: NDArray[np.uint8], ends: NDArray[np.int64]) -> NDArray[np.uint64]:
     # The xxh3 of each token of a text, uint64 [n].
-    hashes, starts = np.zeros(len(ends), np.uint64), np.concatenate(([0], ends[:-1]))
-    rest = np.arange(len(ends))
-    if hash_tokens is not None:
+    hashes = np.zeros(len(ends), np.uint64)
+    if IS_COMPILED:
         hash_tokens(text, ends, hashes)
-        rest = np.flatnonzero(ends - starts > MAX_COMPILED_BYTES)
-    for i in rest.tolist():
-        hashes[i] = xxhash.xxh3_64_intdigest(text[starts[i] : ends[i]].tobytes(), HASH_SEED)
+        return hashes
+    for i, (start, end) in enumerate(pairwise([0, *ends.tolist()])):
+        hashes[i] = xxhash.xxh3_64_intdigest(text[start:end].tobytes(), HASH_SEED)
     return hashes

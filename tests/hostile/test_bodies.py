@@ -134,8 +134,8 @@ def test_names_that_could_harm_whoever_shows_them_are_not_shown(server: Server) 
     assert response.json()["unknown_fields"] == {"(not a plain name)": 5, "__proto__": 1}
 
 
-def test_of_a_key_given_twice_the_last_one_counts(server: Server) -> None:
-    twice = b'{"instances": [{"ad_id": 7, "price": 1.5}], "instances": [{"price": "x", "price": 1.5, "ad_id": "ad1"}]}'
+def test_of_a_field_given_twice_the_last_value_counts(server: Server) -> None:
+    twice = b'{"instances": [{"price": 7, "ad_id": "ad2", "price": 1.5, "ad_id": "ad1"}]}'
     once = b'{"instances": [{"price": 1.5, "ad_id": "ad1"}]}'
     answers = [send(server, "/predict", body, PLAIN) for body in (twice, once)]
     assert answers[0].status_code == 200

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from app.problems import Problem
-from app.wire.predict_request import Wire
+from app.wire.predict_request import PredictWire
 from app.wire.rank_request import RankWire
 from models.artifact.artifact import load_artifact
 from tests.hostile.composing import compose
@@ -38,14 +38,15 @@ def test_no_bytes_break_the_wires_or_the_encoder(tmp_path: Path) -> None:
     assert int(executions[1]) > 1_000
 
 
-def test_most_of_what_is_composed_is_taken_and_some_of_it_refused(tmp_path: Path) -> None:
+def test_most_composed_bodies_are_right_and_some_are_not(tmp_path: Path) -> None:
     atheris = pytest.importorskip("atheris", reason="atheris has no wheel for this machine")
-    schema = load_artifact(make_artifact(tmp_path)).schema
-    wire, rank_wire = Wire(schema, 64), RankWire(schema, 64)
+    artifact = load_artifact(make_artifact(tmp_path))
+    wire = PredictWire(artifact.schema, artifact.encoder, 64)
+    rank_wire = RankWire(artifact.schema, artifact.encoder, 64)
     rng, taken = np.random.default_rng(0), np.zeros(3, int)
     for _ in range(600):
         body = compose(atheris.FuzzedDataProvider(rng.bytes(300)))
-        for n, read in enumerate((wire.parse, rank_wire.parse, rank_wire.parse_catalog)):
+        for n, read in enumerate((wire.read, rank_wire.read, rank_wire.parse_catalog)):
             try:
                 read(body)
             except Problem:

@@ -1,7 +1,7 @@
 #include "buffers.h"
 #include "simd/xxh3.h"
 
-/* hashes[i] = xxh3 of text[ends[i - 1] : ends[i]]; 0 for tokens longer than XXH3_MAX_BYTES, which the caller hashes. */
+/* hashes[i] = xxh3 of text[ends[i - 1] : ends[i]]. */
 PyObject *hash_tokens(PyObject *module, PyObject *args) {
     (void)module;
     PyObject *arrays[3];
@@ -16,8 +16,7 @@ PyObject *hash_tokens(PyObject *module, PyObject *args) {
     for (size_t i = 0; i < n && !wrong; i++, start = end) {
         end = ((const int64_t *)ends.buf)[i];
         wrong = end < start || end > text.len;
-        if (!wrong)
-            ((uint64_t *)hashes.buf)[i] = end - start > XXH3_MAX_BYTES ? 0 : xxh3((const uint8_t *)text.buf + start, (size_t)(end - start));
+        if (!wrong) ((uint64_t *)hashes.buf)[i] = xxh3((const uint8_t *)text.buf + start, (size_t)(end - start));
     }
     PyBuffer_Release(&text), PyBuffer_Release(&ends), PyBuffer_Release(&hashes);
     return wrong ? PyErr_Format(PyExc_ValueError, "expected ascending ends within the text") : Py_NewRef(Py_None);

@@ -16,12 +16,7 @@ static inline uint64_t hash_of(const TokenView *view, const uint8_t *const *buff
     uint64_t hash = xxh_fold128(view->words[0] ^ XXH_PRIME64_2, XXH_PRIME64_3);
     if (view->num_bytes <= INLINE_BYTES) hash = xxh3_avalanche(xxh_fold128(hash, view->words[1] ^ XXH_PRIME64_4));
     if (view->num_bytes <= INLINE_BYTES) return hash + (hash == 0);
-    const uint8_t *text = text_of(view, buffers);
-    for (size_t left = view->num_bytes; left > 0;) {
-        size_t some = left < XXH3_MAX_BYTES ? left : XXH3_MAX_BYTES;
-        hash = xxh_fold128(hash ^ XXH_PRIME64_5, xxh3(text, some) ^ XXH_PRIME64_1);
-        text += some, left -= some;
-    }
+    hash = xxh_fold128(hash ^ XXH_PRIME64_5, xxh3(text_of(view, buffers), view->num_bytes) ^ XXH_PRIME64_1);
     return hash + (hash == 0);
 }
 

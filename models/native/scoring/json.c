@@ -3,10 +3,8 @@
 
 #include "scoring/json.h"
 
-#include <math.h>
 #include <string.h>
 
-#define MAX_NUMBER_CHARS 63
 #define EVERY_BYTE 0x0101010101010101ULL
 #define HIGH_BITS 0x8080808080808080ULL
 
@@ -25,7 +23,7 @@ static int hex4(Cursor p, uint32_t *value) {
     return 0;
 }
 
-/* An escape from its backslash; its character, or -1. */
+/* Read an escape from its backslash on; return its character, or -1. */
 static int32_t read_escape(Cursor *p) {
     uint32_t unit, low;
     Cursor at = *p + 1;
@@ -60,7 +58,7 @@ static uint32_t write_utf8(uint32_t c, uint8_t *out) {
     return 4;
 }
 
-/* The number of bytes of the well-formed UTF-8 character (Unicode 15, table 3-7) at p, which is not ASCII; or 0. */
+/* Return the number of bytes of the UTF-8 character at p, which is not ASCII; 0 if it is not well formed (Unicode 15, table 3-7). */
 static uint32_t utf8_length(Cursor p) {
     uint8_t a = p[0], least = 0x80, most = 0xBF;
     uint32_t length = a < 0xC2 ? 0 : a < 0xE0 ? 2 : a < 0xF0 ? 3 : a < 0xF5 ? 4 : 0;
@@ -75,10 +73,22 @@ static uint32_t utf8_length(Cursor p) {
     return length;
 }
 
-static Cursor decode_string(Cursor p, uint32_t max_chars, uint8_t *decoded, uint32_t room, Text *found) {
+/* Skip printable ASCII other than quotes and backslashes, eight bytes at a time. */
+static inline Cursor skip_plain(Cursor p, Cursor end) {
+    for (; end - p >= 8; p += 8) {
+        uint64_t x;
+        memcpy(&x, p, 8);
+        uint64_t below_space = (x - 0x20 * EVERY_BYTE) & ~x & HIGH_BITS;
+        if ((x & HIGH_BITS) | below_space | zero_bytes(x ^ '"' * EVERY_BYTE) | zero_bytes(x ^ '\\' * EVERY_BYTE)) break;
+    }
+    while (*p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\') p++;
+    return p;
+}
+
+static Cursor decode_string(Cursor p, uint32_t max_chars, uint8_t *decoded, Text *found) {
     uint32_t n = 0;
     for (uint32_t num_chars = 0; *p != '"'; num_chars++) {
-        if (num_chars == max_chars || n + 4 > room) return NULL;
+        if (num_chars == max_chars) return NULL;
         if (*p == '\\') {
             int32_t c = read_escape(&p);
             if (c < 0) return NULL;
@@ -96,19 +106,27 @@ static Cursor decode_string(Cursor p, uint32_t max_chars, uint8_t *decoded, uint
     return p + 1;
 }
 
-Cursor read_string(Cursor p, Cursor end, uint32_t max_chars, uint8_t *decoded, uint32_t room, Text *found) {
+Cursor read_string(Cursor p, Cursor end, uint32_t max_chars, uint8_t *decoded, Text *found) {
     Cursor start = ++p;
-    for (; end - p >= 8; p += 8) {
-        uint64_t x;
-        memcpy(&x, p, 8);
-        uint64_t below_space = (x - 0x20 * EVERY_BYTE) & ~x & HIGH_BITS;
-        if ((x & HIGH_BITS) | below_space | zero_bytes(x ^ '"' * EVERY_BYTE) | zero_bytes(x ^ '\\' * EVERY_BYTE)) break;
-    }
-    while (*p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\') p++;
-    if (*p != '"') return decode_string(start, max_chars, decoded, room, found);
-    if (p - start > max_chars || p - start > room) return NULL;
+    p = skip_plain(p, end);
+    if (*p != '"') return decode_string(start, max_chars, decoded, found);
+    if (p - start > max_chars) return NULL;
     *found = (Text){start, (uint32_t)(p - start)};
     return p + 1;
+}
+
+Cursor skip_string(Cursor p, Cursor end) {
+    for (p++;;) {
+        p = skip_plain(p, end);
+        if (*p == '"') return p + 1;
+        if (*p == '\\') {
+            if (read_escape(&p) < 0) return NULL;
+        } else {
+            uint32_t length = *p < 0x80 ? 0 : utf8_length(p);
+            if (length == 0) return NULL;
+            p += length;
+        }
+    }
 }
 
 Cursor read_integer(Cursor p, Text *found) {
@@ -143,23 +161,64 @@ Cursor read_number(Cursor p, double *found) {
         for (; is_digit(*p); p++) power = power < 10000 ? power * 10 + (*p - '0') : power;
         exponent += sign * power;
     }
-    if (p - start > MAX_NUMBER_CHARS) return NULL;
-    double value;
     if (num_digits <= 19 && mantissa <= (uint64_t)1 << 53 && exponent >= -22 && exponent <= 22) {
         /* Both are exact, so their product or quotient is rounded once (Clinger 1990). */
-        value = exponent < 0 ? (double)mantissa / powers[-exponent] : (double)mantissa * powers[exponent];
-        value = is_negative ? -value : value;
-    } else {
-        char literal[MAX_NUMBER_CHARS + 1], *end;
-        memcpy(literal, start, (size_t)(p - start));
-        literal[p - start] = 0;
-        value = PyOS_string_to_double(literal, &end, NULL);
-        if (PyErr_Occurred()) {
-            PyErr_Clear();
-            return NULL;
-        }
+        double value = exponent < 0 ? (double)mantissa / powers[-exponent] : (double)mantissa * powers[exponent];
+        *found = is_negative ? -value : value;
+        return p;
     }
-    if (!isfinite(value)) return NULL;
-    *found = value;
+    char *stop;
+    *found = PyOS_string_to_double((const char *)start, &stop, NULL);
+    if (PyErr_Occurred()) PyErr_Clear(); /* no memory for its digits */
+    else if (stop == (const char *)p) return p;
+    return NULL;
+}
+
+static Cursor skip_number(Cursor p) {
+    p += *p == '-';
+    if (!is_digit(*p) || (*p == '0' && is_digit(p[1]))) return NULL;
+    while (is_digit(*p)) p++;
+    if (*p == '.') {
+        if (!is_digit(*++p)) return NULL;
+        while (is_digit(*p)) p++;
+    }
+    if (*p == 'e' || *p == 'E') {
+        p += 1 + (p[1] == '-' || p[1] == '+');
+        if (!is_digit(*p)) return NULL;
+        while (is_digit(*p)) p++;
+    }
     return p;
 }
+
+static Cursor skip_word(Cursor p, const char *word) {
+    while (*word != 0)
+        if (*p++ != (uint8_t)*word++) return NULL;
+    return p;
+}
+
+static Cursor skip_nested(Cursor p, Cursor end, int depth) {
+    switch (*p) {
+    case '"': return skip_string(p, end);
+    case 't': return skip_word(p, "true");
+    case 'f': return skip_word(p, "false");
+    case 'n': return skip_word(p, "null");
+    case '[': case '{': break;
+    default: return skip_number(p);
+    }
+    if (depth == MAX_DEPTH) return NULL;
+    int is_object = *p == '{', close = is_object ? '}' : ']';
+    p = skip_space(p + 1);
+    if (*p == close) return p + 1;
+    for (;; p = skip_space(p + 1)) {
+        if (is_object) {
+            if (*p != '"' || (p = skip_string(p, end)) == NULL || (p = skip_mark(p, ':')) == NULL) return NULL;
+            p = skip_space(p);
+        }
+        if ((p = skip_nested(p, end, depth + 1)) == NULL) return NULL;
+        p = skip_space(p);
+        if (*p == close) return p + 1;
+        if (*p != ',') return NULL;
+    }
+}
+
+Cursor skip_value(Cursor p, Cursor end) { return skip_nested(p, end, 0); }

@@ -1,16 +1,18 @@
-/* The little of JSON (RFC 8259) that requests are made of, over bytes that end with a NUL.
+/* The parts of JSON (RFC 8259) that a request consists of, read from bytes that a NUL follows.
  *
- * Every function returns where it stopped, or NULL for what it does not take. A NUL is part of no token, so nothing
- * reads beyond it. */
+ * Each function takes a cursor and returns the cursor behind what it has read, or NULL if the text is not what it reads.
+ * A NUL is not part of any JSON text, so no function reads beyond it. */
 #ifndef CTRSERVE_JSON_H
 #define CTRSERVE_JSON_H
 
 #include <stddef.h>
 #include <stdint.h>
 
+#define MAX_DEPTH 32 /* lists and objects inside each other, in a value that is skipped */
+
 typedef const uint8_t *Cursor;
 
-/* A string's bytes: in the body itself, or in `decoded` where it has escapes. */
+/* UTF-8 bytes of a string, or the digits of an integer: in the body itself, or in the caller's buffer if it has escapes. */
 typedef struct {
     const uint8_t *text;
     uint32_t num_bytes;
@@ -28,13 +30,19 @@ static inline Cursor skip_mark(Cursor p, uint8_t mark) {
 
 static inline int is_null(Cursor p) { return p[0] == 'n' && p[1] == 'u' && p[2] == 'l' && p[3] == 'l'; }
 
-/* A string from its opening quote, UTF-8 of at most `max_chars` characters and `room` bytes; `decoded` has that room. */
-Cursor read_string(Cursor p, Cursor end, uint32_t max_chars, uint8_t *decoded, uint32_t room, Text *found);
+/* Read a string of at most `max_chars` characters, beginning at its quote; `decoded` has room for 4 * max_chars bytes. */
+Cursor read_string(Cursor p, Cursor end, uint32_t max_chars, uint8_t *decoded, Text *found);
 
-/* An integer's digits as Python writes it, if it fits int64. */
+/* Read an integer that fits int64; its digits are those that Python writes. */
 Cursor read_integer(Cursor p, Text *found);
 
-/* A finite number, rounded as Python rounds it. */
+/* Read a number, rounded as Python rounds it; infinite if it is too large. */
 Cursor read_number(Cursor p, double *found);
+
+/* Skip a string of any length. */
+Cursor skip_string(Cursor p, Cursor end);
+
+/* Skip a value of any type, at most MAX_DEPTH levels deep. */
+Cursor skip_value(Cursor p, Cursor end);
 
 #endif

@@ -1,188 +1,200 @@
-/* RowReader: `request.h` for Python. */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+/* RequestReader: `request.h` as a Python object. */
+#include <stdlib.h>
 
+#include "buffers.h"
 #include "scoring/request.h"
+#include "scoring/token_block.h"
 
 typedef struct {
     PyObject_HEAD
-    Request request;
-    PyObject **names; /* of the fields that are set, [F] */
-    size_t num_set;
-    Block *blocks;
-    size_t num_blocks;
-    Py_buffer *buffers; /* arrays that blocks and fields point into */
-    size_t num_buffers;
-} Reader;
+    Rows rows;
+    PyObject *fields;      /* the tuple that the fields were made from; it keeps names and blocks alive */
+    Py_buffer *boundaries; /* [num_boundaries] */
+    Py_ssize_t num_boundaries;
+} RequestReader;
 
-/* Ids, offsets and weights as `EncodedBatch` has them; 0, or -1 with an exception. */
-static int make_bags(const Request *r, size_t num_cells, PyObject **ids, PyObject **offsets, PyObject **weights) {
-    size_t n = 0;
+/* Return ids int64, offsets int64 and weights float32 as bytes, as `EncodedBatch` has them; offsets and weights are None if
+ * each field has one id. */
+static PyObject *make_batch(const Rows *r) {
+    size_t num_cells = r->num_rows * r->num_fields, n = 0;
+    if (r->counts == NULL)
+        return Py_BuildValue("y#OO", r->cells, (Py_ssize_t)(num_cells * sizeof(int64_t)), Py_None, Py_None);
     for (size_t c = 0; c < num_cells; c++) n += r->counts[c] ? (size_t)r->counts[c] : 1;
-    *ids = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(n * sizeof(int64_t)));
-    *offsets = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)((num_cells + 1) * sizeof(int64_t)));
-    *weights = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(n * sizeof(float)));
-    if (*ids == NULL || *offsets == NULL || *weights == NULL) return -1;
-    int64_t *id = (int64_t *)PyBytes_AS_STRING(*ids), *offset = (int64_t *)PyBytes_AS_STRING(*offsets), at = 0;
-    float *weight = (float *)PyBytes_AS_STRING(*weights);
-    for (size_t c = 0; c < num_cells; c++) {
-        int64_t count = r->counts[c] ? r->counts[c] : 1;
-        const int64_t *rows = r->counts[c] ? r->tail + r->cells[c] : r->cells + c;
-        offset[c] = at;
-        for (int64_t i = 0; i < count; i++) id[at + i] = rows[i], weight[at + i] = (float)(1.0 / (double)count);
-        at += count;
+    PyObject *ids = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(n * sizeof(int64_t)));
+    PyObject *offsets = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)((num_cells + 1) * sizeof(int64_t)));
+    PyObject *weights = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(n * sizeof(float)));
+    PyObject *batch = NULL;
+    if (ids != NULL && offsets != NULL && weights != NULL) {
+        int64_t *id = (int64_t *)PyBytes_AS_STRING(ids), *offset = (int64_t *)PyBytes_AS_STRING(offsets), at = 0;
+        float *weight = (float *)PyBytes_AS_STRING(weights);
+        for (size_t c = 0; c < num_cells; c++) {
+            int64_t count = r->counts[c] ? r->counts[c] : 1;
+            const int64_t *rows = r->counts[c] ? r->tail + r->cells[c] : r->cells + c;
+            offset[c] = at;
+            for (int64_t i = 0; i < count; i++) id[at + i] = rows[i], weight[at + i] = (float)(1.0 / (double)count);
+            at += count;
+        }
+        offset[num_cells] = at;
+        batch = Py_BuildValue("OOO", ids, offsets, weights);
     }
-    offset[num_cells] = at;
+    Py_XDECREF(ids), Py_XDECREF(offsets), Py_XDECREF(weights);
+    return batch;
+}
+
+/* Add to a count by name, unless n is 0; 0, or -1 with an exception. Takes over the reference to `name`. */
+static int add_count(PyObject *counts, PyObject *name, size_t n) {
+    PyObject *number = n > 0 && name != NULL ? PyLong_FromSize_t(n) : NULL;
+    int failed = name == NULL || (n > 0 && (number == NULL || PyDict_SetItem(counts, name, number) < 0));
+    Py_XDECREF(number), Py_XDECREF(name);
+    return failed ? -1 : 0;
+}
+
+static PyObject *make_special(const RequestReader *self, int is_unseen) {
+    PyObject *counts = PyDict_New();
+    for (size_t f = 0; counts != NULL && f < self->rows.num_fields; f++) {
+        const Field *field = &self->rows.fields[f];
+        PyObject *name = PyTuple_GET_ITEM(PyTuple_GET_ITEM(self->fields, (Py_ssize_t)f), 0);
+        if (add_count(counts, Py_NewRef(name), is_unseen ? field->num_unseen : field->num_missing) < 0) Py_CLEAR(counts);
+    }
+    return counts;
+}
+
+static PyObject *make_unknown(const FieldNames *names) {
+    PyObject *counts = PyDict_New();
+    for (size_t i = 0; counts != NULL && i < names->num_unknown; i++) {
+        const Name *name = &names->names[names->num_fields + i];
+        PyObject *text = PyUnicode_DecodeASCII((const char *)name->text, (Py_ssize_t)name->num_bytes, NULL);
+        if (add_count(counts, text, name->count) < 0) Py_CLEAR(counts);
+    }
+    if (counts != NULL && (add_count(counts, PyUnicode_FromString("(not a plain name)"), names->num_strange) < 0 ||
+                           add_count(counts, PyUnicode_FromString("(others)"), names->num_others) < 0))
+        Py_CLEAR(counts);
+    return counts;
+}
+
+/* The batch, missing, unseen and unknown counts. The batch is None without rows or fields. */
+static PyObject *make_reading(const RequestReader *self) {
+    const Rows *r = &self->rows;
+    return Py_BuildValue("NNNN", r->num_rows * r->num_fields > 0 ? make_batch(r) : Py_NewRef(Py_None),
+                         make_special(self, 0), make_special(self, 1), make_unknown(&r->names));
+}
+
+/* Message, row and name of the field of a fault. */
+static PyObject *make_fault(const Fault *fault) {
+    PyObject *row = fault->row < 0 ? Py_NewRef(Py_None) : PyLong_FromSsize_t(fault->row);
+    const char *message = fault->message[0] ? fault->message : "the body cannot be read";
+    return Py_BuildValue("sNz#", message, row, fault->field.text, (Py_ssize_t)fault->field.num_bytes);
+}
+
+/* (reading, None), or (None, fault). Only bytes objects are known to end with a NUL that nobody changes. */
+static PyObject *RequestReader_read_predict(RequestReader *self, PyObject *body) {
+    if (!PyBytes_CheckExact(body)) return PyErr_Format(PyExc_TypeError, "expected bytes");
+    Fault fault = {.row = -1};
+    const uint8_t *text = (const uint8_t *)PyBytes_AS_STRING(body);
+    if (read_predict(&self->rows, text, (size_t)PyBytes_GET_SIZE(body), &fault) < 0)
+        return Py_BuildValue("ON", Py_None, make_fault(&fault));
+    return Py_BuildValue("NO", make_reading(self), Py_None);
+}
+
+/* ((context, candidates, candidate_ids or None, top_k or 0), None), or (None, fault); `self` reads the context. */
+static PyObject *RequestReader_read_rank(RequestReader *self, PyObject *args) {
+    RequestReader *candidates;
+    PyObject *body, *found = NULL;
+    if (!PyArg_ParseTuple(args, "O!S", Py_TYPE(self), &candidates, &body)) return NULL;
+    if (candidates == self || !PyBytes_CheckExact(body)) return PyErr_Format(PyExc_TypeError, "expected another reader, and bytes");
+    Fault fault = {.row = -1};
+    RankRequest request = {.context = &self->rows, .candidates = &candidates->rows,
+                           .decoded = PyMem_Malloc(4 * candidates->rows.max_chars)};
+    if (request.decoded == NULL) return PyErr_NoMemory();
+    int failed = read_rank(&request, (const uint8_t *)PyBytes_AS_STRING(body), (size_t)PyBytes_GET_SIZE(body), &fault);
+    if (failed == -1) found = Py_BuildValue("ON", Py_None, make_fault(&fault));
+    if (failed == 0) {
+        PyObject *ids = request.candidate_ids != NULL ? request.candidate_ids : Py_None;
+        found = Py_BuildValue("(NNOL)O", make_reading(self), make_reading(candidates), ids, (long long)request.top_k, Py_None);
+    }
+    Py_XDECREF(request.candidate_ids);
+    PyMem_Free(request.decoded);
+    return found;
+}
+
+/* Set a field from (name, kind, block or None, start, max_length, boundaries); 0, or -1 with an exception. */
+static int add_field(RequestReader *self, PyObject *description) {
+    Rows *r = &self->rows;
+    size_t f = r->names.num_fields;
+    Py_ssize_t num_bytes, max_length;
+    int kind;
+    long long start;
+    PyObject *text, *block, *boundaries;
+    if (!PyTuple_Check(description)) return PyErr_SetString(PyExc_TypeError, "expected a tuple for each field"), -1;
+    if (!PyArg_ParseTuple(description, "UiOLnO", &text, &kind, &block, &start, &max_length, &boundaries)) return -1;
+    const char *name = PyUnicode_AsUTF8AndSize(text, &num_bytes);
+    if (name == NULL) return -1;
+    if (kind < TEXT || kind > NUMBER || max_length < 0 || (kind == NUMBER && max_length > 0) ||
+        (kind != NUMBER && token_block(block) == NULL))
+        return PyErr_SetString(PyExc_ValueError, "a field's kind does not fit its block or length"), -1;
+    for (Py_ssize_t i = 0; i < num_bytes; i++)
+        if ((uint8_t)name[i] < 0x20 || name[i] == '"' || name[i] == '\\')
+            return PyErr_SetString(PyExc_ValueError, "JSON writes a field's name in more than one way"), -1;
+    if (field_names_add(&r->names, (const uint8_t *)name, (size_t)num_bytes) < 0)
+        return PyErr_SetString(PyExc_ValueError, "two fields have the same name"), -1;
+    Py_buffer *view = &self->boundaries[self->num_boundaries];
+    if (get_array(boundaries, FLOAT64, ANY_COUNT, 0, view) < 0) return -1;
+    self->num_boundaries++;
+    if (max_length > 0 && r->counts == NULL) {
+        r->counts = calloc(r->max_rows * r->num_fields, sizeof *r->counts);
+        if (r->counts == NULL) return PyErr_NoMemory(), -1;
+    }
+    r->fields[f] = (Field){.kind = (enum kind)kind, .start = start, .max_length = (size_t)max_length,
+                           .block = kind == NUMBER ? NULL : token_block(block), .boundaries = view->buf,
+                           .num_boundaries = (size_t)view->len / sizeof(double)};
     return 0;
 }
 
-/* How many values of each field were missing, or unseen, by its name; of fields that had some. */
-static PyObject *make_counts(const Reader *self, int is_unseen) {
-    PyObject *found = PyDict_New();
-    for (size_t f = 0; found != NULL && f < self->request.num_fields; f++) {
-        const Field *field = &self->request.fields[f];
-        size_t n = is_unseen ? field->num_unseen : field->num_missing;
-        if (n == 0) continue;
-        PyObject *number = PyLong_FromSize_t(n);
-        if (number == NULL || PyDict_SetItem(found, self->names[f], number) < 0) Py_CLEAR(found);
-        Py_XDECREF(number);
-    }
-    return found;
-}
-
-static PyObject *Reader_read(Reader *self, PyObject *body) {
-    const Request *r = &self->request;
-    /* Bytes alone end with a NUL that nobody changes. */
-    if (!PyBytes_CheckExact(body) || self->num_set < r->num_fields) Py_RETURN_NONE;
-    size_t num_bytes = (size_t)PyBytes_GET_SIZE(body);
-    size_t num_rows = request_read(&self->request, (const uint8_t *)PyBytes_AS_STRING(body), num_bytes);
-    if (num_rows == 0) Py_RETURN_NONE;
-    size_t num_cells = num_rows * r->num_fields;
-    PyObject *ids = NULL, *offsets = NULL, *weights = NULL, *found = NULL;
-    PyObject *missing = make_counts(self, 0), *unseen = make_counts(self, 1);
-    if (missing != NULL && unseen != NULL) {
-        if (r->counts == NULL) {
-            ids = PyBytes_FromStringAndSize((const char *)r->cells, (Py_ssize_t)(num_cells * sizeof(int64_t)));
-            if (ids != NULL) found = Py_BuildValue("OOOOO", ids, Py_None, Py_None, missing, unseen);
-        } else if (make_bags(r, num_cells, &ids, &offsets, &weights) == 0) {
-            found = Py_BuildValue("OOOOO", ids, offsets, weights, missing, unseen);
-        }
-    }
-    Py_XDECREF(ids), Py_XDECREF(offsets), Py_XDECREF(weights), Py_XDECREF(missing), Py_XDECREF(unseen);
-    return found;
-}
-
-static Py_buffer *keep(Reader *self, PyObject *array) {
-    if (self->num_buffers == self->request.num_fields * 5) return PyErr_Format(PyExc_ValueError, "too many arrays"), NULL;
-    if (PyObject_GetBuffer(array, &self->buffers[self->num_buffers], PyBUF_SIMPLE) < 0) return NULL;
-    return &self->buffers[self->num_buffers++];
-}
-
-static PyObject *Reader_add_vocabulary(Reader *self, PyObject *args) {
-    PyObject *arrays[4];
-    Py_buffer *kept[4];
-    if (!PyArg_ParseTuple(args, "OOOO", &arrays[0], &arrays[1], &arrays[2], &arrays[3])) return NULL;
-    if (self->num_blocks == self->request.num_fields) return PyErr_Format(PyExc_ValueError, "more blocks than fields");
-    for (int i = 0; i < 4; i++)
-        if ((kept[i] = keep(self, arrays[i])) == NULL) return NULL;
-    Py_ssize_t n = kept[0]->len / 8;
-    if (kept[1]->len != 8 * n || kept[2]->len != 8 * n || (uint64_t)n >= UINT32_MAX)
-        return PyErr_Format(PyExc_ValueError, "the arrays of a vocabulary differ in length, or are too long");
-    Block *block = &self->blocks[self->num_blocks];
-    *block = (Block){.hashes = kept[0]->buf, .positions = kept[1]->buf, .ends = kept[2]->buf, .text = kept[3]->buf,
-                     .n = (uint64_t)n, .text_bytes = (uint64_t)kept[3]->len};
-    int failed;
-    Py_BEGIN_ALLOW_THREADS;
-    failed = block_build_index(block);
-    Py_END_ALLOW_THREADS;
-    if (failed) return PyErr_NoMemory();
-    return PyLong_FromSize_t(self->num_blocks++);
-}
-
-static PyObject *Reader_add_hashing(Reader *self, PyObject *args) {
-    unsigned long long buckets;
-    if (!PyArg_ParseTuple(args, "K", &buckets)) return NULL;
-    if (self->num_blocks == self->request.num_fields || buckets == 0)
-        return PyErr_Format(PyExc_ValueError, "more blocks than fields, or no buckets");
-    self->blocks[self->num_blocks] = (Block){.buckets = buckets};
-    return PyLong_FromSize_t(self->num_blocks++);
-}
-
-static PyObject *Reader_add_field(Reader *self, PyObject *args) {
-    Py_ssize_t block, max_length, key_bytes;
-    int kind;
-    long long start;
-    PyObject *name, *boundaries;
-    Request *r = &self->request;
-    if (!PyArg_ParseTuple(args, "UinLnO", &name, &kind, &block, &start, &max_length, &boundaries)) return NULL;
-    if (self->num_set == r->num_fields || kind < TEXT || kind > NUMBER || max_length < 0 ||
-        (kind != NUMBER && (block < 0 || (size_t)block >= self->num_blocks)))
-        return PyErr_Format(PyExc_ValueError, "no such field or block");
-    const char *key = PyUnicode_AsUTF8AndSize(name, &key_bytes);
-    if (key == NULL) return NULL;
-    for (Py_ssize_t i = 0; i < key_bytes; i++)
-        if ((uint8_t)key[i] < 0x20 || key[i] == '"' || key[i] == '\\')
-            return PyErr_Format(PyExc_ValueError, "JSON has no plain form of this name");
-    Py_buffer *kept = keep(self, boundaries);
-    if (kept == NULL) return NULL;
-    if (max_length > 0 && r->counts == NULL) {
-        r->counts = calloc(r->max_rows * r->num_fields, sizeof *r->counts);
-        if (r->counts == NULL) return PyErr_NoMemory();
-    }
-    self->names[self->num_set] = Py_NewRef(name);
-    r->fields[self->num_set++] = (Field){
-        .key = (const uint8_t *)key, .key_bytes = (size_t)key_bytes, .kind = (enum kind)kind, .start = start,
-        .max_length = (size_t)max_length, .block = kind == NUMBER ? NULL : &self->blocks[block],
-        .boundaries = kept->buf, .num_boundaries = (size_t)kept->len / sizeof(double)};
-    Py_RETURN_NONE;
-}
-
-static void Reader_dealloc(Reader *self) {
-    for (size_t f = 0; f < self->num_set; f++) Py_DECREF(self->names[f]);
-    for (size_t i = 0; i < self->num_blocks; i++) free(self->blocks[i].index);
-    for (size_t i = 0; i < self->num_buffers; i++) PyBuffer_Release(&self->buffers[i]);
-    request_free(&self->request);
-    free(self->request.fields), free(self->names), free(self->blocks), free(self->buffers);
+static void RequestReader_dealloc(RequestReader *self) {
     PyTypeObject *type = Py_TYPE(self);
+    for (Py_ssize_t i = 0; i < self->num_boundaries; i++) PyBuffer_Release(&self->boundaries[i]);
+    rows_free(&self->rows);
+    free(self->boundaries);
+    Py_XDECREF(self->fields);
     type->tp_free((PyObject *)self);
     Py_DECREF(type);
 }
 
-static PyObject *Reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"num_fields", "max_rows", "max_chars", "max_sequence", NULL};
+static PyObject *RequestReader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"fields", "max_rows", "max_chars", "max_sequence", NULL};
     const Py_ssize_t most = 1 << 20;
-    Py_ssize_t num_fields, max_rows, max_chars, max_sequence;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "nnnn", names, &num_fields, &max_rows, &max_chars, &max_sequence))
+    Py_ssize_t max_rows, max_chars, max_sequence;
+    PyObject *fields;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!nnn", names, &PyTuple_Type, &fields, &max_rows, &max_chars,
+                                     &max_sequence))
         return NULL;
-    if (num_fields < 1 || max_rows < 1 || max_chars < 1 || max_sequence < 1 || num_fields > most || max_rows > most ||
-        max_chars > most || max_sequence > most)
+    if (max_rows < 1 || max_chars < 1 || max_sequence < 1 || max_rows > most || max_chars > most || max_sequence > most)
         return PyErr_Format(PyExc_ValueError, "sizes must be from 1 to %zd", most);
-    Reader *self = (Reader *)type->tp_alloc(type, 0);
+    RequestReader *self = (RequestReader *)type->tp_alloc(type, 0);
     if (self == NULL) return NULL;
-    Request *r = &self->request;
-    r->num_fields = (size_t)num_fields, r->max_rows = (size_t)max_rows;
+    Rows *r = &self->rows;
+    r->num_fields = (size_t)PyTuple_GET_SIZE(fields), r->max_rows = (size_t)max_rows;
     r->max_chars = (size_t)max_chars, r->max_sequence = (size_t)max_sequence;
-    r->fields = calloc(r->num_fields, sizeof *r->fields);
-    self->names = calloc(r->num_fields, sizeof *self->names);
-    self->blocks = calloc(r->num_fields, sizeof *self->blocks);
-    self->buffers = calloc(r->num_fields * 5, sizeof *self->buffers); /* four of a vocabulary, the boundaries */
-    if (r->fields == NULL || self->names == NULL || self->blocks == NULL || self->buffers == NULL || request_init(r) < 0) {
+    r->fields = calloc(r->num_fields + 1, sizeof *r->fields);
+    self->boundaries = calloc(r->num_fields + 1, sizeof *self->boundaries);
+    self->fields = Py_NewRef(fields);
+    if (r->fields == NULL || self->boundaries == NULL || rows_init(r) < 0) {
         Py_DECREF(self);
         return PyErr_NoMemory();
     }
+    for (size_t f = 0; f < r->num_fields; f++)
+        if (add_field(self, PyTuple_GET_ITEM(fields, (Py_ssize_t)f)) < 0) return Py_DECREF(self), NULL;
     return (PyObject *)self;
 }
 
 static PyMethodDef methods[] = {
-    {"add_vocabulary", (PyCFunction)Reader_add_vocabulary, METH_VARARGS, NULL},
-    {"add_hashing", (PyCFunction)Reader_add_hashing, METH_VARARGS, NULL},
-    {"add_field", (PyCFunction)Reader_add_field, METH_VARARGS, NULL},
-    {"read", (PyCFunction)Reader_read, METH_O, NULL},
+    {"read_predict", (PyCFunction)RequestReader_read_predict, METH_O, NULL},
+    {"read_rank", (PyCFunction)RequestReader_read_rank, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot slots[] = {
-    {Py_tp_new, Reader_new}, {Py_tp_dealloc, Reader_dealloc}, {Py_tp_methods, methods}, {0, NULL},
+    {Py_tp_new, RequestReader_new}, {Py_tp_dealloc, RequestReader_dealloc}, {Py_tp_methods, methods}, {0, NULL},
 };
 
-PyType_Spec reader_spec = {"models._native.RowReader", sizeof(Reader), 0, Py_TPFLAGS_DEFAULT, slots};
+PyType_Spec request_reader_spec = {"models._native.RequestReader", sizeof(RequestReader), 0, Py_TPFLAGS_DEFAULT, slots};

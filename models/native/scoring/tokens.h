@@ -1,4 +1,4 @@
-/* Token -> local id of one block, as `models.features.vocabulary` has it: MISSING 0, OOV 1, tokens from 2. */
+/* Token -> local id of one block, as models.features.vocabulary defines it: MISSING 0, OOV 1, tokens from 2. */
 #ifndef CTRSERVE_TOKENS_H
 #define CTRSERVE_TOKENS_H
 
@@ -10,30 +10,30 @@
 #define OOV 1
 #define NUM_SPECIAL 2
 
-/* A vocabulary's four arrays, mapped, or feature hashing. */
+/* The four arrays of a vocabulary, which may be memory-mapped, or feature hashing. */
 typedef struct {
-    const uint8_t *hashes;    /* uint64 [n], ascending; arrays may be unaligned */
+    const uint8_t *hashes;    /* uint64 [n], ascending; the arrays may be unaligned */
     const uint8_t *positions; /* int64 [n] */
     const uint8_t *ends;      /* int64 [n] */
     const uint8_t *text;      /* uint8 [text_bytes] */
     uint64_t n, text_bytes;
-    uint32_t *index; /* hashes whose top bits are i stand in [index[i], index[i + 1]) */
-    int shift;       /* leaves the top bits of a hash; 64: all are one bucket */
+    uint32_t *index;  /* hashes whose top bits are i are at [index[i], index[i + 1]) */
+    int shift;        /* leaves the top bits of a hash; 64: there is one bucket */
     uint64_t buckets; /* of feature hashing; 0 for a vocabulary */
 } Block;
 
-/* A token whose id is wanted. */
+/* A token to look up. */
 typedef struct {
+    const Block *block;
     const uint8_t *text;
     uint32_t num_bytes;
-    uint32_t field;
     uint64_t hash;
-    uint64_t at; /* scratch: a place in the sorted hashes, then by frequency; NOWHERE once it is known to be OOV */
-    size_t cell; /* whom the caller is to tell */
-    int64_t id;
+    uint64_t at;   /* scratch: its place among the sorted hashes, then by frequency; NOWHERE once it is known to be OOV */
+    int64_t start; /* the block's first row of the table */
+    int64_t *row;  /* where the token's row of the table is written */
 } Token;
 
-/* Whether n bytes are the same; most names and tokens are too short for a call of memcmp to pay. */
+/* Whether n bytes are equal; most names and tokens are too short for a call of memcmp to pay. */
 static inline int is_equal(const uint8_t *a, const uint8_t *b, size_t n) {
     uint64_t x, y;
     uint32_t v, w;
@@ -53,10 +53,10 @@ static inline int is_equal(const uint8_t *a, const uint8_t *b, size_t n) {
     return n == 0 || (a[0] == b[0] && a[n / 2] == b[n / 2] && a[n - 1] == b[n - 1]);
 }
 
-/* Build the index of a block's hashes; 0, or -1 without memory. About four hashes share a bucket. */
+/* Build the index of a block's hashes, about four to a bucket; 0, or -1 without memory. */
 int block_build_index(Block *block);
 
-/* Fill in `id` of tokens whose text and hash are known; blocks[i] is the block of tokens[i]. */
-void find_tokens(Token *tokens, const Block **blocks, size_t count);
+/* Write the row of each token whose text and hash are known. */
+void find_tokens(Token *tokens, size_t count);
 
 #endif

@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
@@ -7,27 +6,34 @@ import pytest
 from hypothesis import given
 
 from app.problems import Problem
-from app.wire.field_types import MAX_ERRORS, MAX_FAULTS, MAX_UNKNOWN, OTHERS
-from app.wire.predict_request import Columns, Wire
-from models.artifact.artifact import load_artifact
-from tests.making import make_artifact
+from app.wire.field_types import MAX_UNKNOWN, OTHERS
+from app.wire.predict_request import PredictWire
+from app.wire.refusals import MAX_ERRORS, MAX_EXPLAINED_BYTES, MAX_FAULTS
+from models.artifact.artifact import Artifact
+from models.artifact.golden import columns_of
 
-ROW = {"user_id": 7, "site": "site-1.example", "clicked_ads": ["ad1", "ad2"], "ad_id": "ad3", "price": 1.5}
+ROW: dict[str, Any] = {
+    "user_id": 7,
+    "site": "site-1.example",
+    "clicked_ads": ["ad1", "ad2"],
+    "ad_id": "ad3",
+    "price": 1.5,
+}
 SECRET = "s3cr3t-value"
 
 
 @pytest.fixture(scope="module")
-def wire(tmp_path_factory: pytest.TempPathFactory) -> Wire:
-    return Wire(load_artifact(make_artifact(tmp_path_factory.mktemp("a"))).schema, max_rows=8)
+def wire(artifact: Artifact) -> PredictWire:
+    return PredictWire(artifact.schema, artifact.encoder, max_rows=8)
 
 
 def body(**request: Any) -> bytes:
     return json.dumps(request).encode()
 
 
-def problem(wire: Wire, raw: bytes) -> dict[str, Any]:
+def problem(wire: PredictWire, raw: bytes) -> dict[str, Any]:
     with pytest.raises(Problem) as caught:
-        wire.parse(raw)
+        wire.read(raw)
     response = caught.value.response()
     assert (response.status_code, response.media_type) == (422, "application/problem+json")
     answer: dict[str, Any] = json.loads(bytes(response.body))
@@ -37,24 +43,23 @@ def problem(wire: Wire, raw: bytes) -> dict[str, Any]:
     return answer
 
 
-def lists(columns: Columns) -> list[list[Any]]:
-    return [list(values) for values in columns.values]
-
-
-def test_rows_and_columns_say_the_same(wire: Wire) -> None:
+def test_rows_and_columns_say_the_same(wire: PredictWire, artifact: Artifact) -> None:
     rows = [ROW, {**ROW, "price": None, "user_id": -1}, {**ROW, "clicked_ads": []}]
-    by_row = wire.parse(body(instances=rows))
-    by_column = wire.parse(body(inputs={name: [row[name] for row in rows] for name in ROW}))
-    assert lists(by_row) == lists(by_column)
-    assert lists(by_row) == [[row[name] for row in rows] for name in ROW]
-    assert by_row.num_rows == 3
+    by_row = wire.read(body(instances=rows))
+    by_column = wire.read(body(inputs={name: [row[name] for row in rows] for name in ROW}))
+    expected = artifact.encoder.encode(columns_of(artifact.schema, rows))
+    for found in (by_row, by_column):
+        assert found.batch.ids.tolist() == expected.ids.tolist()
+        assert found.batch.offsets.tolist() == expected.offsets.tolist()
+        assert (found.missing, found.unseen) == ({"clicked_ads": 1, "price": 1}, {"user_id": 1})
 
 
-def test_absent_fields_are_none_and_unknown_ones_are_counted_by_name(wire: Wire) -> None:
-    columns = wire.parse(body(instances=[{"ad_id": "x", "colour": 1}, {"colour": [{}], "a b\n": 2}]))
-    assert lists(columns) == [[None, None], [None, None], [None, None], ["x", None], [None, None]]
-    assert columns.unknown_fields == {"colour": 2, "(not a plain name)": 1}
-    assert wire.parse(body(inputs={"ad_id": ["x"], "colour": SECRET})).unknown_fields == {"colour": 1}
+def test_absent_fields_are_missing_and_unknown_ones_are_counted_by_name(wire: PredictWire) -> None:
+    found = wire.read(body(instances=[{"ad_id": "?", "colour": 1}, {"colour": [{}], "a b\n": 2}]))
+    assert found.missing == {"user_id": 2, "site": 2, "clicked_ads": 2, "ad_id": 1, "price": 2}
+    assert found.unseen == {"ad_id": 1}
+    assert found.unknown_fields == {"colour": 2, "(not a plain name)": 1}
+    assert wire.read(body(inputs={"ad_id": ["x", "y"], "colour": SECRET})).unknown_fields == {"colour": 2}
 
 
 @pytest.mark.parametrize(
@@ -74,7 +79,7 @@ def test_absent_fields_are_none_and_unknown_ones_are_counted_by_name(wire: Wire)
         ("clicked_ads", ["a"] * 1_001, "at most 1000 items"),
     ],
 )
-def test_a_fault_names_row_and_field(wire: Wire, field: str, value: object, message: str) -> None:
+def test_a_fault_names_row_and_field(wire: PredictWire, field: str, value: object, message: str) -> None:
     (fault,) = problem(wire, body(instances=[ROW, {**ROW, field: value}]))["errors"]
     assert (fault["row"], fault["field"]) == (1, field)
     assert message in fault["message"]
@@ -83,28 +88,28 @@ def test_a_fault_names_row_and_field(wire: Wire, field: str, value: object, mess
         assert (fault["row"], fault["field"]) == (1, field)
 
 
-def test_of_many_unknown_fields_the_first_are_told_apart(wire: Wire) -> None:
+def test_of_many_unknown_fields_the_first_are_told_apart(wire: PredictWire) -> None:
     for row in ({f"n{i}": 1 for i in range(1_000)}, {f"n{i}": 1 for i in range(10_000)}):  # the second is a large body
-        unknown = wire.parse(body(instances=[row])).unknown_fields
+        unknown = wire.read(body(instances=[row])).unknown_fields
         assert len(unknown) == MAX_UNKNOWN + 1
         assert sum(unknown.values()) == len(row)
         assert unknown[OTHERS] == len(row) - MAX_UNKNOWN
         columns = {name: [value] * 3 for name, value in row.items()} | {"ad_id": ["ad1"] * 3}
-        unknown = wire.parse(body(inputs=columns)).unknown_fields
+        unknown = wire.read(body(inputs=columns)).unknown_fields
         assert len(unknown) == MAX_UNKNOWN + 1
         assert sum(unknown.values()) == 3 * len(row)
         assert unknown[OTHERS] == 3 * (len(row) - MAX_UNKNOWN)
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 5_000, "-" + "9" * 5_000])
-def test_numbers_that_are_not_finite_are_refused(wire: Wire, number: str) -> None:
+def test_numbers_that_are_not_finite_are_refused(wire: PredictWire, number: str) -> None:
     for field in ("price", "user_id"):
         problem(wire, b'{"instances":[{"%s":%s}]}' % (field.encode(), number.encode()))
 
 
 @pytest.mark.parametrize("number", ["-0.0", "5e-324", "1.7976931348623157e308", "9007199254740993", "0"])
-def test_every_finite_number_is_taken(wire: Wire, number: str) -> None:
-    assert lists(wire.parse(b'{"instances":[{"price":%s}]}' % number.encode()))[-1] == [float(number)]
+def test_every_finite_number_is_taken(wire: PredictWire, number: str) -> None:
+    assert "price" not in wire.read(b'{"instances":[{"price":%s}]}' % number.encode()).missing
 
 
 @pytest.mark.parametrize(
@@ -119,36 +124,32 @@ def test_every_finite_number_is_taken(wire: Wire, number: str) -> None:
     ],
     ids=lambda raw: repr(raw[:40]),
 )  # fmt: skip
-def test_what_is_no_request_is_refused(wire: Wire, raw: bytes) -> None:
+def test_what_is_no_request_is_refused(wire: PredictWire, raw: bytes) -> None:
     problem(wire, raw)
 
 
-def test_too_many_rows_are_refused_whole(wire: Wire) -> None:
-    assert wire.parse(body(instances=[ROW] * 8)).num_rows == 8
+def test_too_many_rows_are_refused_whole(wire: PredictWire) -> None:
+    assert len(wire.read(body(instances=[ROW] * 8)).batch) == 8
     problem(wire, body(instances=[ROW] * 9))
     problem(wire, body(inputs={"price": [1.0] * 9}))
 
 
-def test_only_the_first_faults_are_listed(wire: Wire) -> None:
+def test_only_the_first_faults_are_listed(wire: PredictWire) -> None:
     bad: list[dict[str, Any]] = [{name: {} for name in ROW}] * 8
     assert len(problem(wire, body(instances=bad))["errors"]) == MAX_ERRORS
 
 
-def test_the_last_of_two_equal_keys_wins(wire: Wire) -> None:
-    assert lists(wire.parse(b'{"instances":[{"price":1,"price":2}]}'))[-1] == [2.0]
-
-
-def test_the_example_is_a_valid_request_and_the_json_schema_shows_the_fields(wire: Wire) -> None:
-    assert wire.parse(json.dumps(wire.example).encode()).unknown_fields == {}
+def test_the_example_is_a_valid_request_and_the_json_schema_shows_the_fields(wire: PredictWire) -> None:
+    assert wire.read(json.dumps(wire.example).encode()).unknown_fields == {}
     impression = wire.json_schema()["$defs"]["Impression"]["properties"]
     assert list(impression) == list(ROW)
     assert {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1} in impression["user_id"]["anyOf"]
 
 
 @given(st.binary(max_size=300))
-def test_no_bytes_do_anything_but_parse_or_be_refused(wire: Wire, raw: bytes) -> None:
+def test_no_bytes_do_anything_but_parse_or_be_refused(wire: PredictWire, raw: bytes) -> None:
     try:
-        wire.parse(raw)
+        wire.read(raw)
     except Problem as refused:
         assert refused.code == "invalid_input"
 
@@ -161,25 +162,55 @@ json_values = st.recursive(
 
 
 @given(st.lists(st.dictionaries(st.sampled_from([*ROW, "x"]), json_values, max_size=4), max_size=3))
-def test_no_json_does_anything_but_parse_or_be_refused(wire: Wire, rows: list[dict[str, Any]]) -> None:
+def test_no_json_does_anything_but_parse_or_be_refused(wire: PredictWire, rows: list[dict[str, Any]]) -> None:
     try:
-        columns = wire.parse(body(instances=rows))
+        found = wire.read(body(instances=rows))
     except Problem as refused:
         assert refused.code == "invalid_input"
     else:
-        assert columns.num_rows == len(rows)
+        assert len(found.batch) == len(rows)
 
 
-def test_schemas_of_other_artifacts_do_not_mix(tmp_path: Path) -> None:
-    one, two = (Wire(load_artifact(make_artifact(tmp_path / str(n))).schema, n) for n in (1, 2))
-    assert two.parse(body(instances=[ROW, ROW])).num_rows == 2
+def test_limits_of_other_wires_do_not_mix(artifact: Artifact) -> None:
+    one, two = (PredictWire(artifact.schema, artifact.encoder, n) for n in (1, 2))
+    assert len(two.read(body(instances=[ROW, ROW])).batch) == 2
     with pytest.raises(Problem):
-        one.parse(body(instances=[ROW, ROW]))
+        one.read(body(instances=[ROW, ROW]))
 
 
-def test_a_flood_of_faults_is_refused_without_listing_them(wire: Wire) -> None:
+def test_a_flood_of_faults_is_refused_without_listing_them(wire: PredictWire) -> None:
     tokens = problem(wire, body(instances=[{"clicked_ads": [1] * 1_000, "price": SECRET}] * 8))["errors"]
     assert [fault["field"] for fault in tokens] == ["clicked_ads", "price"] * 8
     keys = problem(wire, body(**{f"{SECRET}{i}": 1 for i in range(MAX_FAULTS + 1)}))
     assert keys["detail"] == "more than 10000 faults"
     assert "errors" not in keys
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('{"instances": [{}, {"price": "s3cr3t"}], "inputs": "%s"}', {"row": 1, "field": "price"}),
+        ('{"instances": [{"s3cr3t": ["%s"], "price": true}]}', {"row": 0, "field": "price"}),
+        ('{"inputs": {"ad_id": ["a", 5, "%s"]}}', {"row": 1, "field": "ad_id"}),
+        ('{"inputs": {"clicked_ads": [[], ["a", 5, "%s"]]}}', {"row": 1, "field": "clicked_ads"}),
+        ('{"instances": [{"clicked_ads": ["a", 5, "%s"]}]}', {"row": 0, "field": "clicked_ads"}),
+        ('{"instances": {"s3cr3t": "%s"}}', {"field": "instances"}),
+        ('{"inputs": ["%s"]}', {"field": "inputs"}),
+        ('{"s3cr3t": ["%s"]}', {}),
+        ('["%s"]', {}),
+        ('{"instances": [{"price": 1}], "s3cr3t": "%s"', {}),
+        ('{"instances": [{"s3cr3t": ' + "[" * 3_000 + "]" * 3_000 + ', "x": "%s"}]}', {"row": 0, "field": "instances"}),
+    ],
+)
+def test_of_a_large_body_the_first_fault_is_told(wire: PredictWire, text: str, fault: dict[str, Any]) -> None:
+    raw = (text % ("s3cr3t" * 50_000)).encode()
+    assert len(raw) > MAX_EXPLAINED_BYTES
+    with pytest.raises(Problem) as refused:
+        wire.read(raw)
+    assert "s3cr3t" not in bytes(refused.value.response().body).decode()
+    assert [{k: v for k, v in f.items() if k != "message"} for f in refused.value.errors] == [fault]
+
+
+def test_what_pydantic_finds_right_is_refused_all_the_same(wire: PredictWire) -> None:
+    (fault,) = problem(wire, b'{"instances":[{},{"price":"' + SECRET.encode() + b'","price":1}]}')["errors"]
+    assert fault == {"message": "expected a finite number, or null", "row": 1, "field": "price"}

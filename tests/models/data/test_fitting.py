@@ -1,3 +1,5 @@
+from bisect import bisect_right
+
 import hypothesis.strategies as st
 import numpy as np
 from hypothesis import given
@@ -7,6 +9,7 @@ from numpy.typing import NDArray
 from models.data.chunk_encoder import _encode_numbers
 from models.data.fitting import _boundaries
 from models.features.field_encoder import FieldEncoder
+from models.features.vocabulary import MISSING, NUM_SPECIAL
 from models.schema.feature_schema import FieldSpec, FittedField
 
 floats = st.floats(allow_infinity=True, allow_nan=True) | st.integers(-3, 3).map(float)
@@ -26,5 +29,5 @@ def test_numbers_of_a_chunk_get_the_bins_that_the_field_encoder_gives(
     boundaries = tuple(np.unique(np.linspace(-4, 4, num_boundaries)).tolist())
     spec = FieldSpec(name="x", kind="numeric", side="context")
     field = FieldEncoder(spec, FittedField(dtype=None, boundaries=boundaries), 0, 100, None)
-    expected = [field.row_of(x) for x in numbers.tolist()]
+    expected = [100 + (MISSING if x != x else NUM_SPECIAL + bisect_right(boundaries, x)) for x in numbers.tolist()]
     assert _encode_numbers(field, numbers).tolist() == field.encode_numbers(numbers).tolist() == expected

@@ -1,0 +1,81 @@
+/* JSON objects, or lists by field -> rows of the embedding table. */
+#ifndef CTRSERVE_ROWS_H
+#define CTRSERVE_ROWS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "scoring/field_names.h"
+#include "scoring/json.h"
+#include "scoring/tokens.h"
+
+#define NUM_PENDING 64
+
+enum kind { TEXT, INTEGER, NUMBER };
+
+typedef struct {
+    enum kind kind;
+    size_t max_length;  /* of a sequence, whose last tokens count; 0 for a single value */
+    const Block *block; /* of tokens */
+    int64_t start;      /* the block's first row */
+    const double *boundaries;
+    size_t num_boundaries;
+    size_t num_missing, num_unseen; /* values of the rows that were read */
+} Field;
+
+/* Where and why reading stopped. */
+typedef struct {
+    char message[128];
+    ptrdiff_t row; /* -1: none */
+    Text field;    /* name of a field of the model, or of a part of the request; NULL: none */
+} Fault;
+
+/* Write the message of a fault; always return NULL. */
+__attribute__((format(printf, 2, 3))) Cursor refuse(Fault *fault, const char *format, ...);
+
+/* Impressions of some fields. Later calls overwrite what earlier ones have read. */
+typedef struct {
+    Field *fields;
+    size_t num_fields, max_rows, max_chars, max_sequence;
+    FieldNames names; /* the first F are those of `fields` */
+    Fault *fault;
+    size_t num_rows;
+    int64_t *cells;  /* [max_rows * F]: a row of the table, or the place of a sequence's first one in `tail` */
+    int32_t *counts; /* [max_rows * F]: rows of a sequence, or 0 for a cell that is one row; NULL if no field is a sequence */
+    int64_t *tail;
+    size_t tail_used, tail_room;
+    size_t *order; /* [num_places]: the names at the places of the object that was read before */
+    size_t num_places;
+    Token pending[NUM_PENDING]; /* to be looked up together */
+    size_t num_pending;
+    uint8_t *decoded; /* texts of pending tokens that had escapes */
+    size_t decoded_used, decoded_room;
+    uint8_t decoded_name[4 * MAX_NAME_CHARS];
+} Rows;
+
+/* Allocate for the sizes that are set; 0, or -1 without memory. */
+int rows_init(Rows *rows);
+void rows_free(Rows *rows);
+
+/* Begin a request. Its rows are complete after `rows_end`. */
+void rows_begin(Rows *rows, Fault *fault);
+void rows_end(Rows *rows);
+
+/* Read a value of field f; NULL if it is not one. Tokens are looked up when enough of them wait, and by `rows_flush`. */
+Cursor rows_read_value(Rows *rows, size_t f, Cursor p, Cursor end, size_t row);
+void rows_put_missing(Rows *rows, size_t f, size_t cell);
+void rows_flush(Rows *rows);
+
+/* Read one object as row 0. */
+Cursor rows_read_object(Rows *rows, Cursor p, Cursor end);
+
+/* Read a list of 1 to max_rows objects. */
+Cursor rows_read_list(Rows *rows, Cursor p, Cursor end);
+
+/* Read an object of lists of one length, from 1 to max_rows, at least one of them of a field of the model. */
+Cursor rows_read_columns(Rows *rows, Cursor p, Cursor end);
+
+/* Make row 0 one in which every field is missing. */
+void rows_set_missing(Rows *rows);
+
+#endif

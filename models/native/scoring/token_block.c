@@ -1,0 +1,69 @@
+/* TokenBlock: a `Block` as a Python object, which the readers of one model share. */
+#include "scoring/token_block.h"
+
+#include <stdlib.h>
+
+#include "buffers.h"
+
+typedef struct {
+    PyObject_HEAD
+    Block block;
+    Py_buffer buffers[4];
+    int num_buffers;
+} TokenBlock;
+
+static int set_vocabulary(TokenBlock *self, PyObject *arrays) {
+    DType dtypes[] = {UINT64, INT64, INT64, UINT8};
+    PyObject *objects[4];
+    if (!PyArg_ParseTuple(arrays, "OOOO", &objects[0], &objects[1], &objects[2], &objects[3])) return -1;
+    for (int i = 0; i < 4; i++, self->num_buffers++) {
+        dtypes[i].may_be_unaligned = 1;
+        if (get_array(objects[i], dtypes[i], ANY_COUNT, 0, &self->buffers[i]) < 0) return -1;
+    }
+    const Py_buffer *b = self->buffers;
+    Py_ssize_t n = b[0].len / 8;
+    if (b[1].len != 8 * n || b[2].len != 8 * n || (uint64_t)n >= UINT32_MAX)
+        return PyErr_SetString(PyExc_ValueError, "the arrays of a vocabulary differ in length, or are too long"), -1;
+    Block *block = &self->block;
+    *block = (Block){.hashes = b[0].buf, .positions = b[1].buf, .ends = b[2].buf, .text = b[3].buf,
+                     .n = (uint64_t)n, .text_bytes = (uint64_t)b[3].len};
+    int failed;
+    Py_BEGIN_ALLOW_THREADS;
+    failed = block_build_index(block);
+    Py_END_ALLOW_THREADS;
+    return failed ? PyErr_NoMemory(), -1 : 0;
+}
+
+static void TokenBlock_dealloc(TokenBlock *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    for (int i = 0; i < self->num_buffers; i++) PyBuffer_Release(&self->buffers[i]);
+    free(self->block.index);
+    type->tp_free((PyObject *)self);
+    Py_DECREF(type);
+}
+
+const Block *token_block(PyObject *object) {
+    return Py_TYPE(object)->tp_dealloc == (destructor)TokenBlock_dealloc ? &((TokenBlock *)object)->block : NULL;
+}
+
+/* TokenBlock(buckets) or TokenBlock(hashes, positions, ends, text). */
+static PyObject *TokenBlock_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    if (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0) return PyErr_Format(PyExc_TypeError, "takes no keywords");
+    TokenBlock *self = (TokenBlock *)type->tp_alloc(type, 0);
+    if (self == NULL) return NULL;
+    int failed;
+    if (PyTuple_GET_SIZE(args) == 1) {
+        unsigned long long buckets = PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(args, 0));
+        self->block.buckets = buckets;
+        if (buckets == 0 && !PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "there must be a bucket");
+        failed = PyErr_Occurred() != NULL;
+    } else {
+        failed = set_vocabulary(self, args) < 0;
+    }
+    if (failed) Py_CLEAR(self);
+    return (PyObject *)self;
+}
+
+static PyType_Slot slots[] = {{Py_tp_new, TokenBlock_new}, {Py_tp_dealloc, TokenBlock_dealloc}, {0, NULL}};
+
+PyType_Spec token_block_spec = {"models._native.TokenBlock", sizeof(TokenBlock), 0, Py_TPFLAGS_DEFAULT, slots};
