@@ -1,4 +1,4 @@
-"""From the model's logit to a probability that a bid can be multiplied with; stored as data in ``calibration.json``."""
+"""Calibration: from the model's logit to the probability of a click. Stored in ``calibration.json``."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from pydantic import Field, FiniteFloat, model_validator
 from models.schema.feature_schema import Strict
 
 MIN_PROBABILITY = 1e-7
+"""Probabilities lie between this and one minus this."""
 MAX_LOGIT = 16.118
-"""Just inside the logit of 1 − `MIN_PROBABILITY`."""
+"""Slightly less than the logit of 1 − `MIN_PROBABILITY`."""
 NUM_FOLDS = 5
+"""Of the comparison in `fit_calibration`."""
 
 Floats = NDArray[np.float64]
 
 
 class Calibration(Strict):
-    """A monotone map of logits, then the correction for down-sampled non-clicks.
+    """A monotone map from logits to probabilities, then the correction for down-sampled non-clicks.
 
-    ``platt``: p = σ(slope·z + intercept) (Platt 1999). ``isotonic``: p interpolated between the points
-    (logits, probabilities) that pool-adjacent-violators left (Zadrozny & Elkan 2002), constant beyond them.
+    ``platt``: p = σ(slope·z + intercept) (Platt 1999). ``isotonic``: p interpolated linearly between the points
+    (logits, probabilities) and constant outside them (Zadrozny & Elkan 2002). ``identity``: p = σ(z).
     """
 
     method: Literal["identity", "platt", "isotonic"] = "identity"
@@ -32,7 +34,7 @@ class Calibration(Strict):
     logits: tuple[FiniteFloat, ...] = ()
     probabilities: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()
     negatives_kept: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share r of non-clicks in the log: odds grow by 1/r when they are dropped, so odds·r undoes it (He et al. 2014, §6.3)."""
+    """Share r of the non-clicks that the log kept. Odds in the log are 1/r times too large (He et al. 2014, §6.3)."""
 
     @model_validator(mode="after")
     def _monotone(self) -> Self:
@@ -45,7 +47,7 @@ class Calibration(Strict):
         return self
 
     def of_log(self, logits: NDArray[np.floating]) -> Floats:
-        """Return the probability of a click in the log as it was written, down-sampled or not.
+        """Return the probability of a click in the log, where some non-clicks may have been dropped.
 
         Args:
             logits: [B]; NaN propagates.
@@ -62,7 +64,7 @@ class Calibration(Strict):
         return np.reciprocal(p, out=p)
 
     def of_traffic(self, logits: NDArray[np.floating]) -> Floats:
-        """Return the probability of a click in the traffic that the log was drawn from; float64 [B]."""
+        """Return the probability of a click in the whole traffic, before non-clicks were dropped; float64 [B]."""
         p = self.of_log(logits)
         if self.negatives_kept == 1.0:
             return p
@@ -105,7 +107,7 @@ def fit_platt(logits: Floats, labels: Floats) -> Calibration:
         slope, intercept = slope - step[0], intercept - step[1]
         if np.abs(step).max() < 1e-10:
             break
-    if not (np.isfinite(slope) and np.isfinite(intercept) and slope > 1e-3):  # no ranking to keep: only shift the mean
+    if not (np.isfinite(slope) and np.isfinite(intercept) and slope > 1e-3):  # no useful ranking: predict the mean
         rate = smoothed.mean()
         return Calibration(
             method="platt", slope=1e-3, intercept=float(np.log(rate / (1 - rate)) - 1e-3 * logits.mean())
@@ -117,7 +119,7 @@ def level_shift(calibration: Calibration, logits: NDArray[np.floating], labels: 
     """Return δ with Σp = Σy, where p are the calibrated probabilities of z + δ; by bisection, so for any monotone map.
 
     Args:
-        calibration: the map, of which the correction for dropped non-clicks is left aside.
+        calibration: the map; its correction for dropped non-clicks is not applied.
         logits: z, [B].
         labels: 0 or 1, [B], both present.
 
@@ -138,12 +140,16 @@ def level_shift(calibration: Calibration, logits: NDArray[np.floating], labels: 
 def fit_isotonic(logits: Floats, labels: Floats) -> Calibration:
     """Fit by pooling adjacent violators; each pool becomes one point at its mean logit.
 
-    No point is surer than one click among all rows and two more (Laplace), so that no held-out click costs infinity.
+    Probabilities are clipped to 1/(B+2) and 1 − 1/(B+2) (Laplace), so that the log loss of any label is finite.
+
+    Args:
+        logits: float64 [B].
+        labels: 0 or 1, float64 [B].
     """
     order = np.argsort(logits, kind="stable")
     least = 1 / (len(labels) + 2)
     pools: list[list[float]] = []  # [Σ logit, Σ label, rows]
-    # Begin from ties and small quantile groups: as fine as the data can tell, and quick for millions of rows.
+    # Starts from at most 1,000 groups of equal size, which is quick for millions of rows.
     for part in np.array_split(order, min(len(order), 1_000)):
         pools.append([logits[part].sum(), labels[part].sum(), float(len(part))])
         while len(pools) > 1 and pools[-2][1] * pools[-1][2] >= pools[-1][1] * pools[-2][2]:
@@ -159,11 +165,11 @@ def fit_isotonic(logits: Floats, labels: Floats) -> Calibration:
 def fit_calibration(
     logits: NDArray[np.floating], labels: NDArray[np.floating], negatives_kept: float = 1.0
 ) -> Calibration:
-    """Fit Platt and isotonic, keep the better by log loss on held-out folds.
+    """Fit Platt and isotonic, and keep the one with the lower log loss on held-out folds.
 
-    Folds are contiguous, so that some are later than what was fitted. Isotonic has to win by more than one standard error
-    of the paired difference: within it, the map with two parameters lasts longer (the one-standard-error rule of
-    Breiman et al. 1984).
+    Folds are contiguous, so some are later than the rows fitted on. Isotonic is chosen only if it is better by more than
+    one standard error of the paired difference: otherwise the simpler map, Platt, is taken (the one-standard-error rule
+    of Breiman et al. 1984).
 
     Args:
         logits: of validation rows in time order, [B].
@@ -171,7 +177,7 @@ def fit_calibration(
         negatives_kept: see `Calibration`.
     """
     z, y = logits.astype(np.float64), labels.astype(np.float64)
-    gains = []  # what isotonic saves on each held-out row, in nats
+    gains = []  # of isotonic over Platt in log loss on each held-out row, in nats
     for fold in np.array_split(np.arange(len(z)), NUM_FOLDS):
         rest = np.setdiff1d(np.arange(len(z)), fold)
         if len(fold) and 0 < y[rest].sum() < len(rest):

@@ -8,21 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import _native
-from models.network.head import (
-    BATCH_NORM_EPS,
-    DICE_EPS,
-    DeepFMConfig,
-    Floats,
-    LayerPlaces,
-    Pooled,
-    SideActivations,
-    hidden_layers,
-)
+from models.network.head import BATCH_NORM_EPS, DICE_EPS, DeepFMConfig, Floats, Pooled, SideActivations, layer_names
 
 PRECOMPUTED_BYTES = 512 * 2**10
 """Room for precomputed products: more would not stay in a core's own cache."""
-
-Tensors = Mapping[str, Floats]
 
 
 class CompiledHead:
@@ -51,12 +40,12 @@ class CompiledHead:
         longest: int = 16,
     ) -> None:
         t = {name: array.astype(np.float32, copy=False) for name, array in tensors.items()}
-        places, output = hidden_layers(config)
-        layers = [(*_folded(config, t, layer), config.activation, _activation(config, t, layer)) for layer in places]
-        last, bias = t[f"deep.{output}.weight"], t[f"deep.{output}.bias"]
+        layers = [_hidden_layer(config, t, i) for i in range(len(config.hidden))]
+        output, _, _ = layer_names(config, len(config.hidden))
+        last, bias = t[f"{output}.weight"], t[f"{output}.bias"]
         if not layers:  # one unit whose activation is the identity
             one = np.ones((1, 1), np.float32)
-            layers, last, bias = [(np.ascontiguousarray(last.T), bias, "prelu", one)], one, np.zeros(1, np.float32)
+            layers, last, bias = [(np.ascontiguousarray(last.T), bias, "prelu", one)], one, np.zeros_like(bias)
         precomputed = {}
         if table is not None and single_fields is not None:
             precomputed = _choose_precomputed(single_fields, table, len(layers[0][1]))
@@ -85,25 +74,20 @@ class CompiledHead:
         return np.frombuffer(self._native.rank(*context, *candidates, places), np.float32)
 
 
-def _folded(config: DeepFMConfig, t: Tensors, layer: LayerPlaces) -> tuple[Floats, Floats]:
-    """Return weight [in, width] and bias [width] of a hidden layer, its batch normalisation folded in."""
-    weight, bias = t[f"deep.{layer.linear}.weight"].T, t[f"deep.{layer.linear}.bias"]
+def _hidden_layer(config: DeepFMConfig, t: Mapping[str, Floats], index: int) -> tuple[Floats, Floats, str, Floats]:
+    """Return weight [in, width] and bias [width], batch normalisation folded in; activation and its parameters [*, width]."""
+    linear, norm, activation = layer_names(config, index)
+    weight, bias = t[f"{linear}.weight"].T, t[f"{linear}.bias"]
     if config.batch_norm:
-        name = f"deep.{layer.norm}"
-        scale = t[f"{name}.weight"] / np.sqrt(t[f"{name}.running_var"] + np.float32(BATCH_NORM_EPS))
-        weight, bias = weight * scale, (bias - t[f"{name}.running_mean"]) * scale + t[f"{name}.bias"]
-    return np.ascontiguousarray(weight), np.ascontiguousarray(bias)
-
-
-def _activation(config: DeepFMConfig, t: Tensors, layer: LayerPlaces) -> Floats:
-    """Return the parameters [*, width] of a hidden layer's activation, as ``native/scoring/kernels.h`` lists them."""
-    name = f"deep.{layer.activation}"
+        scale = t[f"{norm}.weight"] / np.sqrt(t[f"{norm}.running_var"] + np.float32(BATCH_NORM_EPS))
+        weight, bias = weight * scale, (bias - t[f"{norm}.running_mean"]) * scale + t[f"{norm}.bias"]
+    parameters = np.empty(0, np.float32)
     if config.activation == "prelu":
-        return np.ascontiguousarray(t[f"{name}.weight"])
-    if config.activation == "dice":
-        scale = 1 / np.sqrt(t[f"{name}.standardise.running_var"] + np.float32(DICE_EPS))
-        return np.stack([t[f"{name}.alpha"], t[f"{name}.standardise.running_mean"], scale])
-    return np.empty(0, np.float32)
+        parameters = t[f"{activation}.weight"]
+    elif config.activation == "dice":  # alpha, mean, scale: see native/scoring/kernels.h
+        scale = 1 / np.sqrt(t[f"{activation}.standardise.running_var"] + np.float32(DICE_EPS))
+        parameters = np.stack([t[f"{activation}.alpha"], t[f"{activation}.standardise.running_mean"], scale])
+    return np.ascontiguousarray(weight), np.ascontiguousarray(bias), config.activation, np.ascontiguousarray(parameters)
 
 
 def _choose_precomputed(

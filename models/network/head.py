@@ -38,50 +38,37 @@ class DeepFMConfig(Strict):
     """Batch normalisation before each activation."""
 
 
-class LayerPlaces(NamedTuple):
-    """Where a hidden layer's tensors are in ``head.safetensors``: i of ``deep.<i>``."""
+def layer_names(config: DeepFMConfig, index: int) -> tuple[str, str, str]:
+    """Return the names of a layer's linear part, batch normalisation (if there is one) and activation.
 
-    linear: int
-    norm: int
-    """Of the batch normalisation, if there is one."""
-    activation: int
-    width: int
-
-
-def hidden_layers(config: DeepFMConfig) -> tuple[list[LayerPlaces], int]:
-    """Return where the tensors of the hidden layers are, and those of the output layer.
-
-    The places are those in the ``Sequential`` of `DeepFMHead`: linear, batch norm?, activation, dropout? of each layer.
+    They are modules of `DeepFMHead`, each hidden layer: linear, batch norm?, activation, dropout?. The output layer, whose
+    index is the number of hidden layers, has a linear part only.
     """
-    layers, at = [], 0
-    for width in config.hidden:
-        activation = at + 1 + config.batch_norm
-        layers.append(LayerPlaces(at, at + 1, activation, width))
-        at = activation + 1 + bool(config.dropout)
-    return layers, at
+    at = index * (2 + config.batch_norm + bool(config.dropout))
+    return f"deep.{at}", f"deep.{at + 1}", f"deep.{at + 1 + config.batch_norm}"
 
 
 def head_tensors(config: DeepFMConfig, num_fields: int) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Return dtype and shape of every tensor in ``head.safetensors``, by name."""
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {"bias": ("float32", ())}
-    layers, last = hidden_layers(config)
     width_in = num_fields * config.embedding_dim
-    for layer in layers:
-        shapes[f"deep.{layer.linear}.weight"] = ("float32", (layer.width, width_in))
-        shapes[f"deep.{layer.linear}.bias"] = ("float32", (layer.width,))
-        norms = [f"deep.{layer.norm}"] if config.batch_norm else []
-        for name in norms:
-            shapes |= {f"{name}.{part}": ("float32", (layer.width,)) for part in ("weight", "bias")}
+    for i, width in enumerate((*config.hidden, 1)):
+        linear, norm, activation = layer_names(config, i)
+        shapes |= {f"{linear}.weight": ("float32", (width, width_in)), f"{linear}.bias": ("float32", (width,))}
+        width_in = width
+        if i == len(config.hidden):
+            break
+        vectors, norms = [], []
+        if config.batch_norm:
+            vectors, norms = [f"{norm}.weight", f"{norm}.bias"], [norm]
         if config.activation == "dice":
-            norms.append(f"deep.{layer.activation}.standardise")
-            shapes[f"deep.{layer.activation}.alpha"] = ("float32", (layer.width,))
+            vectors.append(f"{activation}.alpha")
+            norms.append(f"{activation}.standardise")
         elif config.activation == "prelu":
-            shapes[f"deep.{layer.activation}.weight"] = ("float32", (layer.width,))
-        for name in norms:
-            shapes |= {f"{name}.{part}": ("float32", (layer.width,)) for part in ("running_mean", "running_var")}
-            shapes[f"{name}.num_batches_tracked"] = ("int64", ())
-        width_in = layer.width
-    shapes |= {f"deep.{last}.weight": ("float32", (1, width_in)), f"deep.{last}.bias": ("float32", (1,))}
+            vectors.append(f"{activation}.weight")
+        vectors += [f"{name}.{part}" for name in norms for part in ("running_mean", "running_var")]
+        shapes |= dict.fromkeys(vectors, ("float32", (width,)))
+        shapes |= {f"{name}.num_batches_tracked": ("int64", ()) for name in norms}
     return shapes
 
 

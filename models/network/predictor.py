@@ -1,4 +1,4 @@
-"""Scores encoded impressions: rows → pooled fields → head → calibration. Training's report and the server share it."""
+"""Predictor: from encoded impressions and their table rows to logits and probabilities, in training's report as in serving."""
 
 from __future__ import annotations
 

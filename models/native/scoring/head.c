@@ -126,6 +126,10 @@ static void prefetch(const float *x, size_t n) {
     for (size_t i = 0; i < n; i += 64 / sizeof *x) __builtin_prefetch(x + i);
 }
 
+static void add(const float *a, const float *b, size_t n, float *to) {
+    for (size_t i = 0; i < n; i++) to[i] = a[i] + b[i];
+}
+
 /* Score some of the candidates, with products [*, H + D] and squares [*], in the context's company. */
 static void score_candidates(Head *self, const float *context, float context_squares, const float *products,
                              const float *squares, const int64_t *places, size_t num_rows, float *logits) {
@@ -136,9 +140,9 @@ static void score_candidates(Head *self, const float *context, float context_squ
             const float *candidate = products + (size_t)places[i] * width;
             float *here = self->here + i * padded_width;
             if (i + 1 < num_rows) prefetch(products + (size_t)places[i + 1] * width, width);
-            self->kernels->add(context, candidate, H, here);
+            add(context, candidate, H, here);
             memset(here + H, 0, (padded_width - H) * sizeof *here);
-            self->kernels->add(context + H, candidate + H, self->D, self->sums);
+            add(context + H, candidate + H, self->D, self->sums);
             logits[i] = lower_orders(self, context_squares + squares[places[i]]);
         }
         add_deep(self, n, logits);

@@ -41,8 +41,6 @@ typedef struct {
     void (*add_dot)(const float *x, size_t rows, size_t width, const float *w, float *y);
     /* sums[D] = the sum of x[num_fields, D] over fields, squares[D] = that of its squares; both have room for padding. */
     void (*sum_fields)(const float *x, size_t num_fields, size_t D, float *sums, float *squares);
-    /* y[n] = a[n] + b[n]. */
-    void (*add)(const float *a, const float *b, size_t n, float *y);
 } Kernels;
 
 /* The kernels with the longest vectors that this processor has, of at most `longest` numbers. */

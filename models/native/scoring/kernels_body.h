@@ -126,11 +126,7 @@ KERNEL void NAME(sum_fields)(const float *x, size_t num_fields, size_t D, float 
     }
 }
 
-KERNEL void NAME(add)(const float *a, const float *b, size_t n, float *y) {
-    for (size_t i = 0; i < n; i++) y[i] = a[i] + b[i];
-}
-
 static const Kernels NAME(kernels) = {
     LANES * VECTORS, NAME(multiply), NAME(multiply_sparse), NAME(add_products), NAME(relu), NAME(prelu), NAME(dice),
-    NAME(add_dot), NAME(sum_fields), NAME(add),
+    NAME(add_dot), NAME(sum_fields),
 };
