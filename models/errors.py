@@ -1,9 +1,9 @@
-"""Every error that ``models`` raises on purpose; imported by all of ``models`` and mapped to HTTP by ``app``.
+"""The errors that ``models`` raises.
 
 ModelsError
-├── SchemaError        a schema file, or a log that does not fit it
-├── LogError           a log that cannot be read: names file, row and column where known
-├── TrainingError      training cannot start or go on
+├── SchemaError        an invalid schema file, or a log that does not fit it
+├── LogError           a log that cannot be read; names file, row and column if known
+├── TrainingError      training cannot start or continue
 └── ArtifactError      an artifact that must not be served; ``reason`` is one of ``ArtifactReason``
 """
 
@@ -17,7 +17,7 @@ ArtifactReason = Literal[
 
 
 class ModelsError(Exception):
-    """Base of this package's errors. The message says what was wrong, where, and what was expected."""
+    """Base of this package's errors; the message says what was wrong, where, and what was expected."""
 
 
 class SchemaError(ModelsError):
@@ -29,15 +29,15 @@ class LogError(ModelsError):
 
 
 class TrainingError(ModelsError):
-    """Training cannot start or go on."""
+    """Training cannot start or continue."""
 
 
 class ArtifactError(ModelsError):
-    """An artifact is damaged or does not belong together; it must not be served.
+    """An artifact is damaged or inconsistent and must not be served.
 
     Args:
-        reason: a short stable word for metrics and for ``/model``.
-        message: one sentence with the file and what was expected.
+        reason: a stable word for metrics and for ``/model``.
+        message: the file and what was expected.
     """
 
     def __init__(self, reason: ArtifactReason, message: str) -> None:

@@ -1,4 +1,4 @@
-"""``python -m models.train``: parses, prints, and calls `models.pipeline.log_to_artifact.train`. Nothing here decides anything."""
+"""``python -m models.train``: parses options, prints, and calls `models.pipeline.log_to_artifact.train`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLAIN_EVERY_S = 10.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return 0, or 2 after one line that says what was wrong, or 3 when a requirement is not met."""
+    """Run the command; return 0, or 2 after an error message of one line, or 3 when a requirement is not met."""
     arguments = vars(_parser().parse_args(argv))
     data, out, schema_path, label = (arguments.pop(k) for k in ("data", "out", "schema", "label"))
     required, init_from, compare, seconds = (arguments.pop(k) for k in ("require", "init_from", "compare", "tune"))
@@ -30,14 +30,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config, requirements = _config(arguments), parse_requirements(required)
         schema = load_schema(schema_path) if schema_path else _infer(patterns, label, out)
-        progress = ProgressBar(config.epochs if seconds is None else None)  # tuning decides how many
+        progress = ProgressBar(config.epochs if seconds is None else None)  # unknown: tuning decides
         tuning = None if seconds is None else Tuning(seconds, TuningBar(seconds))
         result = train(patterns, schema, config, out, progress, progress.say, requirements, init_from, compare, tuning)
     except ModelsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("stopped; the same command resumes from the last checkpoint", file=sys.stderr)
         return 130
     print(summary(result))
     for failure in result.failures:
@@ -47,12 +47,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def summary(result: TrainResult) -> str:
     """Return the lines printed at the end of a run."""
-    lines = [f"{'':16}{'rows':>9}{'log loss':>10}{'NE':>8}{'AUC':>8}{'GAUC':>8}{'Σp/Σy':>8}{'ECE':>8}"]
-    for kind, table in (("", result.metrics), (" (LR)", result.baseline), (" (old)", result.champion)):
-        for part, m in table.items():
-            auc, gauc = (f"{x:8.4f}" if x is not None else f"{'–':>8}" for x in (m.auc, m.gauc))
-            losses = f"{m.log_loss:>10.4f}{m.normalized_entropy:>8.4f}"
-            lines.append(f"{part + kind:16}{m.rows:>9}{losses}{auc}{gauc}{m.calibration:>8.4f}{m.ece:>8.4f}")
+    parts = result.report.parts
+    shown = [(part.name, part.metrics) for part in parts]
+    shown += [(f"{part.name} (LR)", m) for part in parts if (m := part.baseline_metrics) is not None]
+    shown += [(f"{part.name} (champion)", m) for part in parts if (m := part.champion_metrics) is not None]
+    lines = [f"{'':21}{'rows':>9}{'log loss':>10}{'NE':>8}{'AUC':>8}{'GAUC':>8}{'Σp/Σy':>8}{'ECE':>8}"]
+    for name, m in shown:
+        auc, gauc = (f"{x:8.4f}" if x is not None else f"{'–':>8}" for x in (m.auc, m.gauc))
+        losses = f"{m.log_loss:>10.4f}{m.normalized_entropy:>8.4f}"
+        lines.append(f"{name:21}{m.rows:>9}{losses}{auc}{gauc}{m.calibration:>8.4f}{m.ece:>8.4f}")
     state = "not current" if result.failures else "now current"
     size, peak = result.artifact_bytes / 2**20, result.peak_memory_bytes / 2**20
     lines += [
@@ -64,7 +67,7 @@ def summary(result: TrainResult) -> str:
 
 
 class ProgressBar:
-    """Shows rows/s and time left on a terminal; elsewhere a plain line now and then."""
+    """Shows rows/s and remaining time on a terminal; elsewhere prints a line every ten seconds."""
 
     def __init__(self, epochs: int | None) -> None:
         self._of_all = "" if epochs is None else f"/{epochs}"
@@ -75,17 +78,9 @@ class ProgressBar:
         """Report progress, as `models.training.trainer.Progress`."""
         if epoch != self._epoch or self._bar is None:
             self.close()
-            terminal = sys.stderr.isatty()
-            self._bar = tqdm(
-                total=total,
-                desc=f"epoch {epoch}{self._of_all}",
-                unit="row",
-                unit_scale=True,
-                mininterval=0.2 if terminal else PLAIN_EVERY_S,
-                bar_format=None
-                if terminal
-                else "{desc}: {percentage:.0f}% of {total_fmt} rows, {rate_fmt}, {remaining} left{postfix}\n",
-                file=sys.stderr,
+            layout = "{desc}: {percentage:.0f}% of {total_fmt} rows, {rate_fmt}, {remaining} left{postfix}"
+            self._bar = _make_bar(
+                total, f"epoch {epoch}{self._of_all}", None if sys.stderr.isatty() else layout, unit="row"
             )
             self._epoch = epoch
         self._bar.set_postfix(log_loss=f"{loss:.4f}", refresh=False)
@@ -99,18 +94,18 @@ class ProgressBar:
         print(line, file=sys.stderr)
 
     def close(self) -> None:
-        """Finish the bar that is shown."""
+        """Finish the current bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
 
 class TuningBar:
-    """Shows how much of the time for tuning is gone, and the best loss so far."""
+    """Shows the share of the tuning time that is over, and the best loss so far."""
 
     def __init__(self, seconds: float) -> None:
-        self._bar: tqdm[object] | None = None
         self._seconds = seconds
+        self._bar: tqdm[object] | None = None
         self._is_over = False
 
     def __call__(self, gone: float, trials: int, best: float) -> None:
@@ -118,15 +113,23 @@ class TuningBar:
         if self._is_over:
             return
         if self._bar is None:
-            terminal = sys.stderr.isatty()
-            layout = "{desc}: {percentage:.0f}% of {total:.0f} s{postfix}" + ("" if terminal else "\n")
-            every = 0.2 if terminal else PLAIN_EVERY_S
-            self._bar = tqdm(total=self._seconds, desc="tuning", bar_format=layout, mininterval=every, file=sys.stderr)
+            layout = "{desc}: {percentage:.0f}% of {total:.0f} s{postfix}"
+            self._bar = _make_bar(self._seconds, "tuning", layout, unit="s")
         self._bar.set_postfix(trials=trials, best=f"{best:.4f}", refresh=False)
         self._bar.update(gone - self._bar.n)
         if gone >= self._seconds:
             self._bar.close()
             self._is_over = True
+
+
+def _make_bar(total: float, title: str, layout: str | None, unit: str) -> tqdm[object]:
+    # On a terminal the bar is redrawn in place, elsewhere each state is a line of its own.
+    is_terminal = sys.stderr.isatty()
+    ending = layout if layout is None or is_terminal else layout + "\n"
+    every = 0.2 if is_terminal else PLAIN_EVERY_S
+    return tqdm(
+        total=total, desc=title, unit=unit, unit_scale=True, mininterval=every, bar_format=ending, file=sys.stderr
+    )
 
 
 def _infer(patterns: Sequence[str], label: str | None, out: Path) -> FeatureSchema:
@@ -171,27 +174,27 @@ def _parser() -> argparse.ArgumentParser:
         "--require",
         default="",
         metavar="BOUNDS",
-        help="such as 'auc>=0.7,calibration<=1.03', of the test part: where one is missed, the artifact is written "
-        "but does not become the current one, and the exit status is 3",
+        help="such as 'auc>=0.7,calibration<=1.03' on the test part: if one is missed, the artifact is written but "
+        "does not become the current one, and the exit status is 3",
     )
     parser.add_argument(
         "--init-from",
         type=Path,
         metavar="ARTIFACT",
-        help="go on from this artifact: its tokens, bins and weights, and the tokens that the new log adds",
+        help="warm start from this artifact: its tokens, bins and weights, and the tokens that the new log adds",
     )
     parser.add_argument(
         "--compare",
         type=Path,
         metavar="ARTIFACT",
-        help="score the same held-out rows with this artifact too; the report says how the two differ, and how surely",
+        help="score the same held-out rows with this artifact too; the report gives the differences with intervals",
     )
     parser.add_argument(
         "--tune",
         type=float,
         metavar="SECONDS",
-        help="look for better settings on the validation part for so long, say what mattered, train with the best "
-        "(needs the extra 'tune')",
+        help="search this long for better settings on the validation part, then train with the best (needs the "
+        "extra 'tune')",
     )
     _add_options(parser, LearnerConfig)
     return parser

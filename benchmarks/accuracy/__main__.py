@@ -125,7 +125,7 @@ def _ours(
         config = LearnerConfig(seed=seed, refit=refit)
         result = train(data, schema, config, folder / "artifacts", lambda *_: None, lambda _: None)
         seconds.append(time.perf_counter() - started)
-        validation.append(result.metrics["validation"].log_loss)
+        validation.append(result.report.validation.metrics.log_loss)
         artifact = load_artifact(result.directory)
         logits = artifact.predictor.score_table(encode_frame(artifact.encoder, exported.test), artifact.table)
         predictions.append(artifact.predictor.calibration.of_log(logits))

@@ -1,7 +1,7 @@
-"""How sure the metrics are: 95 % intervals by resampling (Efron 1979), whole groups at a time where there are groups.
+"""Bootstrap intervals of the metrics (Efron 1979): 95 %, resampling whole groups if there are groups.
 
-A user's clicks resemble each other; drawing rows one by one would make the intervals too narrow. Predictions of the same
-rows are compared on the same resamples: what makes one resample hard is hard for both, and leaves their difference.
+The clicks of one user are correlated, so intervals from single rows would be too narrow. Two predictions of the same rows are
+compared on the same resamples, so that the difficulty of a resample cancels in their difference.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ NAMES = ("auc", "log_loss", "gauc", "normalized_entropy", "calibration", "ece")
 
 @dataclass(frozen=True)
 class Resampled:
-    """Metrics of K predictions of the same rows; NaN where a metric has no finite value.
+    """Metrics of K predictions of the same rows; NaN where a metric is not finite.
 
     Args:
-        whole: by name, of all rows, float64 [K].
-        draws: by name, of each resample that holds any row, float64 [S, K].
-        shrink: what distances from the whole's value are multiplied by: resamples may be smaller than the whole.
+        whole: by metric, of all rows, float64 [K].
+        draws: by metric, of each resample that is not empty, float64 [S, K].
+        shrink: factor for the deviations of the resamples, which can be smaller than the whole.
     """
 
     whole: Mapping[str, Floats]
@@ -35,7 +35,7 @@ class Resampled:
     shrink: float
 
     def interval(self, name: str, weights: Sequence[float] = (1.0,)) -> tuple[float, float] | None:
-        """Return the 2.5 % and 97.5 % points of Σ_k weights_k · metric_k, ``None`` where a resample does not have it.
+        """Return the 2.5 % and 97.5 % quantiles of Σ_k weights_k · metric_k; ``None`` if it is not finite in a resample.
 
         ``(1, -1)`` gives the interval of a difference, ``(1/2, 1/2)`` that of a mean.
         """
@@ -46,7 +46,7 @@ class Resampled:
         return float(low), float(high)
 
     def value(self, name: str, weights: Sequence[float] = (1.0,)) -> float | None:
-        """Return Σ_k weights_k · metric_k of the whole, ``None`` where it is not finite."""
+        """Return Σ_k weights_k · metric_k of all rows; ``None`` if it is not finite."""
         value = float(self.whole[name] @ np.asarray(weights))
         return value if np.isfinite(value) else None
 
@@ -56,13 +56,13 @@ def resample(
 ) -> Resampled:
     """Evaluate K predictions on 200 resamples of the rows, the same ones for each.
 
-    Of more than 100,000 rows, so many are resampled, and the distances from the whole's value divided by √(n/100,000)
-    (m out of n: Bickel, Götze & van Zwet 1997).
+    With more than 100,000 rows the resamples have about 100,000, and their deviations are divided by √(n/100,000) (m out of n
+    bootstrap: Bickel, Götze & van Zwet 1997).
 
     Args:
         labels: 0 or 1, [B].
         predictions: K arrays of probabilities, float64 [B].
-        groups: what is drawn together, [B]; ``None``: single rows.
+        groups: the group of each row, [B]; groups are drawn whole. ``None`` draws single rows.
         seed: of the draws.
     """
     rng = np.random.default_rng(seed)
@@ -88,9 +88,9 @@ def resample(
 def bootstrap(
     labels: Labels, probabilities: Floats, groups: NDArray[Any] | None = None, seed: int = 7
 ) -> dict[str, tuple[float, float]]:
-    """Return the 95 % interval of each metric that every resample has, by name; arguments as of `resample`.
+    """Return the 95 % interval of each metric that is finite in every resample, by name. Arguments as in `resample`.
 
-    ECE is never below zero, so its interval lies a little above its value.
+    ECE is biased upwards in resamples, so its interval lies a little too high.
     """
     found = resample(labels, [probabilities], groups, seed)
     return {name: ends for name in NAMES if (ends := found.interval(name)) is not None}

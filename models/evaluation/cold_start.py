@@ -1,4 +1,4 @@
-"""How the model does on traffic that training hardly knew: rows whose user, or whose item, it never saw."""
+"""Metrics of the rows whose user or item the training part does not have."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from models.schema.feature_schema import FeatureSchema
 
 
 def cold_fields(encoder: FeatureEncoder) -> dict[str, int]:
-    """Return the number of the field that names the user, and of the one that names the item, where there are such.
+    """Return the positions of the user field and of the item field, if the schema has them.
 
-    The user is the group column if that is a field; the item is the candidate's field with the most tokens.
+    The user is the group column if that is a field; the item is the candidate field with the most tokens.
     """
     schema: FeatureSchema = encoder.schema.features
     named = {f.name: i for i, f in enumerate(schema.fields) if f.kind == "categorical" and f.buckets is None}
@@ -33,10 +33,10 @@ def cold_fields(encoder: FeatureEncoder) -> dict[str, int]:
 def cold_starts(
     encoder: FeatureEncoder, rows: PackedRows, labels: Labels, probabilities: Floats
 ) -> Mapping[str, Metrics]:
-    """Return the metrics of the rows whose user or item is out of vocabulary, and of the others, by name; empty ones left out.
+    """Return the metrics of the rows whose user or item is out of vocabulary, and of the others, by name, without empty sets.
 
     Args:
-        encoder: that encoded ``rows``.
+        encoder: the one that encoded ``rows``.
         rows: B impressions.
         labels: 0 or 1, [B].
         probabilities: float64 [B].

@@ -1,8 +1,7 @@
-"""What each field contributes: how much worse the model does when one field's values are dealt to other impressions.
+"""Permutation importance (Breiman 2001; Fisher, Rudin & Dominici 2019): the rise in log loss when a field's values are shuffled.
 
-Permutation importance (Breiman 2001; Fisher, Rudin & Dominici 2019) on encoded rows: what a field's values bring to the
-head's first, linear step is computed once and shuffled, so nothing is encoded or pooled again. Fields that say the same
-share what they contribute between them.
+The head's first step is linear in the fields, so a field's contribution to it is computed once and shuffled; nothing is
+encoded or pooled again. Correlated fields share their importance.
 """
 
 from __future__ import annotations
@@ -19,15 +18,20 @@ from models.network.predictor import CHUNK, Predictor, pool
 
 MAX_ROWS = 50_000
 MAX_NUMBERS = 2**26
-"""Of the pooled rows held at once: a quarter of a gigabyte."""
+"""Limit for the pooled rows in memory: a quarter of a gigabyte."""
 
 
 class Importance(NamedTuple):
-    """By how much the mean log loss rises without a field, in nats per impression, ± half its 95 % interval."""
+    """Rise of the mean log loss without a field, in nats per impression; ``error`` is half its 95 % interval."""
 
     field: str
     rise: float
     error: float
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the rise is larger than zero beyond the interval."""
+        return self.rise > self.error
 
 
 def permutation_importance(
@@ -38,15 +42,15 @@ def permutation_importance(
     names: list[str],
     seed: int,
 ) -> list[Importance]:
-    """Return each field's importance on at most 50,000 impressions, evenly spaced; the field that matters most first.
+    """Return the importance of each field, the largest first, measured on at most 50,000 evenly spaced impressions.
 
     Args:
-        predictor: with its calibration: the losses are those of calibrated probabilities.
+        predictor: with its calibration; the losses are of calibrated probabilities.
         table: float32 [R, E+1].
         rows: B impressions of F fields, at least one.
         labels: 0 or 1, [B].
         names: of the fields, F.
-        seed: of the permutations, one for each field.
+        seed: of the permutations.
     """
     D, num_rows = table.shape[1], rows_used(rows, table)
     drawn = np.linspace(0, len(rows) - 1, num_rows).astype(np.int64)
@@ -58,15 +62,15 @@ def permutation_importance(
     found = []
     for f, name in enumerate(names):
         own = predictor.head.side_activations([f], fields[:, f * D : (f + 1) * D])
-        dealt = rng.permutation(num_rows)
-        permuted = SideActivations(*(all_ - one + one[dealt] for all_, one in zip(all_fields, own, strict=True)))
+        shuffled = rng.permutation(num_rows)
+        permuted = SideActivations(*(all_ - one + one[shuffled] for all_, one in zip(all_fields, own, strict=True)))
         rises = log_losses(labels, _probabilities(predictor, permuted)) - before
         found.append(Importance(name, float(rises.mean()), Z_95 * float(rises.std()) / float(np.sqrt(num_rows))))
     return sorted(found, key=lambda importance: -importance.rise)
 
 
 def rows_used(rows: PackedRows, table: NDArray[np.float32]) -> int:
-    """Return on how many impressions `permutation_importance` rests."""
+    """Return the number of impressions that `permutation_importance` uses."""
     numbers_per_row = rows.num_fields * int(table.shape[1])
     return min(len(rows), MAX_ROWS, max(1, MAX_NUMBERS // numbers_per_row))
 

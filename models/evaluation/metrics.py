@@ -1,7 +1,7 @@
-"""How good click probabilities are: numbers for early stopping, the manifest and the report, by numpy alone.
+"""Metrics of click probabilities, for early stopping, the manifest and the report. Needs numpy alone.
 
-Labels are arrays of 0 and 1 of any dtype, probabilities float64, both [B]. Every function raises ``ValueError`` when
-the two differ in length, are empty, or hold anything else than 0 and 1, or than numbers in [0, 1].
+Labels are 0 or 1 of any dtype, probabilities float64, both [B]. Every function raises ``ValueError`` when the two differ in
+length or are empty, when a label is not 0 or 1, or when a probability is not in [0, 1].
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 
 class Metrics(Strict):
-    """Quality of one set of predictions, as the functions of the same names say. Without groups there is no GAUC."""
+    """All metrics of one set of predictions; see the functions of the same names. ``gauc`` is ``None`` without groups."""
 
     rows: int
     base_rate: float
@@ -34,7 +34,7 @@ class Metrics(Strict):
 
 
 class Reliability(NamedTuple):
-    """Mean probability, and click rate with its 95 % interval, of k bins, ascending, float64 [k]; rows int64 [k]."""
+    """Mean probability, click rate and its 95 % interval in k ascending bins, float64 [k]; rows int64 [k]."""
 
     mean_probability: Floats
     click_rate: Floats
@@ -44,7 +44,7 @@ class Reliability(NamedTuple):
 
 
 def evaluate(labels: Labels, probabilities: Floats, groups: NDArray[Any] | None = None) -> Metrics:
-    """Return all metrics; ``groups`` [B], any sortable values, adds GAUC.
+    """Return all metrics. ``groups`` [B], any sortable values, are for GAUC.
 
     >>> m = evaluate(np.array([0, 1, 0, 1]), np.array([0.2, 0.6, 0.4, 0.8]), groups=np.array([7, 7, 8, 8]))
     >>> m.auc, m.gauc, round(m.log_loss, 4), round(m.calibration, 4)
@@ -68,26 +68,26 @@ def log_loss(labels: Labels, probabilities: Floats) -> float:
 
 
 def log_losses(labels: Labels, probabilities: Floats) -> Floats:
-    """Return −(y·ln p + (1 − y)·ln(1 − p)), float64 [B], with p cut to [1e-15, 1 − 1e-15]: at most 34.5 nats."""
+    """Return −(y·ln p + (1 − y)·ln(1 − p)), float64 [B], with p clipped to [1e-15, 1 − 1e-15]: at most 34.5 nats."""
     y, p = _checked(labels, probabilities)
     p = np.clip(p, 1e-15, 1 - 1e-15)
     return -np.where(y, np.log(p), np.log1p(-p))
 
 
 def normalized_entropy(labels: Labels, probabilities: Floats) -> float:
-    """Return log loss ÷ entropy of the base rate (He et al. 2014): 1 is the constant; inf with one class only."""
+    """Return log loss ÷ entropy of the base rate (He et al. 2014): 1 for a constant; inf with one class only."""
     loss, rate = log_loss(labels, probabilities), float(np.mean(labels, dtype=np.float64))
     return loss / float(-rate * np.log(rate) - (1 - rate) * np.log1p(-rate)) if 0 < rate < 1 else float("inf")
 
 
 def calibration_ratio(labels: Labels, probabilities: Floats) -> float:
-    """Return Σp ÷ Σy: 1.05 promises 5 % too many clicks. Without clicks inf, or 1 when none was promised."""
+    """Return Σp ÷ Σy; 1.05 means that 5 % too many clicks are predicted. Without clicks inf, or 1 if Σp is 0 too."""
     y, p = _checked(labels, probabilities)
     return _ratio(float(p.sum()), float(y.sum()))
 
 
 def calibration_interval(labels: Labels, probabilities: Floats) -> tuple[float, float]:
-    """Return Σp over the Wilson interval of Σy, impressions taken as independent; up to inf without clicks."""
+    """Return Σp over the 95 % Wilson interval of Σy, impressions taken as independent; inf at the upper end without clicks."""
     y, p = _checked(labels, probabilities)
     low, high = wilson_interval(np.array([y.sum()]), np.array([len(y)]))
     return _ratio(float(p.mean()), float(high[0])), _ratio(float(p.mean()), float(low[0]))
@@ -106,7 +106,7 @@ def auc(labels: Labels, scores: Floats) -> float | None:
 def gauc(labels: Labels, scores: Floats, groups: NDArray[Any]) -> float | None:
     """Return the mean AUC of the groups that have both classes, weighted by their impressions; ``None`` if none has.
 
-    ``groups`` [B] is the group of each row, any sortable values; integers are quickest.
+    ``groups`` [B] is the group of each row, any sortable values; integers are fastest.
     """
     areas, rows = _group_aucs(labels, scores, np.unique(groups, return_inverse=True)[1])
     both = ~np.isnan(areas)
@@ -120,10 +120,10 @@ def ece(labels: Labels, probabilities: Floats, num_bins: int = NUM_BINS) -> floa
 
 
 def ece_by_chance(probabilities: Floats, num_bins: int = NUM_BINS) -> tuple[float, float, float]:
-    """Return mean and 95 % interval of the ECE that these probabilities would have if all of them were true.
+    """Return mean and 95 % interval of the ECE that these probabilities would have if they were the true ones.
 
-    An ECE is a sum of absolute values, so it is not 0 even then: a bin's clicks are about normal with variance
-    σ² = Σ p(1 − p), whose absolute deviation has mean σ·√(2/π) and variance σ²·(1 − 2/π).
+    The ECE is a sum of absolute values, so it is positive even then. The clicks of a bin are about normal with variance
+    σ² = Σ p(1 − p); their absolute deviation has mean σ·√(2/π) and variance σ²·(1 − 2/π).
 
     >>> [round(x, 4) for x in ece_by_chance(np.full(1000, 0.5))]  # |mean − ½| of 1,000 coins: √(2/π)·√(¼/1000) = .0126
     [0.0126, 0.0, 0.0313]
@@ -136,10 +136,7 @@ def ece_by_chance(probabilities: Floats, num_bins: int = NUM_BINS) -> tuple[floa
 
 
 def reliability_curve(labels: Labels, probabilities: Floats, num_bins: int = NUM_BINS) -> Reliability:
-    """Cut the rows by probability into at most ``num_bins`` bins of equal mass; equal probabilities share a bin.
-
-    So the order of the rows does not matter, and a constant makes one bin.
-    """
+    """Divide the rows by probability into at most ``num_bins`` bins of equal mass; equal probabilities share a bin."""
     y, p = _checked(labels, probabilities)
     order = np.argsort(p)
     y, p = y[order], p[order]
@@ -170,7 +167,7 @@ def wilson_interval(clicks: NDArray[np.integer], rows: NDArray[np.integer]) -> t
 def roc_curve(labels: Labels, scores: Floats, max_points: int = 500) -> tuple[Floats, Floats]:
     """Return false and true positive rates from (0, 0) to (1, 1), float64 [k] with k ≤ ``max_points``.
 
-    One point per distinct score, thinned evenly. With one class only, the rate of the other is 0 throughout.
+    There is one point per distinct score, evenly thinned. With one class only, the rate of the other is 0 everywhere.
     """
     y, s = _checked(labels, scores, probabilities=False)
     order = np.argsort(-s)
@@ -185,7 +182,7 @@ def roc_curve(labels: Labels, scores: Floats, max_points: int = 500) -> tuple[Fl
 def _group_aucs(labels: Labels, scores: Floats, codes: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
     """Return AUC float64 [G], NaN with one class only, and rows int64 [G] of each group present in ``codes`` [B].
 
-    Sorts one integer key (group, rank of score, label): an index sort of three columns would be slower.
+    Sorts one integer key of (group, rank of score, label), which is faster than an index sort of three columns.
     """
     y, s = _checked(labels, scores, probabilities=False)
     distinct, ranks = np.unique(s, return_inverse=True)
@@ -215,5 +212,5 @@ def _checked(labels: Labels, scores: Floats, *, probabilities: bool = True) -> t
     return y, s
 
 
-def _ratio(promised: float, found: float) -> float:
-    return promised / found if found else (float("inf") if promised else 1.0)
+def _ratio(predicted: float, observed: float) -> float:
+    return predicted / observed if observed else (float("inf") if predicted else 1.0)

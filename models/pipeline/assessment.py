@@ -1,4 +1,4 @@
-"""Scores the held-out parts of a log with the finished predictor and with the baselines, for manifest and report."""
+"""Scores the held-out parts of a log with the finished model and the baseline, for the manifest and the report."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from models.data.part_encoder import HeldOut
 from models.data.preparation import Prepared
 from models.evaluation.cold_start import cold_starts
 from models.evaluation.importance import permutation_importance, rows_used
-from models.evaluation.metrics import Floats, Metrics
+from models.evaluation.metrics import Floats
 from models.network.calibration import Calibration, sigmoid
 from models.network.predictor import Predictor, score_rows
-from models.report.rendering import ChampionScores, FieldFacts, ReportData, Scored
+from models.report.report_data import FieldFacts, ReportData, Scored
 from models.schema.feature_schema import FieldSpec
 from models.training.train_step import LearnerConfig
 from models.training.trainer import Learnt
@@ -32,7 +32,7 @@ LIBRARIES = ("torch", "numpy", "polars", "scikit-learn", "pydantic", "safetensor
 
 
 class Scorer(NamedTuple):
-    """A model that can score: its dense part and its table float32 [R, E+1]."""
+    """A model ready to score: its dense part and its table float32 [R, E+1]."""
 
     predictor: Predictor
     table: NDArray[np.float32]
@@ -48,21 +48,22 @@ def assess(
     created: str,
     environment: Mapping[str, str],
 ) -> ReportData:
-    """Return everything the report says; ``validation.metrics`` and ``test.metrics`` are the manifest's too.
+    """Return the data of the report.
 
     Args:
         prepared: the log.
-        learnt: what is told of learning.
-        measured: has not seen the validation part, which it scores.
-        served: scores the test part; the same as ``measured``, or refitted with the validation part.
-        config: how it was learnt.
+        learnt: with the history of the epochs.
+        measured: the model that was not trained on the validation part, which it scores.
+        served: the model of the artifact, which scores the test part; refitted with the validation part, or ``measured``.
+        config: of the training.
         model_version: of the artifact.
-        created: when, ISO 8601.
-        environment: as `environment_of` gives it.
+        created: time of the artifact, ISO 8601.
+        environment: from `environment_of`.
     """
+    # After a warm start, a regression on the new rows alone is not a fair comparison.
     baseline = None if prepared.inheritance is not None else _baseline(prepared, config.seed)
     scorers = {"validation": measured, "test": served}
-    constant, champion = float(prepared.labels.mean()), prepared.champion
+    constant = float(prepared.labels.mean())
 
     def scored(name: str, held_out: HeldOut) -> Scored:
         examples = held_out.part.load()
@@ -79,9 +80,7 @@ def assess(
             groups=held_out.groups,
             segments={s: [values[c] for c in codes.tolist()] for s, (codes, values) in held_out.segments.items()},
             cold_starts=cold_starts(prepared.encoder, examples.rows, examples.labels, probabilities),
-            champion=None
-            if champion is None
-            else ChampionScores(champion.model_version, champion.window, champion.probabilities[name]),
+            champion=prepared.champion,
         )
 
     parts = {name: scored(name, held_out) for name, held_out in prepared.held_out.items()}
@@ -106,15 +105,10 @@ def assess(
     )
 
 
-def metrics_of(report: ReportData) -> tuple[dict[str, Metrics], dict[str, Metrics], dict[str, Metrics]]:
-    """Return the metrics of the model, of the logistic regression and of the previous artifact, by part."""
-    baselines = {part.name: m for part in report.parts if (m := part.baseline_metrics) is not None}
-    champions = {part.name: m for part in report.parts if (m := part.champion_metrics) is not None}
-    return {part.name: part.metrics for part in report.parts}, baselines, champions
-
-
 def score_reference(probabilities: Floats, negatives_kept: float) -> ScoreReference:
-    """Return the deciles of the probabilities that a service would give to the same rows.
+    """Return the deciles of the probabilities that the service would answer for these rows.
+
+    A service compares them with those of its own answers to detect drift.
 
     >>> score_reference(np.linspace(0, 1, 101)[1:-1], 1.0).edges[4]
     0.5
@@ -126,7 +120,7 @@ def score_reference(probabilities: Floats, negatives_kept: float) -> ScoreRefere
 
 
 def environment_of(learnt: Learnt, seconds: float) -> dict[str, str]:
-    """Return versions, threads, speed and memory of this run, as text."""
+    """Return versions, threads, speed and memory of this run as text."""
     return {
         "python": platform.python_version(),
         **{library: version(library) for library in LIBRARIES},
@@ -138,13 +132,13 @@ def environment_of(learnt: Learnt, seconds: float) -> dict[str, str]:
 
 
 def peak_memory_bytes() -> int:
-    """Return the most memory that this process has had resident."""
+    """Return the largest resident size of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _baseline(prepared: Prepared, seed: int) -> LogisticBaseline:
-    """Fit the regression on the first shard; not after a warm start, where a regression on one day is no fair comparison."""
-    from models.evaluation.baseline import fit_logistic_regression  # scikit-learn takes half a second to import
+    """Fit the regression on the first shard."""
+    from models.evaluation.baseline import fit_logistic_regression  # importing scikit-learn takes half a second
 
     sample = prepared.train[0].load()
     return fit_logistic_regression(sample.rows, sample.labels, prepared.encoder.num_rows, seed=seed)
@@ -167,7 +161,7 @@ def _field_facts(prepared: Prepared) -> list[FieldFacts]:
                 num_values=None if field.buckets else tokens,
                 num_rows=tokens + 2 if own else 0,
                 missing=float(missing[i]),
-                # A hashed field has a row for every token, and a number always a bin.
+                # Every token of a hashed field has a row, and every number a bin.
                 unseen={}
                 if field.buckets or field.kind == "numeric"
                 else {name: float(u[i]) for name, u in unseen.items()},
@@ -193,10 +187,8 @@ def _describe(calibration: Calibration, *, refit: bool) -> str:
         "isotonic": f"Isotonic regression, fitted on the validation part, {len(calibration.logits)} points.",
     }[calibration.method]
     if refit:
-        how += (
-            " The model was then learnt again with that part's rows; what is said of that part is of the model before."
-        )
+        how += " Then the model was trained again with that part's rows too; the figures for that part are of the model before."
     if calibration.negatives_kept == 1.0:
         return how
     kept = f"{calibration.negatives_kept:g}"
-    return f"{how} The log keeps {kept} of the non-clicks: figures here are of the log as it is, the service multiplies odds by {kept}."
+    return f"{how} The log keeps {kept} of the non-clicks: figures here are for the log as it is; the service multiplies odds by {kept}."

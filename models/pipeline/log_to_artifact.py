@@ -1,11 +1,12 @@
-"""The whole offline path as one call: log → encoder → DeepFM → calibration → checked artifact. Prints nothing."""
+"""Trains on a log and writes an artifact: log → encoder → DeepFM → calibration → checked artifact. Prints nothing."""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,12 +25,12 @@ from models.artifact.writing import write_artifact
 from models.data.preparation import Prepared, Say, prepare
 from models.data.warm_start import ROWS_BEFORE
 from models.errors import TrainingError
-from models.evaluation.metrics import Metrics
 from models.evaluation.promotion_bounds import Requirement, failures
 from models.network.calibration import Calibration, fit_calibration
 from models.network.predictor import Predictor, score_rows
-from models.pipeline.assessment import Scorer, assess, environment_of, metrics_of, peak_memory_bytes, score_reference
-from models.report.rendering import ReportData, render_model_card, render_report
+from models.pipeline.assessment import Scorer, assess, environment_of, peak_memory_bytes, score_reference
+from models.report.rendering import render_model_card, render_report
+from models.report.report_data import ReportData
 from models.schema.feature_schema import FeatureSchema
 from models.training.fit_and_refit import Stage, checkpoint_of, learn_and_stop, refit
 from models.training.train_step import LearnerConfig
@@ -38,7 +39,7 @@ from models.training.tuning import TuneProgress, tune
 
 
 class Tuning(NamedTuple):
-    """For how many seconds to look for settings, and whom to tell meanwhile."""
+    """How many seconds to search for better settings, and a callback for the progress."""
 
     seconds: float
     progress: TuneProgress
@@ -46,17 +47,21 @@ class Tuning(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training run left behind; metrics by part, ``validation`` and, where there is one, ``test``."""
+    """What a training run has written.
+
+    Args:
+        directory: of the artifact.
+        manifest: the artifact's.
+        report: with the metrics of the parts ``validation`` and, if the split has one, ``test``.
+        failures: requirements that were not met; if there are any, the artifact is not the current one.
+        peak_memory_bytes: the largest resident size of the process.
+        artifact_bytes: size of the artifact.
+    """
 
     directory: Path
     manifest: Manifest
-    metrics: Mapping[str, Metrics]
-    baseline: Mapping[str, Metrics]
-    champion: Mapping[str, Metrics]
-    """Of the artifact that was compared with, where there was one."""
-    learnt: Learnt
+    report: ReportData
     failures: tuple[str, ...]
-    """Requirements that were not met: the artifact is there, but not the current one."""
     peak_memory_bytes: int
     artifact_bytes: int
 
@@ -75,104 +80,91 @@ def train(
 ) -> TrainResult:
     """Train on a log, write an artifact below ``out`` and, if it meets the requirements, make it the current one.
 
-    A killed run goes on from its last checkpoint when it is called again with the same data, schema and configuration;
-    tuning begins anew.
+    A run that was killed resumes from its last checkpoint when it is called again with the same data, schema and
+    configuration; tuning starts anew.
 
     Args:
         data: paths or glob patterns.
         schema: what the columns mean.
-        config: how to learn.
+        config: of the training.
         out: directory of artifacts.
         progress: called after each batch.
         say: called with one line for each stage.
-        requirements: what the metrics of the last held-out part must reach.
-        init_from: directory of an artifact to go on from.
+        requirements: bounds for the metrics of the last held-out part.
+        init_from: directory of an artifact for a warm start.
         compare: directory of an artifact that scores the same held-out rows, for the report.
-        tuning: look for better settings than ``config`` first.
+        tuning: search for better settings than ``config`` first.
 
     Raises:
         LogError: the log cannot be read as the schema says.
-        SchemaError: the split leaves a part empty, the fields are not those of the artifact to go on from, or lack one
-            that the artifact to compare with needs.
-        ArtifactError: one of the two artifacts is not whole.
-        TrainingError: the loss is not finite.
+        SchemaError: the split leaves a part empty, or the fields do not fit one of the two artifacts.
+        ArtifactError: one of the two artifacts is damaged.
+        TrainingError: the loss is not finite, or the model's sizes are not those of ``init_from``.
     """
-    torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms, which imports a compiler for .8 s
+    started = time.monotonic()
+    torch.set_deterministic_debug_mode(
+        "error"
+    )  # use_deterministic_algorithms would import a compiler, which takes 0.8 s
     torch.set_num_threads(config.threads)
     out.mkdir(parents=True, exist_ok=True)
+    before, champion = (None if path is None else load_artifact(path.resolve()) for path in (init_from, compare))
+    if before is not None and before.manifest.model != config.model:
+        raise TrainingError(f"--init-from: the artifact has a model of other sizes: {before.manifest.model}")
     key = hashlib.sha256(repr((list(data), schema, config)).encode()).hexdigest()[:16]
-    folder = out / f".shards-{key}"
-    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    with _temporary_folder(out / f".shards-{key}") as folder:
+        prepared = prepare(data, schema, config.seed, config.shard_rows, folder, say, before, champion)
+        if tuning is not None:
+            tuned = tune(prepared, config, tuning.seconds, tuning.progress)
+            config = tuned.config
+            for line in tuned.lines():
+                say(line)
+        learnt = learn_and_stop(prepared, config, out, progress, say)
+        validation = prepared.held_out["validation"].part.load()
+        logits = score_rows(Predictor(learnt.head.frozen(), Calibration()), validation.rows, learnt.table)
+        calibration = fit_calibration(logits, validation.labels, schema.negatives_kept)
+        final, counts = learnt, prepared.counts
+        if config.refit:
+            final, counts = refit(prepared, config, learnt, calibration, out, progress, say)
+        for stage in Stage:
+            checkpoint_of(prepared, config, out, stage).unlink(missing_ok=True)
+        measured, served = (_scorer(prepared, model, calibration) for model in (learnt, final))
+        say(f"calibration: {calibration.method}; writing the report")
+        created = datetime.now(UTC).replace(microsecond=0)
+        model_version = f"{created:%Y%m%dT%H%M%S}-{hashlib.sha256(served.table.tobytes()).hexdigest()[:8]}"
+        environment = environment_of(learnt, time.monotonic() - started)
+        report = assess(prepared, learnt, measured, served, config, model_version, created.isoformat(), environment)
+        manifest = Manifest(
+            format_version=FORMAT_VERSION,
+            model_version=model_version,
+            created=created.isoformat(),
+            model=config.model,
+            table_rows=prepared.encoder.num_rows,
+            training=config.model_dump(mode="json") | _ancestry(prepared),
+            data=prepared.facts,
+            metrics={part.name: part.metrics.model_dump() for part in report.parts},
+            environment=environment,
+            scores=score_reference(report.parts[-1].probabilities, schema.negatives_kept),
+            files={},
+        )
+        directory = _write(out, manifest, prepared, final, served.predictor, counts, report)
+    missed = failures(requirements, report.parts[-1].metrics)
+    if not missed:
+        set_current(out, model_version)
+    size = sum(path.stat().st_size for path in directory.iterdir())
+    return TrainResult(directory, manifest, report, missed, peak_memory_bytes(), size)
+
+
+@contextmanager
+def _temporary_folder(folder: Path) -> Iterator[Path]:
+    shutil.rmtree(folder, ignore_errors=True)  # left by a run that was killed
     try:
-        return _train(data, schema, config, out, folder, progress, say, requirements, init_from, compare, tuning)
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _train(
-    data: Sequence[str],
-    schema: FeatureSchema,
-    config: LearnerConfig,
-    out: Path,
-    folder: Path,
-    progress: Progress,
-    say: Say,
-    requirements: Sequence[Requirement],
-    init_from: Path | None,
-    compare: Path | None,
-    tuning: Tuning | None,
-) -> TrainResult:
-    started = time.monotonic()
-    artifact, champion = (None if path is None else load_artifact(path.resolve()) for path in (init_from, compare))
-    if artifact is not None and artifact.manifest.model != config.model:
-        raise TrainingError(f"--init-from: the artifact has a model of other sizes: {artifact.manifest.model}")
-    prepared = prepare(data, schema, config.seed, config.shard_rows, folder, say, artifact, champion)
-    if tuning is not None:
-        tuned = tune(prepared, config, tuning.seconds, tuning.progress)
-        config = tuned.config
-        for line in tuned.lines():
-            say(line)
-    learnt = learn_and_stop(prepared, config, out, progress, say)
-    validation = prepared.held_out["validation"].part.load()
-    logits = score_rows(Predictor(learnt.head.frozen(), Calibration()), validation.rows, learnt.table)
-    calibration = fit_calibration(logits, validation.labels, schema.negatives_kept)
-    final, counts = learnt, prepared.counts
-    if config.refit:
-        final, counts = refit(prepared, config, learnt, calibration, out, progress, say)
-    for stage in Stage:
-        checkpoint_of(prepared, config, out, stage).unlink(missing_ok=True)
-    measured, served = (_scorer(prepared, model, calibration) for model in (learnt, final))
-    say(f"calibration: {calibration.method}; writing the report")
-    created = datetime.now(UTC).replace(microsecond=0)
-    model_version = f"{created:%Y%m%dT%H%M%S}-{hashlib.sha256(served.table.tobytes()).hexdigest()[:8]}"
-    environment = environment_of(learnt, time.monotonic() - started)
-    report = assess(prepared, learnt, measured, served, config, model_version, created.isoformat(), environment)
-    metrics, baseline, champion_metrics = metrics_of(report)
-    manifest = Manifest(
-        format_version=FORMAT_VERSION,
-        model_version=model_version,
-        created=created.isoformat(),
-        model=config.model,
-        table_rows=prepared.encoder.num_rows,
-        training=config.model_dump(mode="json") | _ancestry(prepared),
-        data=prepared.facts,
-        metrics={name: m.model_dump() for name, m in metrics.items()},
-        environment=environment,
-        scores=score_reference(report.parts[-1].probabilities, schema.negatives_kept),
-        files={},
-    )
-    directory = _write(out, manifest, prepared, final, served.predictor, counts, report)
-    size = sum(path.stat().st_size for path in directory.iterdir())
-    missed = failures(requirements, report.parts[-1].metrics)
-    if not missed:
-        set_current(out, model_version)
-    return TrainResult(
-        directory, manifest, metrics, baseline, champion_metrics, learnt, missed, peak_memory_bytes(), size
-    )
-
-
 def _scorer(prepared: Prepared, model: Learnt, calibration: Calibration) -> Scorer:
-    # As it will serve, to the last bit: the report is of what answers.
+    # The same head as in serving, so that the report describes exactly what will answer.
     head = model.head.frozen(model.table, prepared.encoder.single_fields())
     return Scorer(Predictor(head, calibration), model.table)
 

@@ -1,7 +1,6 @@
-"""The report's plots as SVG text: the same arrays give the same bytes. No names from the data stand in any of them.
+"""The report's plots as SVG text. The same arrays give the same bytes; no text from the data is in any of them.
 
-Matplotlib draws, without pyplot and so without a global state; text stays text, in the page's own font. The dots of
-`interval_dot` are written by hand, one per table row.
+Drawn by matplotlib without pyplot, and so without global state. Text stays text, in the page's font.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from models.evaluation.metrics import Floats, Labels, reliability_curve, roc_curve
 from models.training.trainer import Epoch
 
-# Told apart by colour-blind eyes too (Okabe & Ito 2008), and by line style.
+# Colours that colour-blind readers can tell apart (Okabe & Ito 2008).
 MODEL, BASELINE, PLAIN, WASH, INK = "#0072b2", "#d55e00", "#8a929c", "#80b8d8", "#2b3138"
 SIZE = (6.2, 4.1)  # inches; the page scales it
 STYLE: dict[Any, Any] = {
@@ -47,14 +46,14 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 2.0,
     "lines.solid_capstyle": "round",
 }
-# Click rates below this are drawn on logarithmic axes: a linear one would press every bin into its corner.
+# Click rates below this are drawn on logarithmic axes; on a linear axis all bins would be in one corner.
 LOG_BELOW = 0.1
 NUM_HISTOGRAM_BINS = 40
 
 
 @dataclass(frozen=True)
 class Scale:
-    """The range of probabilities that a plot shows."""
+    """Range and scale of a probability axis."""
 
     low: float
     high: float
@@ -62,7 +61,7 @@ class Scale:
 
     @classmethod
     def of(cls, labels: Labels, probabilities: Floats) -> Scale:
-        """Hold all but the outermost 0.1 % of the scores, and the click rates of all bins."""
+        """Cover all but the outermost 0.1 % of the scores, and the click rates of all bins."""
         bins = reliability_curve(labels, probabilities)
         rates = np.concatenate((bins.click_rate, bins.low, bins.high))
         is_log = float(np.mean(labels, dtype=np.float64)) < LOG_BELOW
@@ -73,7 +72,7 @@ class Scale:
         return cls(max(1e-7, 0.8 * min([low, *rates[rates > 0].tolist()])), high, is_log)
 
     def edges(self) -> Floats:
-        """Return the histogram's bin edges, float64 [41]."""
+        """Return the bin edges of a histogram, float64 [41]."""
         space = np.geomspace if self.is_log else np.linspace
         return space(self.low, self.high, NUM_HISTOGRAM_BINS + 1, dtype=np.float64)
 
@@ -91,7 +90,7 @@ class Scale:
 
 
 def plot_learning(history: Sequence[Epoch], best_epoch: int, baseline_log_loss: float | None) -> str:
-    """Training and validation log loss by epoch; the best epoch is ringed, the baseline's validation loss dashed."""
+    """Plot training and validation log loss by epoch, with a ring at the best epoch and a dashed line at the baseline's loss."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -117,7 +116,7 @@ def plot_learning(history: Sequence[Epoch], best_epoch: int, baseline_log_loss: 
 
 
 def plot_roc(labels: Labels, curves: Sequence[tuple[str, Floats]]) -> str:
-    """ROC of up to two scores, each given with its legend text, and the diagonal."""
+    """Plot the ROC of up to two scores, each with its legend text, and the diagonal."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -134,7 +133,7 @@ def plot_roc(labels: Labels, curves: Sequence[tuple[str, Floats]]) -> str:
 
 
 def plot_reliability(labels: Labels, calibrated: Floats, raw: Floats) -> str:
-    """Click rate by predicted probability in bins of equal mass, above the histogram of the probabilities."""
+    """Plot click rate by predicted probability in bins of equal mass, above a histogram of the probabilities."""
 
     def draw(figure: Figure) -> None:
         axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
@@ -168,7 +167,7 @@ def plot_reliability(labels: Labels, calibrated: Floats, raw: Floats) -> str:
 
 
 def plot_scores(labels: Labels, probabilities: Floats) -> str:
-    """Histogram of the predictions for clicks and for non-clicks, each summing to 100 %."""
+    """Plot histograms of the predictions for clicks and for non-clicks, each summing to 100 %."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -190,9 +189,9 @@ def plot_scores(labels: Labels, probabilities: Floats) -> str:
 
 
 def interval_dot(low: float, value: float, high: float, limit: float) -> str:
-    """One row of a dot plot of ratios on a logarithmic axis from 1/limit to limit, with a line at 1.
+    """Return one row of a dot plot of ratios on a logarithmic axis from 1/limit to limit, with a line at 1.
 
-    A dot whose interval covers 1 is a blue disc, any other an orange diamond; beyond the axis stands an arrow.
+    The dot is a blue disc if its interval covers 1, else an orange diamond; beyond the axis it is an arrow.
     """
     left, at, right = (200 * ratio_position(x, limit) for x in (low, value, high))
     clear = low > 1 or high < 1
@@ -212,7 +211,7 @@ def interval_dot(low: float, value: float, high: float, limit: float) -> str:
 
 
 def ratio_position(ratio: float, limit: float) -> float:
-    """Return where a ratio stands on the axis of `interval_dot`, from 0 to 1.
+    """Return the position of a ratio on the axis of `interval_dot`, from 0 to 1.
 
     >>> [round(ratio_position(x, 2.0), 2) for x in (0.0, 0.5, 1.0, 2.0, float("inf"))]
     [0.0, 0.0, 0.5, 1.0, 1.0]
@@ -226,7 +225,7 @@ def _legend_above(axes: Axes) -> None:
 
 def _svg(draw: Callable[[Figure], None], description: str, height: float = 1.0) -> str:
     defaults = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
-    with mpl.rc_context({**defaults, **STYLE}):  # whatever a matplotlibrc says
+    with mpl.rc_context({**defaults, **STYLE}):  # independent of a matplotlibrc
         figure = Figure(figsize=(SIZE[0], SIZE[1] * height), layout="constrained")
         draw(figure)
         file = io.StringIO()
@@ -234,7 +233,7 @@ def _svg(draw: Callable[[Figure], None], description: str, height: float = 1.0) 
         canvas.print_svg(file, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :].strip()
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # ids would occur once per plot; nothing refers to those of groups
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # the ids of groups would repeat in each plot
     svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, count=1, flags=re.DOTALL)
     svg = re.sub(r"font-family: [^;\"]*", "font-family: inherit", svg)
     view = re.search(r'viewBox="[^"]*"', svg)

@@ -1,86 +1,120 @@
-"""The training report: one self-contained HTML page, and the model card in Markdown, from plain arrays and names.
+"""Renders the training report, a self-contained HTML page, and the model card in Markdown, from `ReportData`.
 
-Pure: no clock, no file, no network; the same data gives the same bytes.
+Pure: no clock, no network; the same data gives the same bytes. The templates escape every text.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 
 from models.evaluation.metrics import Metrics
 from models.report import plots
-from models.report.report_data import ChampionScores, FieldFacts, ReportData, Scored, data_facts, span_text, verdict
-from models.report.sections import METRICS, cell, champion, cold_starts, importance, segments
-from models.report.template import CARD, PAGE, STYLE, Html, bar, code, facts, html, table
+from models.report.conclusions import segment_ratios, verdict
+from models.report.report_data import ReportData, Scored
 
-__all__ = ["ChampionScores", "FieldFacts", "ReportData", "Scored", "render_model_card", "render_report"]
+METRICS = {
+    "log loss": "log_loss",
+    "NE": "normalized_entropy",
+    "AUC": "auc",
+    "GAUC": "gauc",
+    "Σp/Σy": "calibration",
+    "ECE": "ece",
+}
+AXIS_LIMITS = (1.1, 1.25, 1.5, 2.0, 4.0)
+"""The axis of the segment plots runs from 1/limit to limit; the first that holds the intervals of all values with 1 % of the rows."""
 
 
 def render_report(data: ReportData) -> str:
-    """Return the page, HTML without script or outside reference."""
+    """Return the page: HTML without scripts and without references to other files."""
     scored = data.parts[-1]
-    text, is_good = verdict(scored)
-    validation_baseline = data.validation.baseline_metrics
-    sources = [("DeepFM", scored.probabilities, scored.metrics)]
+    curves = [("DeepFM", scored.probabilities, scored.metrics)]
     if scored.baseline_probabilities is not None and scored.baseline_metrics is not None:
-        sources.append(("logistic regression", scored.baseline_probabilities, scored.baseline_metrics))
-    curves = [(f"{name}, AUC {cell(m.auc)}", p) for name, p, m in sources]
-    return PAGE.substitute(
-        style=STYLE,
-        model_version=html(data.model_version),
-        summary=html(_summary(data)),
-        verdict=html(text),
-        verdict_class="" if is_good else "warn",
-        tiles="".join(_tiles(scored)),
-        part=html(scored.name),
-        metrics=_metrics_table(data.parts),
-        learning=plots.plot_learning(
-            data.history, data.best_epoch, None if validation_baseline is None else validation_baseline.log_loss
-        ),
-        roc=plots.plot_roc(scored.labels, curves),
-        calibration=html(data.calibration),
-        reliability=plots.plot_reliability(scored.labels, scored.probabilities, scored.raw_probabilities),
-        scores=plots.plot_scores(scored.labels, scored.probabilities),
-        champion=champion(scored),
-        importance=importance(data),
-        segments=segments(scored),
-        cold_starts=cold_starts(scored),
-        fields=_fields_table(data),
-        data=facts(data_facts(data)),
-        epochs=_epochs_table(data),
-        config=facts((name, " ".join(values)) for name, values in _flat(data.config)),
-        environment=facts(data.environment.items()),
+        curves.append(("logistic regression", scored.baseline_probabilities, scored.baseline_metrics))
+    baseline = data.validation.baseline_metrics
+    drawn = {
+        "learning": plots.plot_learning(data.history, data.best_epoch, None if baseline is None else baseline.log_loss),
+        "roc": plots.plot_roc(scored.labels, [(f"{name}, AUC {_figure(m.auc)}", p) for name, p, m in curves]),
+        "reliability": plots.plot_reliability(scored.labels, scored.probabilities, scored.raw_probabilities),
+        "scores": plots.plot_scores(scored.labels, scored.probabilities),
+    }
+    return _ENVIRONMENT.get_template("report.html").render(
+        _common(data),
+        summary=_summary(data),
+        best={part.name: _best(part) for part in data.parts},
+        segments=_segments(scored),
+        config=[(name, " ".join(values)) for name, values in _flat(data.config)],
+        plots={name: Markup(svg) for name, svg in drawn.items()},  # noqa: S704  # no text of the data is in them
+        interval_dot=lambda *ends: Markup(plots.interval_dot(*ends)),  # noqa: S704
     )
 
 
 def render_model_card(data: ReportData) -> str:
-    """Return the model card, Markdown; names from the data stand in code spans, which nothing in them can leave."""
-    header, rows = ("part", "predictions", *METRICS), []
-    for scored in data.parts:
-        rows += [[scored.name, name, *_cells(m)] for name, m in scored.all_metrics.items()]
-    lines = [header, ["---", "---", *["---:"] * len(METRICS)], *rows]
-    return CARD.substitute(
-        model_version=data.model_version,
-        verdict=verdict(data.parts[-1])[0],
-        label=code(data.label),
-        data="\n".join(f"* {name}: {code(value)}" for name, value in data_facts(data)),
-        metrics="\n".join(f"| {' | '.join(line)} |" for line in lines),
-        calibration=data.calibration,
-        command=_command(data),
-        environment="\n".join(f"* {name}: {code(value)}" for name, value in data.environment.items()),
-    )
+    """Return the model card, Markdown; text from the data stands in code spans."""
+    return _ENVIRONMENT.get_template("model_card.md").render(_common(data), command=_command(data))
+
+
+def _common(data: ReportData) -> dict[str, Any]:
+    scored = data.parts[-1]
+    return {
+        "data": data,
+        "part": scored,
+        "verdict": verdict(scored),
+        "data_facts": _data_facts(data),
+        "METRICS": METRICS,
+    }
+
+
+def _figure(value: float | None, digits: int = 4) -> str:
+    return "–" if value is None else "∞" if value == math.inf else f"{value:.{digits}f}"
+
+
+def _code(text: str) -> str:
+    """Quote text as a Markdown code span that no content can end, not even in a table.
+
+    >>> _code("a`b|c")
+    "`a'b/c`"
+    """
+    return "`" + re.sub(r"\s+", " ", text).replace("`", "'").replace("|", "/") + "`"
+
+
+_ENVIRONMENT = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=select_autoescape(["html"]),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+_ENVIRONMENT.filters |= {"figure": _figure, "code": _code, "count": "{:,}".format}
 
 
 def _summary(data: ReportData) -> str:
     rows = data.data.rows
     parts = ", ".join(f"{n:,} {part}" for part, n in rows.items() if n)
     fields = f"{len(data.fields)} fields, {sum(f.num_rows for f in data.fields):,} table rows"
-    window = "".join(f" {part} {span_text(span)}," for part, span in data.data.window.items()).rstrip(",")
-    window = f" Data window:{window}." if window else ""
+    window = ", ".join(f"{part} {_span(span)}" for part, span in data.data.window.items())
+    window = f" Data window: {window}." if window else ""
     return f"Predicts {data.label}. {sum(rows.values()):,} rows ({parts}); {fields}.{window} Made {data.created}."
+
+
+def _data_facts(data: ReportData) -> list[tuple[str, str]]:
+    window = {part: f", {_span(span)}" for part, span in data.data.window.items()}
+    rows = [(part, f"{n:,} rows{window.get(part, '')}") for part, n in data.data.rows.items() if n]
+    rates = {"train": data.validation.constant} | {s.name: s.metrics.base_rate for s in data.parts}
+    shown = [(f"click rate, {name}", f"{100 * rate:.2f} %") for name, rate in rates.items()]
+    return [("files", ", ".join(data.data.files)), *rows, *shown, ("sha256 of the encoded rows", data.data.digest)]
+
+
+def _span(span: tuple[str, str]) -> str:
+    return " to ".join(dict.fromkeys(span))
 
 
 def _command(data: ReportData) -> str:
@@ -94,7 +128,7 @@ def _command(data: ReportData) -> str:
             ("None",): [],
         }
         words += switch.get(tuple(values), [f"--{flag}", *values])
-    return shlex.join(words).replace("\n", " ")  # on one line, nothing in it can end the code block
+    return shlex.join(words).replace("\n", " ")  # on one line, so that nothing in it ends the code block
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, list[str]]]:
@@ -105,26 +139,18 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, li
             yield prefix + key, [str(v) for v in value] if isinstance(value, list | tuple) else [str(value)]
 
 
-def _cells(metrics: Metrics) -> list[str]:
-    return [cell(getattr(metrics, attribute)) for attribute in METRICS.values()]
-
-
-def _metrics_table(parts: Sequence[Scored]) -> Html:
-    rows: list[list[Html]] = []
-    for scored in parts:
-        title = f"{scored.name}, {scored.metrics.rows:,} rows, click rate {100 * scored.metrics.base_rate:.2f} %"
-        rows.append([Html(f"<b>{html(title)}</b>"), *[Html("")] * len(METRICS)])
-        contest = {name: m for name, m in scored.all_metrics.items() if name != "constant"}
-        best = {a: min(_badness(a, m) for m in contest.values()) for a in METRICS.values()}
-        for name, m in scored.all_metrics.items():
-            is_best = [name in contest and _badness(a, m) == best[a] < math.inf for a in METRICS.values()]
-            cells = zip(_cells(m), is_best, strict=True)
-            rows.append([html(name), *(Html(f"<b>{cell}</b>" if bold else cell) for cell, bold in cells)])
-    return table(("", *METRICS), rows)
+def _best(scored: Scored) -> set[tuple[str, str]]:
+    # The (predictions, metric) pairs that are the best of a part; the constant does not take part.
+    compared = {name: metrics for name, metrics in scored.all_metrics.items() if name != "constant"}
+    found = set()
+    for attribute in METRICS.values():
+        badness = {name: _badness(attribute, metrics) for name, metrics in compared.items()}
+        least = min(badness.values())
+        found |= {(name, attribute) for name, bad in badness.items() if bad == least < math.inf}
+    return found
 
 
 def _badness(attribute: str, metrics: Metrics) -> float:
-    """Smaller is better; infinity cannot be the best."""
     value = getattr(metrics, attribute)
     if value is None:
         return math.inf
@@ -133,46 +159,10 @@ def _badness(attribute: str, metrics: Metrics) -> float:
     return -value if attribute in ("auc", "gauc") else float(value)
 
 
-def _tiles(scored: Scored) -> Iterator[str]:
-    for name, attribute in METRICS.items():
-        value, other = getattr(scored.metrics, attribute), getattr(scored.baseline_metrics, attribute, None)
-        if value is not None:
-            ends = scored.intervals.get(attribute)
-            note = "" if ends is None else f"<span>{cell(ends[0])} to {cell(ends[1])}</span>"
-            note += "" if other is None else f"<span>baseline {cell(other)}</span>"
-            yield f'<div class="tile"><span>{name}</span><b>{cell(value)}</b>{note}</div>'
-
-
-def _fields_table(data: ReportData) -> Html:
-    parts = [s.name for s in data.parts]
-    header = (
-        "field",
-        "kind",
-        "side",
-        "encoding",
-        "values kept",
-        "table rows",
-        "missing, %",
-        *(f"unseen, {p}, %" for p in parts),
-    )
-    rows = [
-        [
-            Html(f'<span class="name" title="{html(f.name)}">{html(f.name)}</span>'),
-            *map(html, (f.kind, f.side, f.encoding)),
-            html("–" if f.num_values is None else f"{f.num_values:,}"),
-            html(f"{f.num_rows:,}"),
-            *map(bar, (f.missing, *(f.unseen.get(p) for p in parts))),
-        ]
-        for f in data.fields
-    ]
-    return table(header, rows, num_text=4)
-
-
-def _epochs_table(data: ReportData) -> Html:
-    header = ("epoch", "train loss", "validation loss", "rows/s", "seconds")
-    rows = (
-        (f"{e.epoch}{' (kept)' if e.epoch == data.best_epoch else ''}", f"{e.train_log_loss:.4f}",
-         f"{e.validation_log_loss:.4f}", f"{e.rows_per_s:,.0f}", f"{e.seconds:,.1f}")
-        for e in data.history
-    )  # fmt: skip
-    return table(header, ([html(cell) for cell in row] for row in rows))
+def _segments(scored: Scored) -> dict[str, Any]:
+    tables = {field: segment_ratios(scored, values) for field, values in (scored.segments or {}).items()}
+    frequent = [r for ratios in tables.values() for r in ratios if r.rows >= 0.01 * len(scored.labels)]
+    widest = max((max(r.high, 1 / max(r.low, 1e-9)) for r in frequent), default=1.0)
+    limit = next((x for x in AXIS_LIMITS if x >= widest), AXIS_LIMITS[-1])
+    labels = f"<span>{1 / limit:.2g}</span><span>1</span><span>{limit:.3g}</span>"
+    return {"tables": tables, "limit": limit, "axis": Markup(f'<span class="axis">{labels}</span>')}  # noqa: S704

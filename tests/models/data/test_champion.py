@@ -1,7 +1,6 @@
-"""Beside a previous artifact: its own encoder and calibration on the same rows, and differences with paired intervals."""
+"""Comparison with an earlier artifact: its own encoder and calibration on the same rows, and paired intervals."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,7 @@ from models.artifact.golden_rows import raw_rows
 from models.data.champion import check_readable, score_log
 from models.errors import SchemaError
 from models.evaluation.bootstrap import NUM_RESAMPLES, resample
-from models.evaluation.metrics import auc, evaluate
-from models.report.report_data import ChampionScores, Scored
-from models.report.sections import champion
+from models.evaluation.metrics import auc
 from models.schema.feature_schema import FeatureSchema
 from models.train import main
 from tests.making import SCHEMA, current_artifact, make_artifact, make_log, token_log
@@ -75,24 +72,6 @@ def test_differences_are_of_the_same_resamples() -> None:
     assert one_class.interval("ece", (1, -1)) is not None
 
 
-def test_the_section_says_both_values_and_marks_clear_differences() -> None:
-    rng = np.random.default_rng(6)
-    truth = rng.random(3_000)
-    labels = (rng.random(3_000) < truth).astype(np.float32)
-    p = np.clip(truth, 0.01, 0.99)
-    scored = Scored("test", labels, p, p, 0.5, groups=rng.integers(0, 500, 3_000))
-    assert champion(scored) == ""
-    beside = replace(scored, champion=ChampionScores("old<1>", "5 train rows", np.clip(p * 0.5, 0, 1)))
-    section = champion(beside)
-    old = evaluate(labels, p * 0.5)
-    low, high = beside.champion_intervals["log_loss"]
-    assert f"<td>{old.log_loss:.4f}</td><td><b>{beside.metrics.log_loss - old.log_loss:+.4f}</b></td>" in section
-    assert f"<b>{low:+.4f} to {high:+.4f}</b>" in section
-    assert high < 0
-    assert "<td>+0.0000</td>" in section  # AUC: the order is the same
-    assert "Beside old&lt;1&gt;, test" in section
-
-
 def test_the_command_compares_with_a_previous_artifact(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "log.parquet"
     make_log().frame.write_parquet(log)
@@ -106,14 +85,14 @@ def test_the_command_compares_with_a_previous_artifact(tmp_path: Path, capsys: p
     assert main(command) == 0
     first = current_artifact(tmp_path / "out")
     (before,) = [line for line in capsys.readouterr().out.splitlines() if re.match(r"test +\d", line)]
-    assert "Beside" not in (first / "report.html").read_text()
+    assert "Comparison with" not in (first / "report.html").read_text()
     assert "What each field contributes, test" in (first / "report.html").read_text()
     assert main([*command, "--seed", "8", "--compare", str(first)]) == 0
     second = current_artifact(tmp_path / "out")
-    (old,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("test (old)")]
+    (old,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("test (champion)")]
     assert old.split()[2:] == before.split()[1:]
     page = (second / "report.html").read_text()
-    assert f"Beside {first.name}, test" in page
+    assert f"Comparison with {first.name}, test" in page
     assert "1,600 train rows" in page
     assert main([*command, "--compare", str(make_artifact(tmp_path / "other"))]) == 2
     assert "--compare: the artifact needs the categorical field 'site'" in capsys.readouterr().err

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from models.artifact.manifest import DataFacts
+from models.data.champion import Champion
 from models.evaluation.importance import Importance
-from models.evaluation.metrics import calibration_ratio, log_loss
+from models.evaluation.metrics import calibration_ratio, evaluate, log_loss
+from models.report.conclusions import segment_ratios, verdict
 from models.report.plots import interval_dot
-from models.report.rendering import FieldFacts, ReportData, Scored, render_model_card, render_report
-from models.report.report_data import segment_ratios, verdict
+from models.report.rendering import render_model_card, render_report
+from models.report.report_data import FieldFacts, ReportData, Scored
 from models.train import _parser
 from models.training.train_step import LearnerConfig
 from models.training.trainer import Epoch
@@ -186,7 +188,7 @@ def test_the_verdict_beats_loses_or_is_on_a_par() -> None:
     equal = replace(good, baseline_probabilities=good.probabilities)
     assert "on a par" in verdict(equal)[0]
     dear = replace(good, probabilities=np.minimum(good.probabilities * 1.2, 1 - 1e-6))
-    assert re.search(r"promises [12]\d\.\d % too many clicks", verdict(dear)[0])
+    assert re.search(r"predicts [12]\d\.\d % too many clicks", verdict(dear)[0])
     assert not verdict(dear)[1]
 
 
@@ -199,7 +201,21 @@ def test_what_fields_contribute_is_shown_where_it_is_clear_and_the_others_are_na
     assert not shown.open
     for text in ("What each field contributes, test", "2,345 impressions", f"{EVIL}0.02000± 0.00500"):
         assert text in shown.text
-    assert "Not told from zero: hour." in shown.text
+    assert "Not different from zero: hour." in shown.text
+
+
+def test_the_comparison_gives_both_values_and_marks_clear_differences() -> None:
+    scored = make_scored("test")
+    halved = scored.probabilities * 0.5
+    compared = replace(scored, champion=Champion("old<1>", "5 train rows", {"test": halved}))
+    section = render_report(replace(make_data(), test=compared)).partition("Comparison with")[2]
+    old = evaluate(scored.labels, halved)
+    low, high = compared.champion_intervals["log_loss"]
+    assert f"<td>{old.log_loss:.4f}</td><td><b>{compared.metrics.log_loss - old.log_loss:+.4f}</b></td>" in section
+    assert f"<b>{low:+.4f} to {high:+.4f}</b>" in section
+    assert high < 0
+    assert "<td>+0.0000</td>" in section  # AUC: the order is the same
+    assert section.startswith(" old&lt;1&gt;, test")
 
 
 def test_segments_are_the_twelve_largest_and_the_others() -> None:
