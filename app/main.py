@@ -180,6 +180,7 @@ def source_factory(
             table_digest=artifact.manifest.table_digest,
             redis=redis,
             telemetry=telemetry,
+            largest=artifact.largest,
         )
 
     return open_source

@@ -18,7 +18,7 @@ import numpy as np
 from redis import Redis
 
 from app.demo.embedded_redis import open_embedded_redis
-from app.embeddings.row_codec import RowFrames
+from app.embeddings.row_codec import RowCodec
 from benchmarks import open_loop, wrk
 from benchmarks.conditions import SEED, conditions, save
 from benchmarks.model import VERSION, write_model
@@ -83,11 +83,11 @@ def fill(port: int) -> None:
 def write_all(url: str, artifacts: Path) -> None:
     """Write every row of the table, as the service writes them one by one."""
     artifact = load_artifact(artifacts / VERSION)
-    frames = RowFrames(artifact.manifest.table_digest, artifact.table.shape[1])
+    codec = RowCodec(artifact.manifest.table_digest, artifact.table.shape[1])
     with Redis.from_url(url, protocol=2) as client:
         for start in range(0, len(artifact.table), ROWS_PER_WRITE):
             ids = np.arange(start, min(start + ROWS_PER_WRITE, len(artifact.table)))
-            client.mset(dict(zip(frames.keys(ids), frames.encode(ids, artifact.table[ids]), strict=True)))
+            client.mset(dict(zip(codec.keys(ids), codec.encode(ids, artifact.table[ids]), strict=True)))
 
 
 def measure(port: int, seconds: float) -> dict[str, Any]:

@@ -1,4 +1,9 @@
-"""hiredis behind a check of what a reply announces: it would make a list of two billion places before the first has come."""
+"""redis-py's hiredis parser, with a bound on what a reply announces.
+
+hiredis makes a list as long as an array's announced length before the first element has come: ``*2147483647`` takes 17 GB and
+seconds of the event loop. Neither redis-py nor hiredis has a setting for it, so `BoundedParser` wraps the parser's
+``_reader``, which is not a public name; a test fails when a redis-py no longer uses it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ import hiredis
 from redis.asyncio.connection import Connection, DefaultParser
 from redis.exceptions import InvalidResponse
 
-# Ten million elements or bytes and more. A row's bytes look like this once in 10^10 replies, and are then a miss.
+# Ten million elements or bytes and more. A row's bytes look like this once in 10^10 replies; that reply is then a failure.
 GIANT = re.compile(rb"[*$~%>=][0-9]{8,}")
 LONGEST_START = 8
 
@@ -24,10 +29,10 @@ class BoundedReader:
         self.has_data = reader.has_data
 
     def feed(self, data: bytes) -> None:
-        """Take what the socket gave.
+        """Take bytes from the socket.
 
         Raises:
-            InvalidResponse: it announces more than any reply of ours has.
+            InvalidResponse: they announce more elements or bytes than any reply to our commands has.
         """
         seen = self._tail + data
         if GIANT.search(seen):
@@ -37,7 +42,7 @@ class BoundedReader:
 
 
 class BoundedParser(DefaultParser):  # type: ignore[valid-type, misc]
-    """The client's own parser, on a `BoundedReader`."""
+    """redis-py's parser on a `BoundedReader`."""
 
     def on_connect(self, connection: Connection) -> None:
         """Begin with a new connection."""

@@ -1,4 +1,4 @@
-"""Several commands in one packet, packed by hiredis on the connection itself: half the time of the client's own methods."""
+"""Several commands in one packet, packed by hiredis on the connection itself: half the time of redis-py's own pipeline."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 
-async def exchange(client: Redis, commands: Sequence[tuple[bytes, ...]]) -> list[object]:
-    """Send commands together and return a reply for each; what the server refuses is a `ResponseError` among the replies.
+async def send_commands(client: Redis, commands: Sequence[tuple[bytes, ...]]) -> list[object]:
+    """Send commands together and return a reply to each; a refusal by the server is a `ResponseError` among the replies.
 
     Raises:
-        RedisError: no connection, no reply in time, or one that is none.
+        RedisError: no connection, no reply in time, or a malformed one.
     """
     connection = await client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
     replies: list[object] = []
@@ -24,7 +24,7 @@ async def exchange(client: Redis, commands: Sequence[tuple[bytes, ...]]) -> list
                 replies.append(await connection.read_response())
             except ResponseError as error:
                 replies.append(error)
-    except BaseException:  # there may be more to come that nobody will read
+    except BaseException:  # replies may still come, and must not be taken for those of the next commands
         await connection.disconnect(nowait=True)
         raise
     finally:

@@ -1,7 +1,7 @@
-"""The Redis tier: rows of the long tail, shared by small workers. A copy only: whatever it does, the table answers.
+"""The Redis tier: a copy of rows of the long tail, shared by small workers. Whatever it does, the table answers.
 
-One task a process owns the reading. Requests leave their keys with it and wait, each no longer than its own budget, then
-give up on waiting, not on the socket: a reply always belongs to the command that asked for it, however many have left.
+One task of the process reads. Requests queue their keys and wait, each no longer than its budget. A request that gives up
+leaves the socket alone, so a reply always belongs to the command that asked for it.
 """
 
 from __future__ import annotations
@@ -23,20 +23,23 @@ from redis.exceptions import AuthenticationError, AuthorizationError, InvalidRes
 
 from app.embeddings.bounded_parser import BoundedParser
 from app.embeddings.breaker import Breaker
-from app.embeddings.redis_pipeline import exchange
-from app.embeddings.row_codec import Outcome, RowFrames
+from app.embeddings.redis_pipeline import send_commands
+from app.embeddings.row_codec import Outcome, RowCodec
 from app.embeddings.state_log import StateLog, describe
 from app.embeddings.write_behind import WriteBehind
 from app.observability.metrics import Telemetry
 
 MAX_COMMAND_KEYS = 512
 MAX_BATCH_KEYS = 4_096
-PROBE_KEY = b"ctr:probe"
+FIRST_PROBE_KEY = b"ctr:probe"
+DOUBT_S = 0.5
+"""Seconds between a look-up that failed and a probe, where no other look-up has succeeded meanwhile."""
+VALUE_TYPES = frozenset((bytes, type(None)))
 REFUSALS = (AuthenticationError, AuthorizationError, NoPermissionError)
 
 
 class _Lookup:
-    """One request's keys and what has come for them so far."""
+    """One request's keys, and the values that have come for them so far."""
 
     __slots__ = ("answered", "num_open", "values")
 
@@ -57,7 +60,12 @@ class _Lookup:
 
 
 class RedisRows:
-    """The process's one connection to Redis, shared by the sources of all table versions; made inside an event loop.
+    """The process's access to Redis, shared by the sources of all table versions; made inside an event loop.
+
+    It is available until the breaker opens: after several failures, a refusal, or a failed probe. A probe asks for the keys
+    of the last look-up that failed, so that it succeeds only where that look-up would. One is sent at the start, soon
+    after a failure that no success followed (so that a single one is noticed where there is little traffic), and while
+    the breaker is open.
 
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``.
@@ -88,10 +96,10 @@ class RedisRows:
             socket_connect_timeout=self._timeout_s,
             retry=Retry(NoBackoff(), 0),
             health_check_interval=0,
-            max_connections=3,  # reading, writing behind, probing
+            max_connections=3,  # of reading, writing behind and probing
             decode_responses=False,
             parser_class=BoundedParser,
-            # The plain protocol and no introduction: nothing that an access list would have to allow.
+            # RESP2 and no client information: nothing that an access list would have to allow.
             protocol=2,
             driver_info=None,
         )
@@ -100,30 +108,34 @@ class RedisRows:
         self._waiters: dict[bytes, list[tuple[_Lookup, int]]] = {}  # queued or in flight
         self._queued: deque[bytes] = deque()
         self._wake = asyncio.Event()
-        self._opened = asyncio.Event()
+        self._has_failed = asyncio.Event()
+        """Set from a look-up that fails until one, or a probe, succeeds; at the start too."""
+        self._has_failed.set()
+        self._probe_keys = [FIRST_PROBE_KEY]
         self._is_closed = False
         self._is_refused = False
-        self._told: set[type[Exception]] = set()  # kinds of failure that the log has named since Redis last answered
+        self._told: set[type[Exception]] = set()  # kinds of failure logged since Redis last answered
         self._writer = WriteBehind(self._client, ttl_s, telemetry, clock, rng, self._log)
         telemetry.breaker_open.set(0)
         self._tasks = [asyncio.create_task(job()) for job in (self._read, self._probe, self._writer.run)]
 
     @property
     def is_available(self) -> bool:
-        """Whether there is any use in asking."""
+        """Whether requests may ask."""
         return not (self._breaker.is_open or self._is_closed)
 
     def state(self) -> Literal["ok", "unavailable"]:
-        """Return what readiness shows."""
-        return "ok" if self.is_available else "unavailable"
+        """Return what readiness shows: ``ok`` when the last look-up or probe succeeded."""
+        return "ok" if self.is_available and not self._has_failed.is_set() else "unavailable"
 
-    async def fetch(self, frames: RowFrames, ids: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """Ask for the distinct ``ids`` int64 [n] of a table; returns as `RowFrames.decode` does, within the budget."""
+    async def fetch(self, codec: RowCodec, ids: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Ask for the distinct ``ids`` int64 [n] of a table; returns as `RowCodec.decode` does, within the budget."""
         if not len(ids) or not self.is_available:
-            return frames.without_answer(len(ids), Outcome.SKIPPED)
+            return codec.without_answer(len(ids), Outcome.SKIPPED)
         loop = asyncio.get_running_loop()
         lookup = _Lookup(len(ids), loop.create_future())
-        for position, key in enumerate(frames.keys(ids)):
+        keys = codec.keys(ids)
+        for position, key in enumerate(keys):
             waiters = self._waiters.get(key)
             if waiters is None:
                 self._waiters[key] = [(lookup, position)]
@@ -136,19 +148,26 @@ class RedisRows:
             await lookup.answered
         finally:
             timer.cancel()
-        return frames.decode(ids, lookup.values)
+        rows, outcomes = codec.decode(ids, lookup.values)
+        worst = outcomes.max()
+        if worst in (Outcome.ERROR, Outcome.TIMEOUT):
+            self._probe_keys = keys[:MAX_COMMAND_KEYS]
+            self._has_failed.set()
+        elif worst < Outcome.ERROR and not self._breaker.is_open:  # an open breaker is closed by a probe alone
+            self._has_failed.clear()
+        return rows, outcomes
 
-    def remember(self, frames: RowFrames, ids: NDArray[np.int64], rows: NDArray[np.float32]) -> None:
-        """Have rows float32 [n, D], which Redis did not hold, written behind."""
+    def remember(self, codec: RowCodec, ids: NDArray[np.int64], rows: NDArray[np.float32]) -> None:
+        """Queue rows float32 [n, D] that Redis does not hold for being written."""
         if self.is_available:
-            self._writer.put(frames, ids, rows)
+            self._writer.put(codec, ids, rows)
 
     async def aclose(self) -> None:
-        """Stop the tasks, send waiting requests to the table, close the connections."""
+        """Stop the tasks, answer waiting requests without Redis, close the connections."""
         self._is_closed = True
         self._log.close()
         running = set(self._tasks)
-        while running:  # more than once: the client's `asyncio.wait_for` may swallow a cancellation in Python 3.11
+        while running:  # more than once: redis-py's `asyncio.wait_for` may swallow a cancellation in Python 3.11
             for task in running:
                 task.cancel()
             _, running = await asyncio.wait(running, timeout=0.05)
@@ -164,7 +183,7 @@ class RedisRows:
                 await self._read_batch(keys)
 
     def _next_batch(self) -> list[bytes]:
-        """Return the keys that have waited longest, leaving out those that nobody waits for any more."""
+        """Return the keys that have waited longest, without those that nobody waits for any more."""
         keys: list[bytes] = []
         while self._queued and len(keys) < MAX_BATCH_KEYS:
             key = self._queued.popleft()
@@ -185,9 +204,9 @@ class RedisRows:
                 values = await self._mget(keys)
                 if self._clock() - started <= self._timeout_s:
                     self._breaker.succeeded()
-                else:  # each reply was in time, all of them together were not: of no use to a request
+                else:  # each reply was in time, but all of them together came too late for a request
                     self._note_failure(TimeoutError("too slow"))
-        except Exception as error:  # noqa: BLE001  # whatever the client raises, the table answers
+        except Exception as error:  # noqa: BLE001  # whatever redis-py raises, the table answers
             values = [Outcome.ERROR] * len(keys)
             self._note_failure(error)
         self._deliver(keys, values)
@@ -201,52 +220,59 @@ class RedisRows:
         started = time.perf_counter()
         chunks = [keys[i : i + MAX_COMMAND_KEYS] for i in range(0, len(keys), MAX_COMMAND_KEYS)]
         values: list[object] = []
-        for chunk, reply in zip(
-            chunks, await exchange(self._client, [(b"MGET", *chunk) for chunk in chunks]), strict=True
-        ):
+        replies = await send_commands(self._client, [(b"MGET", *chunk) for chunk in chunks])
+        for chunk, reply in zip(chunks, replies, strict=True):
             if isinstance(reply, ResponseError):
                 raise reply
-            if not isinstance(reply, list) or len(reply) != len(chunk):
-                await self._client.connection_pool.disconnect(
-                    inuse_connections=False
-                )  # nobody knows where replies begin
-                raise InvalidResponse("MGET answered with something else")
+            if not isinstance(reply, list) or len(reply) != len(chunk) or not VALUE_TYPES.issuperset(map(type, reply)):
+                # Unread replies may stand in the sockets.
+                await self._client.connection_pool.disconnect(inuse_connections=False)
+                raise InvalidResponse("the reply to MGET is not a list of values")
             values += reply
         self._telemetry.redis_seconds.observe(time.perf_counter() - started)
         return values
 
     async def _probe(self) -> None:
-        """Ask once at the start, so that the first request meets a warm connection or an open breaker; then when open."""
         while True:
-            try:
-                await self._mget([PROBE_KEY])
-            except Exception as error:  # noqa: BLE001  # any failure of a probe is an answer
-                self._breaker.probe_failed()
-                self._note_failure(error, is_fatal=True)
-            else:
-                if self._breaker.probe_succeeded():
-                    self._telemetry.breaker_open.set(0)
-                    self._opened.clear()
-                    self._told.clear()
-                    self._is_refused = False
-                    self._log.say(logging.INFO, "Redis answers again")
-            await self._opened.wait()
-            await asyncio.sleep(self._breaker.probe_delay_s())
+            if self._has_failed.is_set() or self._breaker.is_open:
+                await self._probe_once()
+            await self._has_failed.wait()
+            await asyncio.sleep(self._breaker.probe_delay_s() if self._breaker.is_open else DOUBT_S)
+
+    async def _probe_once(self) -> None:
+        try:
+            # Twice when it took too long: the first may have had to connect.
+            if await self._probe_s() > self._timeout_s and await self._probe_s() > self._timeout_s:
+                raise TimeoutError("too slow")
+        except Exception as error:  # noqa: BLE001  # whatever redis-py raises, the probe has failed
+            self._breaker.probe_failed()
+            self._note_failure(error, is_fatal=True)
+            return
+        self._has_failed.clear()
+        if self._breaker.probe_succeeded():
+            self._telemetry.breaker_open.set(0)
+            self._told.clear()
+            self._is_refused = False
+            self._log.say(logging.INFO, "Redis answers again")
+
+    async def _probe_s(self) -> float:
+        started = self._clock()
+        await self._mget(self._probe_keys)
+        return self._clock() - started
 
     def _note_failure(self, error: Exception, *, is_fatal: bool = False) -> None:
-        # While connecting, the client wraps what the server said.
+        # While connecting, redis-py wraps the server's error.
         is_refusal = isinstance(error, REFUSALS) or isinstance(error.__cause__, REFUSALS)
         has_opened = self._breaker.trip() if is_fatal or is_refusal else self._breaker.failed()
         if has_opened:
             self._telemetry.breaker_open.set(1)
-            self._opened.set()
+            self._has_failed.set()
         if not self._breaker.is_open or self._is_refused or type(error) in self._told:
             return
         self._told.add(type(error))
         if is_refusal:
-            self._is_refused = True  # it refuses whatever comes next, too
-            self._log.say(
-                logging.ERROR, f"Redis refuses us ({describe(error)}); rows come from the table until that is put right"
-            )
+            self._is_refused = True  # what fails from now on fails for the same reason
+            line = f"Redis refuses us ({describe(error)}); rows come from the table until that is mended"
+            self._log.say(logging.ERROR, line)
         else:
             self._log.say(logging.WARNING, f"Redis is left alone ({describe(error)}); rows come from the table")

@@ -4,9 +4,9 @@ Key: ``ctr:<first 16 hex digits of the table's digest>:<decimal row id>``. Value
 
     magic b"CTRE" | version u16 | D u16 | digest 8 bytes | row id i64 | row float32 [D] | crc32 u32 of all before
 
-The frame names itself, so that a value under a wrong key, of another table or of another width is as recognisable as a
-flipped bit: whatever does not fit is no more than a miss. It is no defence against somebody who writes well-formed
-frames on purpose.
+A value names its table, width and row, so that one under a wrong key or of another table is recognised as a flipped bit is,
+and counts as a miss. So does a row that no row of the table can be: a number that is not finite, or larger than the table's
+largest. This is no defence against somebody who writes plausible rows into Redis on purpose: see ``docs/security.md``.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ MAGIC = b"CTRE"
 VERSION = 1
 # What crc32 gives for any bytes followed by their own crc32, little-endian.
 CRC_RESIDUE = 0x2144DF1C
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 class Outcome(IntEnum):
@@ -36,19 +37,21 @@ class Outcome(IntEnum):
     SKIPPED = 5
 
 
-class RowFrames:
-    """Keys and frames of one table.
+class RowCodec:
+    """Keys and values of one table.
 
     Args:
         table_digest: hexadecimal, at least 16 digits.
         dim: D, the numbers in a row.
+        largest: the largest absolute value in the table.
     """
 
-    def __init__(self, table_digest: str, dim: int) -> None:
+    def __init__(self, table_digest: str, dim: int, largest: float = FLOAT32_MAX) -> None:
         self.dim = dim
+        self._largest = np.float32(largest)
         self._prefix = f"ctr:{table_digest[:16]}:".encode()
         header = struct.pack("<4sHH", MAGIC, VERSION, dim) + bytes.fromhex(table_digest[:16])
-        # As two numbers, so that numpy compares all frames at once.
+        # As two numbers, so that numpy compares all values at once.
         self._kind, self._digest = np.frombuffer(header, "<u8")
         self._body = np.dtype([("kind", "<u8"), ("digest", "<u8"), ("id", "<i8"), ("row", "<f4", (dim,))])
         self._frame = np.dtype([*((name, self._body[name]) for name in self._body.names or ()), ("crc", "<u4")])
@@ -59,7 +62,7 @@ class RowFrames:
         return [b"%b%d" % (prefix, i) for i in ids.tolist()]
 
     def encode(self, ids: NDArray[np.int64], rows: NDArray[np.float32]) -> list[bytes]:
-        """Return the frames of ``rows`` float32 [n, D]."""
+        """Return the values of ``rows`` float32 [n, D]."""
         bodies = np.empty(len(ids), self._body)
         bodies["kind"], bodies["digest"], bodies["id"], bodies["row"] = self._kind, self._digest, ids, rows
         data, size = bodies.tobytes(), self._body.itemsize
@@ -67,7 +70,7 @@ class RowFrames:
         return [part + crc32(part).to_bytes(4, "little") for part in parts]
 
     def decode(self, ids: NDArray[np.int64], values: Sequence[object]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """Read what Redis answered for ``ids`` int64 [n]; an `Outcome` among the values stands for itself.
+        """Read what Redis answered for ``ids`` int64 [n]; an `Outcome` in the place of a value is kept.
 
         Returns:
             rows float32 [n, D], filled where the outcome is a hit; outcomes uint8 [n].
@@ -90,11 +93,12 @@ class RowFrames:
             frames = np.frombuffer(b"".join(whole), self._frame)
             positions = np.flatnonzero(outcomes == hit)
             is_ours = (frames["kind"] == self._kind) & (frames["digest"] == self._digest)
-            is_ours &= (frames["id"] == ids[positions]) & np.isfinite(frames["row"]).all(axis=1)
+            is_ours &= frames["id"] == ids[positions]
+            is_ours &= (np.abs(frames["row"]) <= self._largest).all(axis=1)  # not so for NaN
             rows[positions] = frames["row"]
             outcomes[positions[~is_ours]] = corrupt
         return rows, outcomes
 
     def without_answer(self, num_ids: int, outcome: Outcome) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """Return what `decode` returns when all rows have the same outcome, and it is no hit."""
+        """Return what `decode` returns when all rows have the same outcome, which is not a hit."""
         return np.empty((num_ids, self.dim), np.float32), np.full(num_ids, outcome, np.uint8)

@@ -1,4 +1,4 @@
-"""What the scorer needs of the place that its embedding rows come from."""
+"""The interface by which scorers get embedding rows."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class EmbeddingSource(Protocol):
 
     @property
     def may_wait(self) -> bool:
-        """Whether there are rows that have to be waited for now."""
+        """Whether some rows have to be waited for now."""
         ...
 
     def fetch_now(self, ids: NDArray[np.int64]) -> NDArray[np.float32] | None:
-        """Return the rows float32 [n, D] of ``ids`` int64 [n] if that needs no waiting, else ``None``."""
+        """Return the rows float32 [n, D] of ``ids`` int64 [n], or ``None`` where some have to be waited for."""
         ...
 
     async def fetch(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""The tiers in order: hot head, Redis where given, table; the rows are the table's, bit for bit, whatever Redis does."""
+"""The tiers in order: hot head, Redis if there is one, table. The rows are the table's, bit for bit, whatever Redis does."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from app.embeddings.hot_rows import HotRows
 from app.embeddings.redis_rows import RedisRows
-from app.embeddings.row_codec import Outcome, RowFrames
+from app.embeddings.row_codec import FLOAT32_MAX, Outcome, RowCodec
 from app.embeddings.source import EmbeddingSource
 from app.observability.metrics import Telemetry
 
@@ -23,6 +23,7 @@ class TieredSource(EmbeddingSource):
         table_digest: hexadecimal; names the table's rows in Redis.
         redis: shared by all sources of the process, and closed by whoever opened it.
         telemetry: counts rows by tier, and outcomes of Redis.
+        largest: the largest absolute value in the table; a row from Redis that exceeds it is corrupt.
     """
 
     def __init__(
@@ -35,10 +36,11 @@ class TieredSource(EmbeddingSource):
         table_digest: str,
         redis: RedisRows | None,
         telemetry: Telemetry,
+        largest: float = FLOAT32_MAX,
     ) -> None:
         self._table = table
         self._hot = HotRows(table, block_starts, counts, hot_bytes)
-        self._frames = RowFrames(table_digest, table.shape[1])
+        self._codec = RowCodec(table_digest, table.shape[1], largest)
         self._redis = redis
         # Bound once: finding a labelled metric takes longer than a look-up.
         self._count_hot = telemetry.embedding_rows.labels("hot").inc
@@ -79,23 +81,23 @@ class TieredSource(EmbeddingSource):
         if not len(cold):
             return rows
         asked, inverse = np.unique(ids[cold], return_inverse=True)
-        found, outcomes = await redis.fetch(self._frames, asked)
+        found, outcomes = await redis.fetch(self._codec, asked)
         absent = np.flatnonzero(outcomes != Outcome.HIT)
         if len(absent):
             found[absent] = self._table.take(asked[absent], axis=0)
             unknown = np.flatnonzero((outcomes == Outcome.MISS) | (outcomes == Outcome.CORRUPT))
             if len(unknown):
-                redis.remember(self._frames, asked[unknown], found[unknown])
+                redis.remember(self._codec, asked[unknown], found[unknown])
         rows[cold] = found[inverse]
         self._count(np.bincount(outcomes[inverse], minlength=len(Outcome)))
         return rows
 
     async def aclose(self) -> None:
-        """Let go of Redis; requests that still hold this source get their rows from the process."""
+        """Stop asking Redis; requests that still hold this source get their rows from the table."""
         self._redis = None
 
     def _count(self, num_by_outcome: NDArray[np.intp]) -> None:
-        """Count rows outside the hot head: every row is an outcome of Redis, and all but hits came from the table."""
+        """Count rows outside the hot head: each has an outcome of Redis, and all but hits came from the table."""
         for outcome in np.flatnonzero(num_by_outcome).tolist():
             self._count_outcome[outcome](int(num_by_outcome[outcome]))
         num_hits = int(num_by_outcome[Outcome.HIT])

@@ -1,4 +1,4 @@
-"""Copies rows that Redis did not have into it, behind the requests' back."""
+"""Writes rows that Redis did not have into it, in the background."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from redis.asyncio import Redis
 
-from app.embeddings.redis_pipeline import exchange
-from app.embeddings.row_codec import RowFrames
+from app.embeddings.redis_pipeline import send_commands
+from app.embeddings.row_codec import RowCodec
 from app.embeddings.state_log import StateLog, describe
 from app.observability.metrics import Telemetry
 
@@ -27,7 +27,7 @@ PAUSE_WHEN_REFUSED_S = 5.0
 class WriteBehind:
     """A bounded queue of rows and the task that SETs them.
 
-    A server that takes no writes (out of memory, a read-only replica, no permission) is left alone for a while; reading
+    Writing pauses for a while when the server refuses it (out of memory, a read-only replica, no permission); reading
     goes on.
 
     Args:
@@ -36,7 +36,7 @@ class WriteBehind:
         telemetry: counts ok, error and dropped.
         clock: seconds, never going back.
         rng: for the jitter.
-        log: told when writing stops and when it goes on.
+        log: gets a line when writing pauses and when it goes on.
     """
 
     def __init__(
@@ -60,25 +60,25 @@ class WriteBehind:
         self._wake = asyncio.Event()
         self._paused_until: float | None = None
 
-    def put(self, frames: RowFrames, ids: NDArray[np.int64], rows: NDArray[np.float32]) -> None:
-        """Queue rows float32 [n, D] to be written; those that are queued already are not queued again."""
+    def put(self, codec: RowCodec, ids: NDArray[np.int64], rows: NDArray[np.float32]) -> None:
+        """Queue rows float32 [n, D] to be written, apart from those that are queued already."""
         if self._paused_until is not None and self._clock() < self._paused_until:
             self._num_dropped.inc(len(ids))
             return
-        keys = frames.keys(ids)
+        keys = codec.keys(ids)
         fresh = [i for i, key in enumerate(keys) if key not in self._queue]
         num_over = max(0, len(self._queue) + len(fresh) - MAX_QUEUED)
         for _ in range(min(num_over, len(self._queue))):
             self._queue.popitem(last=False)
         fresh = fresh[-MAX_QUEUED:]
         self._queue.update(
-            zip([keys[i] for i in fresh], frames.encode(ids.take(fresh), rows.take(fresh, axis=0)), strict=True)
+            zip([keys[i] for i in fresh], codec.encode(ids.take(fresh), rows.take(fresh, axis=0)), strict=True)
         )
         self._num_dropped.inc(num_over)
         self._wake.set()
 
     async def run(self) -> None:
-        """Write what is queued, for ever."""
+        """Write what is queued, until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -87,10 +87,10 @@ class WriteBehind:
 
     async def _write(self, batch: Sequence[tuple[bytes, bytes]]) -> None:
         low, spread, random = self._ttl_ms * (1 - TTL_JITTER), self._ttl_ms * 2 * TTL_JITTER, self._rng.random
-        commands = [(b"SET", key, frame, b"PX", b"%d" % max(1, int(low + spread * random()))) for key, frame in batch]
+        commands = [(b"SET", key, value, b"PX", b"%d" % max(1, int(low + spread * random()))) for key, value in batch]
         try:
-            replies = await exchange(self._client, commands)
-        except Exception as error:  # noqa: BLE001  # a copy that is not written is no more than a miss
+            replies = await send_commands(self._client, commands)
+        except Exception as error:  # noqa: BLE001  # a row that is not written is a miss the next time
             self._num_failed.inc(len(batch))
             self._pause(error, PAUSE_WHEN_LOST_S)
             return

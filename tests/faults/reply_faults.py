@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import time
+from zlib import crc32
 
 from tests.faults.matrix import BUDGET_MS, Arena, fault
 from tests.faults.redis_watching import during, fill, lookups, proxied, redis_state
@@ -49,7 +51,18 @@ def garbled(arena: Arena) -> None:
         fill(arena, server)
 
 
-@fault("B8", "values with flipped bits, cut short, of other keys, of zeros", "counted as corrupt, never used")
+def forged(value: bytearray) -> bytearray:
+    """Return a well-formed value with a number that no table of ours holds."""
+    start = len(value) - 4 - 4  # of the last number, before the checksum
+    body = bytes(value[:start]) + struct.pack("<f", 1e30)
+    return bytearray(body + struct.pack("<I", crc32(body)))
+
+
+@fault(
+    "B8",
+    "values with flipped bits, cut short, of other keys, of zeros, of numbers beyond the table's",
+    "counted as corrupt, never used",
+)
 def corrupt(arena: Arena) -> None:
     with arena.serve_with_redis() as (server, redis), redis.client() as client:
         fill(arena, server)
@@ -57,15 +70,17 @@ def corrupt(arena: Arena) -> None:
         values = [v for key in keys if isinstance(v := client.get(key), bytes)]
         before = lookups(server, "corrupt")
         with arena.load(server):
-            for n in range(6 * arena.scale):
+            for n in range(10 * arena.scale):
                 for i, key in enumerate(keys):
                     value = bytearray(values[i])
-                    if n % 4 == 0:
+                    if n % 5 == 0:
                         value[(i + n) % len(value)] ^= 1 << (n % 8)
-                    elif n % 4 == 1:
+                    elif n % 5 == 1:
                         del value[(i + n) % len(value) :]
-                    elif n % 4 == 2:
+                    elif n % 5 == 2:
                         value = bytearray(values[i - 1])
+                    elif n % 5 == 3:
+                        value = forged(value)
                     else:
                         value = bytearray(len(value))
                     client.set(key, bytes(value))

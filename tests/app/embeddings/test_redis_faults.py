@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.embeddings.row_codec import RowFrames
+from app.embeddings.row_codec import RowCodec
 from tests.app.embeddings.making import DIGEST, DIM, make_table, open_world, until
 from tests.app.embeddings.outage import SLACK_S, TIMEOUT_MS, check_until_open, timed_check
 from tests.redis_server import RedisServer
 
 IDS = np.arange(400, 426)
-FRAMES = RowFrames(DIGEST, DIM)
+CODEC = RowCodec(DIGEST, DIM)
 TABLE = make_table()
 
 
@@ -68,7 +68,7 @@ def test_another_failure_than_the_first_is_told_too_and_each_once(
     server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def run() -> None:
-        async with open_world(server.url, TIMEOUT_MS) as world:
+        async with open_world(server.url, 10 * TIMEOUT_MS) as world:  # so that no load makes the first probe late
             await until(lambda: world.redis.state() == "ok")
             server.freeze()
             await check_until_open(world, IDS)
@@ -120,7 +120,7 @@ def test_flushing_between_fetches_makes_misses_only(server: RedisServer) -> None
 def bad_values() -> dict[str, bytes]:
     """Return one of each kind of bad value for row 400."""
     rng = np.random.default_rng(0)
-    good, other = FRAMES.encode(IDS[:2], TABLE[IDS[:2]])
+    good, other = CODEC.encode(IDS[:2], TABLE[IDS[:2]])
     nan = TABLE[IDS[:1]]
     nan[0, -1] = np.nan
     values = {
@@ -129,9 +129,9 @@ def bad_values() -> dict[str, bytes]:
         "random, of the right size": rng.bytes(len(good)),
         "truncated": good[:-1],
         "another row's": other,
-        "another width": RowFrames(DIGEST, DIM - 1).encode(IDS[:1], TABLE[IDS[:1], : DIM - 1])[0],
-        "another table's": RowFrames("f" * 64, DIM).encode(IDS[:1], TABLE[IDS[:1]])[0],
-        "NaN": FRAMES.encode(IDS[:1], nan)[0],
+        "another width": RowCodec(DIGEST, DIM - 1).encode(IDS[:1], TABLE[IDS[:1], : DIM - 1])[0],
+        "another table's": RowCodec("f" * 64, DIM).encode(IDS[:1], TABLE[IDS[:1]])[0],
+        "NaN": CODEC.encode(IDS[:1], nan)[0],
     }
     for part, position in {"magic": 0, "version": 4, "dim": 6, "digest": 9, "id": 16, "row": 40, "crc": -1}.items():
         flipped = bytearray(good)
@@ -145,7 +145,7 @@ def test_corrupt_values_are_counted_and_replaced(server: RedisServer) -> None:
         async with open_world(server.url) as world:
             with server.client() as client:
                 for number, (kind, value) in enumerate(bad_values().items(), 1):
-                    client.set(FRAMES.keys(IDS)[0], value)
+                    client.set(CODEC.keys(IDS)[0], value)
                     await world.fill(IDS[:1])
                     assert world.lookups("corrupt") == number, kind
                     await world.check(IDS[:1])
@@ -158,7 +158,7 @@ def test_keys_of_the_wrong_type_are_misses(server: RedisServer) -> None:
     async def run() -> None:
         async with open_world(server.url) as world:
             with server.client() as client:
-                for key in FRAMES.keys(IDS):
+                for key in CODEC.keys(IDS):
                     client.lpush(key, b"not a string")
             await world.fill(IDS)
             assert world.lookups("miss") == len(IDS)

@@ -185,7 +185,7 @@ def test_the_queue_of_writes_is_bounded_and_drops_the_oldest(server: RedisServer
     async def run() -> None:
         async with open_world(server.url) as world:
             for part in np.array_split(ids, 10):
-                world.redis.remember(world.source._frames, part, table[part])
+                world.redis.remember(world.source._codec, part, table[part])
             await until(lambda: world.writes("ok") == write_behind.MAX_QUEUED)
             assert world.writes("dropped") == num_over
         with server.client() as client:
