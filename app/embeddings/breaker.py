@@ -1,4 +1,4 @@
-"""When to leave Redis alone: a circuit breaker, pure but for the clock and the random generator that it is given."""
+"""A circuit breaker for Redis. Clock and random generator are arguments."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ PROBE_JITTER = 0.2
 
 
 class Breaker:
-    """Closed: everybody may call. Open: nobody does, until one probe, sent when it is due, has succeeded.
+    """Closed, it lets calls through; open, none until a probe has succeeded.
 
     It opens after `CONSECUTIVE_FAILURES`, or when `WINDOW_FAILURE_SHARE` of at least `WINDOW_MIN_CALLS` in the last
-    `WINDOW_S` failed. Probes are due after 0.5 s, then after longer and longer pauses up to 5 s, ±20 %.
+    `WINDOW_S` failed. Probes are due after 0.5 s, then after pauses that double up to 5 s, ±20 %.
 
     Args:
         clock: seconds, never going back.
-        rng: spreads the probes of many workers.
+        rng: spreads the probes of several workers.
     """
 
     def __init__(self, clock: Callable[[], float], rng: random.Random) -> None:
         self._clock = clock
         self._rng = rng
-        self._seconds: deque[list[int]] = deque()  # of each second with calls: second, succeeded, failed
+        self._seconds: deque[list[int]] = deque()  # [second, succeeded, failed] of each second with calls
         self._consecutive = 0
         self._pause_s = FIRST_PROBE_S
         self._probe_at = 0.0
@@ -67,12 +67,12 @@ class Breaker:
         return max(0.0, self._probe_at - self._clock())
 
     def probe_failed(self) -> None:
-        """Stay open and wait longer until the next probe."""
+        """Stay open, and lengthen the pause before the next probe."""
         self._pause_s = min(LAST_PROBE_S, self._pause_s * PROBE_GROWTH)
         self._schedule_probe()
 
     def probe_succeeded(self) -> bool:
-        """Close, with a clean slate; return whether the breaker was open."""
+        """Close and forget all failures; return whether the breaker was open."""
         was_open, self.is_open = self.is_open, False
         self._consecutive = 0
         self._seconds.clear()

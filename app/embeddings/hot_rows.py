@@ -1,23 +1,24 @@
-"""The hot head: the rows that training saw most often, which the process reads from the table itself."""
+"""The hot head: the rows that training saw most often, which are never looked up in Redis."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-NUM_SPECIAL = 2  # MISSING and OOV open each block; they are always hot
+NUM_SPECIAL = 2
+"""MISSING and OOV, the first rows of each block; they are always hot."""
 
 
 class HotRows:
     """The head of each block of the table.
 
     A block is one vocabulary: its two special rows, then its tokens, the most frequent first. All blocks are cut at the
-    same count of training, the lowest for which the heads fit ``hot_bytes``; where the whole table fits, all of it is
-    hot. A head ends before the first row below the cut, so a block that is not in order of frequency (hashed buckets)
-    has a short head.
+    same training count, the lowest for which the heads fit ``hot_bytes``; if the whole table fits, all of it is hot. A
+    head ends before the first row below the cut, so a block that is not ordered by frequency (hashed buckets) has a
+    short head.
 
-    Nothing is copied: the rows lie in the memory map, one copy for all workers and model versions, and their pages stay
-    in memory because they are the ones in use. Gathering from a private copy took the same time.
+    Nothing is copied: the rows stay in the memory map, shared by all workers, and their pages stay in memory because
+    they are in use. Gathering from a private copy took the same time.
 
     Args:
         rows: float32 [R, D].
@@ -37,7 +38,7 @@ class HotRows:
         else:
             lengths = _head_lengths(block_starts, ends, counts, hot_bytes // (rows.itemsize * rows.shape[1]))
         self.num_rows = int(lengths.sum())
-        # Start and end of every head, in one row: an id that falls after an odd number of them is hot.
+        # Starts and ends of all heads in turn: an id that is at or above an odd number of them is hot.
         self._boundaries = np.stack([block_starts, block_starts + lengths], axis=1).ravel()
 
     def gather(self, ids: NDArray[np.int64]) -> NDArray[np.float32] | None:
@@ -61,7 +62,7 @@ def _head_lengths(
     starts: NDArray[np.int64], ends: NDArray[np.int64], counts: NDArray[np.int64], max_rows: int
 ) -> NDArray[np.int64]:
     """Return how many rows of each block are hot, int64 [V], by bisection of the lowest count that is hot."""
-    # Of each block's tokens the counts, ascending, and never above the count of a token before.
+    # The counts of each block's tokens, ascending, none above the count of an earlier token.
     ascending = [
         np.ascontiguousarray(np.minimum.accumulate(counts[start + NUM_SPECIAL : end])[::-1])
         for start, end in zip(starts, ends, strict=True)

@@ -1,4 +1,4 @@
-"""Log lines on changes of Redis's state, so few that a flapping server cannot flood the log."""
+"""Log lines on changes of Redis's state, at most one a second, so that a flapping server cannot flood the log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EVERY_S = 1.0
 
 
 class StateLog:
-    """Writes at most one line a second; of several only the last matters, and it is kept until its time.
+    """Writes at most one line a second; of several lines within a second, the last is written when it is over.
 
     Args:
         clock: seconds, never going back.
@@ -25,7 +25,7 @@ class StateLog:
         self._timer: asyncio.TimerHandle | None = None
 
     def say(self, level: int, line: str) -> None:
-        """Log the line now, or when a second has passed since the last one unless a newer line takes its place."""
+        """Log the line now, or a second after the last one unless a newer line replaces it."""
         self._unsaid = (level, line)
         if self._timer is None:
             wait_s = self._said_at + EVERY_S - self._clock()
@@ -35,7 +35,7 @@ class StateLog:
                 self._timer = asyncio.get_running_loop().call_later(wait_s, self._say_now)
 
     def close(self) -> None:
-        """Forget what is still unsaid."""
+        """Drop a line that has not been written yet."""
         self._unsaid = None
         if self._timer is not None:
             self._timer.cancel()

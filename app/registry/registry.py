@@ -115,7 +115,10 @@ class Registry:
             if self.current is None or self.previous is None:
                 raise Problem("no_previous")
             model = self.previous
-            named = await asyncio.to_thread(read_current, self._root)
+            try:
+                named = await asyncio.to_thread(read_current, self._root)
+            except OSError as error:
+                raise ArtifactError("failed", f"{CURRENT}: cannot be read now") from error
             await asyncio.to_thread(self._rollbacks.write, named.version, model.version)
             await asyncio.to_thread(self._prepare, model)  # at normal priority: the administrator waits for it
             if self.current is not model:

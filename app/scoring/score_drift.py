@@ -1,4 +1,4 @@
-"""How the probabilities that are served compare with those of the model's own held-out days."""
+"""Compares the probabilities being served with those of the model's own held-out days."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from app.observability.metrics import SCORE_BOUNDS, Telemetry
 from models.artifact.manifest import ScoreReference
 
-MAX_PENDING = 2_048  # probabilities; to count more at once would be a pause
+MAX_PENDING = 2_048
+"""Probabilities kept until they are counted; counting more at once would delay requests."""
 WINDOW_ROWS = 20_000
 MIN_ROWS = 1_000
 SMALLEST_SHARE = 1e-4
@@ -17,11 +18,11 @@ Shares = NDArray[np.float64]
 
 
 class ScoreMonitor:
-    """Counts the probabilities of one model version, and tells their PSI against its reference; one a snapshot.
+    """Counts the probabilities of one model version, and computes their PSI against its reference.
 
     Args:
-        reference: of the artifact; without one there is no PSI.
-        telemetry: counts and shows.
+        reference: of the artifact; without one the PSI stays 0.
+        telemetry: gets the counts and the PSI.
     """
 
     def __init__(self, reference: ScoreReference | None, telemetry: Telemetry) -> None:
@@ -34,7 +35,7 @@ class ScoreMonitor:
         self._before = self._now = np.zeros(len(self._expected), np.int64)
 
     def note(self, probabilities: NDArray[np.float64]) -> None:
-        """Keep probabilities float64 [B] until they are counted; takes no time to speak of."""
+        """Keep probabilities float64 [B] until they are counted, which takes a fraction of a microsecond."""
         start, end = self._num_pending, self._num_pending + len(probabilities)
         if end > MAX_PENDING:
             self.count()
@@ -46,7 +47,7 @@ class ScoreMonitor:
         self._num_pending = end
 
     def count(self) -> None:
-        """Count what was kept; called once in a while."""
+        """Count the probabilities kept; called every few seconds."""
         if self._num_pending:
             self._count(self._pending[: self._num_pending])
             self._num_pending = 0
@@ -57,9 +58,9 @@ class ScoreMonitor:
             if number:
                 bucket.inc(number)
         if self._edges is None:
-            self._telemetry.score_psi.set(0)  # what stands there is of the model before
+            self._telemetry.score_psi.set(0)  # replaces the value of the model before
             return
-        # A window of two halves: when the younger is full it becomes the older.
+        # The window has two halves: a full younger one becomes the older one.
         self._now = self._now + np.bincount(
             self._edges.searchsorted(scores, side="right"), minlength=len(self._expected)
         )
