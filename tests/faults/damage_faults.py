@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
@@ -18,28 +17,15 @@ from models.artifact.tensor_file import map_tensors, save_tensors
 from models.artifact.verified_file import describe_file
 from tests.faults.matrix import Arena, fault
 from tests.faults.watching import last_error, until
+from tests.models.artifact.editing import edit_json, edit_tensor, sign
 
 Damage = Callable[[Path], None]
-
-
-def sign(directory: Path, *names: str, **changes: Any) -> None:
-    """Make the manifest fit the changed files, as an attacker would."""
-    manifest = json.loads((directory / "manifest.json").read_text())
-    manifest["files"] |= {name: describe_file(directory / name).model_dump() for name in names}
-    (directory / "manifest.json").write_text(json.dumps({**manifest, **changes}))
 
 
 def name_current(root: Path, line: str) -> None:
     """Replace ``current``; a name alone, as a person may write it, leaves the manifest's digest uncompared."""
     (root / ".next").write_text(line)
     (root / ".next").rename(root / "current")
-
-
-def edit_tensor(directory: Path, name: str, key: str, edit: Callable[[np.ndarray], np.ndarray]) -> None:
-    tensors = map_tensors(name, (directory / name).read_bytes())
-    tensors[key] = edit(tensors[key].copy())
-    save_tensors(directory / name, tensors)
-    sign(directory, name)
 
 
 def refused_under_load(arena: Arena, damages: dict[str, tuple[Damage, str]], *, with_digest: bool = False) -> None:
@@ -153,11 +139,11 @@ def shapes(arena: Arena) -> None:
         sign(directory, "head.safetensors")
 
     def field_less(directory: Path) -> None:
-        document = json.loads((directory / "schema.json").read_text())
-        del document["num_tokens"][document["features"]["fields"].pop()["name"]]
-        document["fitted"].pop()
-        (directory / "schema.json").write_text(json.dumps(document))
-        sign(directory, "schema.json")
+        def drop(schema: Any) -> None:
+            del schema["num_tokens"][schema["features"]["fields"].pop()["name"]]
+            schema["fitted"].pop()
+
+        edit_json(directory, "schema.json", drop)
 
     edit = edit_tensor
     refused_under_load(
@@ -200,17 +186,14 @@ def not_finite(arena: Arena) -> None:
 )
 def golden(arena: Arena) -> None:
     def boundaries(directory: Path) -> None:
-        document = json.loads((directory / "schema.json").read_text())
-        for field in document["fitted"]:
-            field["boundaries"] = [b + 0.7 for b in field["boundaries"]]
-        (directory / "schema.json").write_text(json.dumps(document))
-        sign(directory, "schema.json")
+        def shift(schema: Any) -> None:
+            for field in schema["fitted"]:
+                field["boundaries"] = [b + 0.7 for b in field["boundaries"]]
+
+        edit_json(directory, "schema.json", shift)
 
     def logits(directory: Path) -> None:
-        document = json.loads((directory / "golden.json").read_text())
-        document["logits"][5] += 1e-3
-        (directory / "golden.json").write_text(json.dumps(document))
-        sign(directory, "golden.json")
+        edit_json(directory, "golden.json", lambda golden: golden["logits"].__setitem__(5, golden["logits"][5] + 1e-3))
 
     refused_under_load(
         arena,

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from models.artifact.artifact import load_artifact
 from models.artifact.current import read_current, set_current
 from models.artifact.golden import columns_of
-from tests.faults.damage_faults import edit_tensor, sign
 from tests.faults.matrix import JSON, Arena, fault
 from tests.faults.watching import last_error, until, version_of
 from tests.hostile.probing import resident_mib
 from tests.making import make_log
+from tests.models.artifact.editing import edit_tensor, sign
 from tests.server import Server, serving
 
 

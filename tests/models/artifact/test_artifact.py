@@ -1,4 +1,3 @@
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -11,10 +10,9 @@ import pytest
 from models.artifact.artifact import load_artifact
 from models.artifact.golden import columns_of
 from models.artifact.manifest import FILES
-from models.artifact.tensor_file import map_tensors, save_tensors
-from models.artifact.verified_file import describe_file
 from models.errors import ArtifactError
 from tests.making import make_artifact
+from tests.models.artifact.editing import edit_json, edit_tensor, sign
 
 
 @pytest.fixture(scope="module")
@@ -25,27 +23,6 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def copy(good: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(good, tmp_path / good.name))
-
-
-def sign_again(directory: Path, *names: str, **changes: Any) -> None:
-    """Put the digests of changed files, or other changes, into the manifest, as someone who means harm would."""
-    manifest = json.loads((directory / "manifest.json").read_text())
-    manifest["files"] |= {name: describe_file(directory / name).model_dump() for name in names}
-    (directory / "manifest.json").write_text(json.dumps({**manifest, **changes}))
-
-
-def edit_json(directory: Path, name: str, edit: Callable[[Any], None]) -> None:
-    document = json.loads((directory / name).read_text())
-    edit(document)
-    (directory / name).write_text(json.dumps(document))
-    sign_again(directory, name)
-
-
-def edit_tensor(directory: Path, name: str, key: str, edit: Callable[[np.ndarray], np.ndarray]) -> None:
-    tensors = map_tensors(name, (directory / name).read_bytes())
-    tensors[key] = edit(tensors[key].copy())
-    save_tensors(directory / name, tensors)
-    sign_again(directory, name)
 
 
 def refusal(directory: Path) -> str:
@@ -148,7 +125,7 @@ def test_what_is_not_a_plain_file_is_refused_without_reading_it(copy: Path, kind
     ids=str,
 )
 def test_a_manifest_that_does_not_fit_is_refused(copy: Path, change: dict[str, Any], reason: str) -> None:
-    sign_again(copy, **change)
+    sign(copy, **change)
     assert refusal(copy) == reason
 
 
@@ -221,5 +198,5 @@ def test_a_schema_with_an_unknown_key_is_refused(copy: Path) -> None:
 
 def test_a_pickle_in_place_of_weights_is_refused(copy: Path) -> None:
     (copy / "head.safetensors").write_bytes(b"\x80\x04cos\nsystem\n(S'true'\ntR.")
-    sign_again(copy, "head.safetensors")
+    sign(copy, "head.safetensors")
     assert refusal(copy) == "shape"

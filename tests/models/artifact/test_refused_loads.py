@@ -13,7 +13,7 @@ from models.artifact.artifact import load_artifact
 from models.artifact.manifest import FILES
 from models.errors import ArtifactError
 from tests.making import make_artifact
-from tests.models.artifact.test_artifact import edit_json, edit_tensor, sign_again
+from tests.models.artifact.editing import edit_json, edit_tensor, sign
 
 
 @pytest.fixture(autouse=True)
@@ -39,17 +39,17 @@ def put_directory(path: Path) -> None:
 def cut_tensors(directory: Path) -> None:
     path = directory / "embeddings.safetensors"
     path.write_bytes(path.read_bytes()[:-4])
-    sign_again(directory, path.name)
+    sign(directory, path.name)
 
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
     **{f"missing, {name}": lambda d, name=name: (d / name).unlink() for name in FILES},  # type: ignore[misc]
     "path": lambda d: put_directory(d / "report.html"),
     "size": lambda d: (d / "manifest.json").write_bytes(b" " * (2 << 20)),
-    "manifest": lambda d: sign_again(d, surprise=1),
+    "manifest": lambda d: sign(d, surprise=1),
     "manifest, JSON of the schema": lambda d: edit_json(d, "schema.json", lambda schema: schema.update(surprise=1)),
     "manifest, JSON of the golden rows": lambda d: edit_json(d, "golden.json", lambda golden: golden.pop("rows")),
-    "format_version": lambda d: sign_again(d, format_version=2),
+    "format_version": lambda d: sign(d, format_version=2),
     "sha256": lambda d: (d / "head.safetensors").write_bytes((d / "head.safetensors").read_bytes()[::-1]),
     "sha256, size": lambda d: (d / "head.safetensors").write_bytes(b"x"),
     "shape": cut_tensors,
