@@ -7,8 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models import _native
 from models.network.head import BATCH_NORM_EPS, DICE_EPS, DeepFMConfig, Floats, Pooled, SideActivations, layer_names
+
+try:
+    from models._native import Head as NativeHead
+except ImportError:  # built without a C compiler
+    NativeHead = None  # type: ignore[assignment,misc]
 
 PRECOMPUTED_BYTES = 512 * 2**10
 """Room for precomputed products: more would not stay in a core's own cache."""
@@ -49,7 +53,7 @@ class CompiledHead:
         precomputed = {}
         if table is not None and single_fields is not None:
             precomputed = _choose_precomputed(single_fields, table, len(layers[0][1]))
-        self._native = _native.Head(
+        self._native = NativeHead(
             num_fields,
             config.embedding_dim,
             tuple(layers),

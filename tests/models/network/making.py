@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -13,8 +14,8 @@ from models.network.deepfm import DeepFMHead
 from models.network.head import DeepFMConfig, Floats, Head, Pooled
 from models.network.torch_head import TorchHead
 
-WIDTHS = (16, 8, 4)
-"""Numbers in a vector: a processor without the longer ones runs the longest that it has."""
+WIDTHS = (16, 8, 4) if find_spec("models._native") else ()
+"""Numbers in a vector of the compiled head: a processor without the longer ones runs the longest that it has."""
 SHAPES = [(39, 16, (400, 400, 400)), (5, 4, (7,)), (3, 1, (17, 33)), (12, 8, (64, 63, 1)), (1, 3, (16,)), (4, 5, ())]
 
 
