@@ -7,7 +7,6 @@ four fifths where they were learnt. The truth that the log follows is a factoris
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 
@@ -16,7 +15,9 @@ from models.features.encoder import FeatureEncoder
 from models.features.packed_rows import PackedRows
 from models.network.deepfm import DeepFMHead
 from models.network.head import DeepFMConfig
-from models.training.train_step import Learner, LearnerConfig, settle_untouched_rows
+from models.training.fit_and_refit import settle_unseen_rows
+from models.training.train_config import TrainConfig
+from models.training.train_step import TrainStep
 
 WEIGHT_STD, FACTOR_STD, NUM_FACTORS = 0.15, 0.12, 8
 CLICK_LOGIT = -1.5
@@ -40,12 +41,12 @@ def learn(
     packed = PackedRows(ids.astype(np.int32).reshape(-1), None, ids.shape[1])
     counts = np.bincount(packed.ids, minlength=encoder.num_rows)
     starts = np.array([field.start for field in encoder.fields])
-    learner = Learner(LearnerConfig(model=config, seed=seed), counts, starts + 1, labels)
+    step = TrainStep(TrainConfig(model=config, seed=seed, device="cpu"), counts, starts + 1, labels)
     part = Part.of(Examples(packed, labels))
-    for epoch in range(1, learner.config.epochs + 1):
-        for batch, clicks in batches([part], learner.batch_size, seed, epoch):
-            learner.learn(batch, torch.from_numpy(clicks))
-    return settle_untouched_rows(learner.table.numpy(), counts, starts), learner.head
+    for epoch in range(1, step.config.epochs + 1):
+        for batch, clicks in batches([part], step.batch_size, seed, epoch):
+            step(batch, clicks)
+    return settle_unseen_rows(step.table.numpy(), counts, starts), step.head
 
 
 def true_logits(ids: NDArray[np.int64], num_rows: int, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -83,83 +83,84 @@ class Head:
     ) -> bytes:
         """Return logits float32 [n] of one context with the candidates at ``places`` [n]."""
 
-class Step:
-    """Sums over a batch's distinct rows, forwards and backwards; see ``native/step.h`` for what the arrays are.
+def first_layer(
+    longest: int,
+    values: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    index: NDArray[np.int32],
+    mask: NDArray[np.float32],
+    sums: NDArray[np.float32],
+    totals: NDArray[np.float32],
+    fm: NDArray[np.float32],
+    /,
+) -> None:
+    """Fill in ``sums`` [B, H], ``totals`` [B, E], the sum of each impression's embeddings, and ``fm`` [B].
 
-    ``longest``: numbers of the longest vectors to use, 16, 8 or 4, where the processor has them.
-
-    Raises:
-        ValueError: arrays that do not fit together, or values whose rows are not their field's.
-    """
-
-    def __init__(self, num_fields: int, embedding_dim: int, num_units: int, longest: int) -> None: ...
-    def forward(
-        self,
-        values: NDArray[np.float32],
-        weight: NDArray[np.float32],
-        bounds: NDArray[np.int64],
-        index: NDArray[np.int64],
-        kept: NDArray[np.float32],
-        bias: NDArray[np.float32],
-        hidden: NDArray[np.float32],
-        totals: NDArray[np.float32],
-        logits: NDArray[np.float32],
-        /,
-    ) -> None: ...
-    def backward(
-        self,
-        values: NDArray[np.float32],
-        weight: NDArray[np.float32],
-        bounds: NDArray[np.int64],
-        index: NDArray[np.int64],
-        kept: NDArray[np.float32],
-        by_hidden: NDArray[np.float32],
-        by_logit: NDArray[np.float32],
-        totals: NDArray[np.float32],
-        gradient: NDArray[np.float32],
-        by_weight: NDArray[np.float32],
-        /,
-    ) -> None: ...
-
-class HiddenLayers:
-    """The rectified layers after the first and the last one, forwards and backwards; see ``native/hidden.h``.
-
-    ``layers``: weight and bias of each, going backwards followed by the arrays for their gradients. `backward` undoes what the
-    last `forward` left, so it can be called once. ``longest`` as for `Step`.
+    See `models.network.operators.fm_and_first_layer`.
 
     Raises:
-        ValueError: arrays that do not fit together.
+        ValueError: arrays that do not fit together, are not contiguous or of another type, or a row of two fields.
     """
 
-    def __init__(self, longest: int) -> None: ...
-    def forward(
-        self, sums: NDArray[np.float32], logits: NDArray[np.float32], /, *layers: NDArray[np.float32]
-    ) -> None: ...
-    def backward(
-        self,
-        by_logit: NDArray[np.float32],
-        by_sums: NDArray[np.float32],
-        by_first_bias: NDArray[np.float32],
-        /,
-        *layers: NDArray[np.float32],
-    ) -> None: ...
+def first_layer_backward(
+    longest: int,
+    values: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    index: NDArray[np.int32],
+    mask: NDArray[np.float32],
+    by_sums: NDArray[np.float32],
+    by_fm: NDArray[np.float32],
+    totals: NDArray[np.float32],
+    by_values: NDArray[np.float32],
+    by_weight: NDArray[np.float32],
+    /,
+) -> None:
+    """Fill in ``by_values`` and ``by_weight``, the gradients; errors as in `first_layer`."""
+
+def hidden_layers(
+    longest: int,
+    x: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    logits: NDArray[np.float32],
+    /,
+    *layers: NDArray[np.float32],
+) -> bytearray:
+    """Fill in ``logits`` [B]; return the activations, which `hidden_layers_backward` takes.
+
+    See `models.network.operators.rectified_layers`.
+
+    Raises:
+        TypeError: a number of arrays that is none of whole layers.
+        ValueError: arrays that do not fit together, are not contiguous or of another type.
+    """
+
+def hidden_layers_backward(
+    longest: int,
+    activations: bytearray,
+    by_logits: NDArray[np.float32],
+    by_x: NDArray[np.float32],
+    by_bias: NDArray[np.float32],
+    /,
+    *layers: NDArray[np.float32],
+) -> None:
+    """Fill in the gradients ``by_x``, ``by_bias`` and those in ``layers``; errors as in `hidden_layers`.
+
+    ``layers``: weight, bias, and the arrays for their gradients, of each layer.
+    """
 
 def adagrad(
     learning_rate: float,
     longest: int,
-    touched: NDArray[np.int64],
-    values: NDArray[np.float32],
+    rows: NDArray[np.int64],
     gradient: NDArray[np.float32],
-    decay: NDArray[np.float32],
-    precision: NDArray[np.float32],
     table: NDArray[np.float32],
     squares: NDArray[np.float32],
     /,
 ) -> None:
-    """Row-wise Adagrad with a lazy Gaussian prior, in place; see ``native/step.h``, and `Step` for ``longest``.
+    """Update ``table`` [R, E+1] and ``squares`` [R, 2] in place; see `models.training.rowwise_adagrad`.
 
     Raises:
-        ValueError: arrays that do not fit the table.
+        ValueError: arrays that do not fit the table, are not contiguous or of another type.
     """
 
 class TokenIndex:

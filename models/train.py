@@ -16,7 +16,7 @@ from models.errors import ModelsError
 from models.evaluation.promotion_bounds import parse_requirements
 from models.pipeline.log_to_artifact import TrainResult, Tuning, train
 from models.schema.feature_schema import FeatureSchema, describe_validation_error, dump_schema, load_schema
-from models.training.train_step import LearnerConfig
+from models.training.train_config import TrainConfig
 
 PLAIN_EVERY_S = 10.0
 
@@ -196,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
         help="search this long for better settings on the validation part, then train with the best (needs the "
         "extra 'tune')",
     )
-    _add_options(parser, LearnerConfig)
+    _add_options(parser, TrainConfig)
     return parser
 
 
@@ -217,11 +217,11 @@ def _add_options(parser: argparse.ArgumentParser, model: type[BaseModel]) -> Non
             )
 
 
-def _config(arguments: dict[str, object]) -> LearnerConfig:
-    own = {name: value for name, value in arguments.items() if name in LearnerConfig.model_fields}
-    model = {name: value for name, value in arguments.items() if name not in LearnerConfig.model_fields}
+def _config(arguments: dict[str, object]) -> TrainConfig:
+    own = {name: value for name, value in arguments.items() if name in TrainConfig.model_fields}
+    model = {name: value for name, value in arguments.items() if name not in TrainConfig.model_fields}
     try:
-        return LearnerConfig.model_validate({**own, "model": model})
+        return TrainConfig.model_validate({**own, "model": model})
     except ValidationError as error:
         raise ModelsError(describe_validation_error(error)) from error
 

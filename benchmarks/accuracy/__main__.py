@@ -34,7 +34,7 @@ from models.evaluation.metrics import Floats
 from models.features.packed_rows import join
 from models.pipeline.log_to_artifact import train
 from models.schema.feature_schema import FeatureSchema, load_schema
-from models.training.train_step import LearnerConfig
+from models.training.train_config import TrainConfig
 
 ROOT = Path(__file__).parents[2]
 Predicted = dict[str, list[Floats]]
@@ -122,7 +122,7 @@ def _ours(
     predictions, validation, seconds = [], [], []
     for seed in seeds:
         started = time.perf_counter()
-        config = LearnerConfig(seed=seed, refit=refit)
+        config = TrainConfig(seed=seed, refit=refit)
         result = train(data, schema, config, folder / "artifacts", lambda *_: None, lambda _: None)
         seconds.append(time.perf_counter() - started)
         validation.append(result.report.validation.metrics.log_loss)
@@ -130,7 +130,7 @@ def _ours(
         logits = artifact.predictor.score_table(encode_frame(artifact.encoder, exported.test), artifact.table)
         predictions.append(artifact.predictor.calibration.of_log(logits))
         print(f"ctrserve seed {seed}: validation {validation[-1]:.4f}, {seconds[-1]:.1f} s", file=sys.stderr)
-    setting = LearnerConfig(refit=refit).model_dump(mode="json", exclude={"seed"})
+    setting = TrainConfig(refit=refit).model_dump(mode="json", exclude={"seed"})
     return predictions, {"setting": setting, "seconds": seconds, "validation_log_loss_calibrated": validation}
 
 

@@ -14,7 +14,8 @@ from benchmarks.training.workload import EMBEDDING_DIM, answer, clock, parse, ro
 from models.data.shards import Examples, Part, batches
 from models.features.packed_rows import PackedRows
 from models.network.head import DeepFMConfig
-from models.training.train_step import Learner, LearnerConfig
+from models.training.train_config import TrainConfig
+from models.training.train_step import TrainStep
 
 NUM_BINS = 20
 
@@ -31,8 +32,8 @@ def main() -> None:
     packed = PackedRows((local * options.spread + starts).astype(np.int32).reshape(-1), None, len(blocks))
     counts = np.bincount(packed.ids, minlength=int(blocks.sum()))
     model = DeepFMConfig(embedding_dim=EMBEDDING_DIM, hidden=tuple(options.hidden))
-    config = LearnerConfig(model=model, batch_size=options.batch_size, threads=options.threads)
-    learner = Learner(config, counts, starts + 1, labels)
+    config = TrainConfig(model=model, batch_size=options.batch_size, threads=options.threads, device="cpu")
+    train_step = TrainStep(config, counts, starts + 1, labels)
     part = Part.of(Examples(packed, labels))
 
     def steps() -> Iterator[Callable[[], int]]:
@@ -40,14 +41,14 @@ def main() -> None:
 
         def step() -> int:
             batch, clicks = next(feed)
-            learner.learn(batch, torch.from_numpy(clicks))
+            train_step(batch, clicks)
             return len(clicks)
 
         yield from [step] * (options.rows // options.batch_size)
 
     answer(
         "ctrserve",
-        "batching and Learner.learn, default optimizers",
+        "batching and TrainStep, default settings",
         clock(steps(), options.seconds),
         ["torch", "numpy"],
     )

@@ -14,7 +14,6 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from models.features.encoder import EncodedBatch
 from models.features.packed_rows import PackedRows, join
 
 
@@ -153,7 +152,7 @@ def rows_in_epoch(shards: Sequence[Part], batch_size: int) -> int:
 
 def batches(
     shards: Sequence[Part], batch_size: int, seed: int, epoch: int, done: int = 0
-) -> Iterator[tuple[EncodedBatch, NDArray[np.float32]]]:
+) -> Iterator[tuple[PackedRows, NDArray[np.float32]]]:
     """Yield an epoch's batches with their labels float32 [b], in an order that depends on ``seed`` and ``epoch`` only.
 
     Args:
@@ -173,7 +172,7 @@ def batches(
         order = np.random.default_rng([seed, epoch, k]).permutation(len(examples.labels))[:size]
         for at in range(done, size, batch_size):
             rows = order[at : at + batch_size]
-            yield examples.rows.select(rows, starts).unpack(), examples.labels[rows]
+            yield examples.rows.select(rows, starts), examples.labels[rows]
         done = 0
 
 

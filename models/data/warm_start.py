@@ -11,9 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from models.artifact.artifact import Artifact
 from models.artifact.tensor_file import Tensors
@@ -51,34 +49,6 @@ class Inheritance:
         together = counts.copy()
         together[self.rows] += self.counts
         return together
-
-
-class InheritedPrior:
-    """What an artifact's rows say of the new ones: the old values, the surer the more impressions they were learnt from.
-
-    The Laplace approximation of their posterior (MacKay 1992): an impression adds p(1 − p) to the precision of a first-order
-    weight; for an embedding's coordinates, whose factor in the logit is of the order of one, the same is taken.
-
-    Args:
-        inheritance: the artifact's rows.
-        num_rows: R, of the new table.
-        variance: p(1 − p), of a label.
-    """
-
-    def __init__(self, inheritance: Inheritance, num_rows: int, variance: float) -> None:
-        self._old_table = inheritance.table
-        self._old_row: NDArray[np.int64] = np.full(num_rows, -1)
-        self._old_row[inheritance.rows] = np.arange(len(inheritance.rows))
-        self._precision = torch.from_numpy((inheritance.counts * variance).astype(np.float32))
-
-    def of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the means float32 [U, E+1] of rows int64 [U], and what is added to their precision, float32 [U, 1]."""
-        old_rows = self._old_row[rows.numpy()]
-        known = np.flatnonzero(old_rows >= 0)
-        means, precision = torch.zeros(len(rows), self._old_table.shape[1]), torch.zeros(len(rows), 1)
-        means[known] = torch.from_numpy(self._old_table[old_rows[known]])
-        precision[known, 0] = self._precision[old_rows[known]]
-        return means, precision
 
 
 def check_fits(artifact: Artifact, schema: FeatureSchema) -> None:

@@ -15,6 +15,7 @@ typedef struct {
 
 static const DType FLOAT32 = {"f", 4, "float32", 0};
 static const DType FLOAT64 = {"d", 8, "float64", 0};
+static const DType INT32 = {"il", 4, "int32", 0};
 static const DType INT64 = {"lq", 8, "int64", 0};
 static const DType UINT8 = {"B", 1, "uint8", 0};
 static const DType UINT32 = {"IL", 4, "uint32", 0};

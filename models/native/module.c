@@ -7,7 +7,7 @@
 #endif
 
 extern PyType_Spec head_spec, request_reader_spec, token_block_spec, token_index_spec;
-int add_learning(PyObject *module);
+int add_training(PyObject *module);
 PyObject *hash_tokens(PyObject *module, PyObject *args);
 
 static int add_type(PyObject *module, PyType_Spec *spec, const char *name) {
@@ -21,7 +21,7 @@ static int execute(PyObject *module) {
     if (add_type(module, &head_spec, "Head") < 0 || add_type(module, &request_reader_spec, "RequestReader") < 0 ||
         add_type(module, &token_block_spec, "TokenBlock") < 0 || add_type(module, &token_index_spec, "TokenIndex") < 0)
         return -1;
-    return add_learning(module);
+    return add_training(module);
 }
 
 static PyMethodDef functions[] = {{"hash_tokens", hash_tokens, METH_VARARGS, NULL}, {0}};

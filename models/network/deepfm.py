@@ -1,18 +1,18 @@
 """DeepFM (Guo et al. 2017): first order + second order + deep part over one shared embedding.
 
-Split in two: a huge table, of which a row holds a feature's embedding and its first-order weight, and a small dense
-head. Training composes them; serving may fetch the rows from elsewhere.
+Split in two: a huge table, of which a row holds a feature's embedding and its first-order weight, and a small dense head.
+Training composes them; serving may fetch the rows from elsewhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from models.features.encoder import EncodedBatch
+from models.network import operators
 from models.network.head import BATCH_NORM_EPS, DICE_EPS, Activation, DeepFMConfig, Floats, Head, make_head
 
 
@@ -37,27 +37,32 @@ ACTIVATIONS: Mapping[Activation, Callable[[int], nn.Module]] = {
 }
 
 
-def pool(rows: Tensor, index: Tensor, weights: Tensor, offsets: Tensor, num_fields: int) -> Tensor:
-    """Return the weighted sum of each bag's rows, float32 [B, F, E+1]; differentiable in ``rows``.
+@dataclass(frozen=True)
+class Bags:
+    """Which of U table rows each field of B impressions holds.
 
     Args:
-        rows: float32 [U, E+1].
-        index: int64 [N], which of the rows each entry of the bags is.
-        weights: float32 [N].
-        offsets: int64 [B·F + 1], as in `EncodedBatch`.
+        index: int32 or int64 [N], rows of the bags one after the other: impression by impression, field by field.
         num_fields: F.
+        lengths: int64 [B·F], rows in each bag, at least one; ``None`` where each bag holds one.
+        by_field: each row belongs to one field, and rows stand in the order of the fields. The compiled operator needs this.
     """
-    if len(index) == len(offsets) - 1:  # every bag holds one row of weight one
-        return rows.index_select(0, index).view(-1, num_fields, rows.shape[1])
-    bags = functional.embedding_bag(
-        index, rows, offsets, mode="sum", per_sample_weights=weights, include_last_offset=True
-    )
-    return bags.view(-1, num_fields, rows.shape[1])
+
+    index: Tensor
+    num_fields: int
+    lengths: Tensor | None = None
+    by_field: bool = False
 
 
-def first_order(weights: Tensor) -> Tensor:
-    """Return Σ_i w_i, float32 [B], of the fields' weights float32 [B, F]."""
-    return weights.sum(dim=1)
+def pool(rows: Tensor, bags: Bags) -> Tensor:
+    """Return the mean of each bag's rows, float32 [B, F, E+1], of rows float32 [U, E+1]."""
+    pooled = rows.index_select(0, bags.index)  # [N, E+1]
+    if bags.lengths is not None:
+        # Not embedding_bag, whose backward sorts the index and takes twice as long.
+        bag_of = torch.repeat_interleave(bags.lengths, output_size=len(bags.index))  # [N]
+        sums = pooled.new_zeros(len(bags.lengths), rows.shape[1]).index_add(0, bag_of, pooled)
+        pooled = sums / bags.lengths.unsqueeze(1)
+    return pooled.view(-1, bags.num_fields, rows.shape[1])
 
 
 def second_order(embeddings: Tensor) -> Tensor:
@@ -74,13 +79,32 @@ def second_order(embeddings: Tensor) -> Tensor:
     >>> second_order(torch.tensor([[[1.0, 0.0], [2.0, 3.0], [0.0, 1.0]]]))
     tensor([5.])
     """
-    square_of_sum = embeddings.sum(dim=1).square()  # [B, E]
-    sum_of_square = embeddings.square().sum(dim=1)  # [B, E]
-    return 0.5 * (square_of_sum - sum_of_square).sum(dim=1)
+    return second_order_of_sums(embeddings.sum(dim=1), embeddings.square().sum(dim=(1, 2)))
+
+
+def second_order_of_sums(sums: Tensor, squares: Tensor) -> Tensor:
+    """Return the second order, float32 [B], from Σ_i v_i, float32 [B, E], and Σ_i ‖v_i‖², float32 [B]."""
+    return 0.5 * (sums.square().sum(dim=1) - squares)
+
+
+def fm_and_first_layer(fields: Tensor, mask: Tensor | None, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return first plus second order, float32 [B], and the deep part's first layer without its bias, float32 [B, H].
+
+    The reference of `models.network.operators.fm_and_first_layer`, on any device.
+
+    Args:
+        fields: float32 [B, F, E+1], pooled rows.
+        mask: float32 [B, F], what each field's embedding is multiplied by.
+        weight: float32 [H, F·E].
+    """
+    embeddings, weights = fields[..., :-1], fields[..., -1]
+    if mask is not None:
+        embeddings = embeddings * mask.unsqueeze(2)
+    return weights.sum(dim=1) + second_order(embeddings), embeddings.flatten(1) @ weight.T
 
 
 class DeepFMHead(nn.Module):
-    """The dense part: from pooled table rows to a logit."""
+    """The dense part: from table rows to a logit."""
 
     def __init__(self, config: DeepFMConfig, num_fields: int) -> None:
         super().__init__()
@@ -99,13 +123,39 @@ class DeepFMHead(nn.Module):
         for layer in (*hidden, last):
             nn.init.zeros_(layer.bias)
 
-    def forward(self, fields: Tensor) -> Tensor:
-        """Return the logits float32 [B] of pooled rows float32 [B, F, E+1]: embedding and first-order weight."""
-        embeddings, weights = fields[..., :-1], fields[..., -1]
-        logit: Tensor = (
-            self.bias + first_order(weights) + second_order(embeddings) + self.deep(embeddings.flatten(1)).squeeze(1)
-        )
-        return logit
+    def forward(self, rows: Tensor, bags: Bags | None = None, mask: Tensor | None = None) -> Tensor:
+        """Return the logits float32 [B]: bias + first and second order + deep part.
+
+        Args:
+            rows: float32 [U, E+1], embeddings and first-order weights; without ``bags`` pooled ones, float32 [B, F, E+1].
+            bags: which of the rows each field of B impressions holds.
+            mask: float32 [B, F], what each field's embedding is multiplied by; its first-order weight is not.
+        """
+        fm, first_layer = self._fm_and_first_layer(rows, bags, mask)  # [B], [B, H]
+        return self.bias + fm + self._deep(first_layer)
+
+    def _fm_and_first_layer(self, rows: Tensor, bags: Bags | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        first = self.deep[0]
+        assert isinstance(first, nn.Linear)
+        if (
+            bags is not None
+            and bags.by_field
+            and bags.lengths is None
+            and operators.trains_compiled(rows, first.weight)
+        ):
+            index = bags.index.view(-1, bags.num_fields)
+            mask = torch.ones(index.shape) if mask is None else mask
+            return operators.fm_and_first_layer(rows, first.weight, index, mask)
+        return fm_and_first_layer(rows if bags is None else pool(rows, bags), mask, first.weight)
+
+    def _deep(self, first_layer: Tensor) -> Tensor:
+        first, *rest = [layer for layer in self.deep if isinstance(layer, nn.Linear)]
+        is_rectified = all(isinstance(layer, nn.Linear | nn.ReLU) for layer in self.deep)
+        if rest and is_rectified and operators.trains_compiled(first_layer, first.weight):
+            layers = [tensor for layer in rest for tensor in (layer.weight, layer.bias)]
+            return operators.rectified_layers(first_layer, first.bias, *layers)
+        logits: Tensor = self.deep[1:](first_layer + first.bias).squeeze(1)
+        return logits
 
     def frozen(self, table: Floats | None = None, single_fields: Mapping[int, tuple[int, int]] | None = None) -> Head:
         """Return the same function in evaluation mode, for scoring, with the weights as they are now.
@@ -129,11 +179,3 @@ def _deep_layers(config: DeepFMConfig, width: int) -> Sequence[nn.Module]:
             layers.append(nn.Dropout(config.dropout))
         width = hidden
     return [*layers, nn.Linear(width, 1)]
-
-
-def batch_tensors(batch: EncodedBatch) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the batch's ids, weights and offsets as tensors that share its memory."""
-    ids = torch.from_numpy(batch.ids)
-    if batch.is_single:  # whose weights and offsets are shared and read-only, which torch does not know
-        return ids, torch.ones(len(ids)), torch.arange(len(ids) + 1)
-    return ids, torch.from_numpy(batch.weights), torch.from_numpy(batch.offsets)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.network.deepfm import DeepFMHead
+from models.network.deepfm import DeepFMHead, second_order_of_sums
 from models.network.head import DeepFMConfig, Floats, Pooled, SideActivations
 
 
@@ -55,7 +55,7 @@ class TorchHead:
         product = torch.tensor(candidates.product[places] + context.product)
         squares = torch.tensor(candidates.squares[places] + context.squares)
         H = len(self._bias)
-        second_order = 0.5 * (product[:, H:-1].square().sum(dim=1) - squares)
+        second_order = second_order_of_sums(product[:, H:-1], squares)
         deep = self._module.deep[1:](product[:, :H] + self._bias)[:, 0]
         return _array(self._module.bias + product[:, -1] + second_order + deep)
 

@@ -22,8 +22,8 @@ from models.network.calibration import Calibration, sigmoid
 from models.network.predictor import Predictor, score_rows
 from models.report.report_data import FieldFacts, ReportData, Scored
 from models.schema.feature_schema import FieldSpec
-from models.training.train_step import LearnerConfig
-from models.training.trainer import Learnt
+from models.training.train_config import TrainConfig
+from models.training.trainer import Trained
 
 if TYPE_CHECKING:
     from models.evaluation.baseline import LogisticBaseline
@@ -40,10 +40,10 @@ class Scorer(NamedTuple):
 
 def assess(
     prepared: Prepared,
-    learnt: Learnt,
+    trained: Trained,
     measured: Scorer,
     served: Scorer,
-    config: LearnerConfig,
+    config: TrainConfig,
     model_version: str,
     created: str,
     environment: Mapping[str, str],
@@ -52,7 +52,7 @@ def assess(
 
     Args:
         prepared: the log.
-        learnt: with the history of the epochs.
+        trained: with the history of the epochs.
         measured: the model that was not trained on the validation part, which it scores.
         served: the model of the artifact, which scores the test part; refitted with the validation part, or ``measured``.
         config: of the training.
@@ -94,8 +94,8 @@ def assess(
         data=prepared.facts,
         validation=parts["validation"],
         test=parts.get("test"),
-        history=learnt.history,
-        best_epoch=learnt.best_epoch,
+        history=trained.history,
+        best_epoch=trained.best_epoch,
         fields=_field_facts(prepared),
         calibration=_describe(served.predictor.calibration, refit=config.refit),
         config=config.model_dump(mode="json"),
@@ -119,14 +119,14 @@ def score_reference(probabilities: Floats, negatives_kept: float) -> ScoreRefere
     return ScoreReference(edges=tuple(edges.tolist()), shares=tuple(shares.tolist()))
 
 
-def environment_of(learnt: Learnt, seconds: float) -> dict[str, str]:
+def environment_of(trained: Trained, seconds: float) -> dict[str, str]:
     """Return versions, threads, speed and memory of this run as text."""
     return {
         "python": platform.python_version(),
         **{library: version(library) for library in LIBRARIES},
         "threads": str(torch.get_num_threads()),
         "seconds": f"{seconds:.1f}",
-        "rows_per_s": f"{np.median([e.rows_per_s for e in learnt.history]):.0f}",
+        "rows_per_s": f"{np.median([e.rows_per_s for e in trained.history]):.0f}",
         "peak_memory_mib": f"{peak_memory_bytes() / 2**20:.0f}",
     }
 

@@ -32,9 +32,9 @@ from models.pipeline.assessment import Scorer, assess, environment_of, peak_memo
 from models.report.rendering import render_model_card, render_report
 from models.report.report_data import ReportData
 from models.schema.feature_schema import FeatureSchema
-from models.training.fit_and_refit import Stage, checkpoint_of, learn_and_stop, refit
-from models.training.train_step import LearnerConfig
-from models.training.trainer import Learnt, Progress
+from models.training.fit_and_refit import Stage, checkpoint_of, fit, refit
+from models.training.train_config import TrainConfig
+from models.training.trainer import Progress, Trained
 from models.training.tuning import TuneProgress, tune
 
 
@@ -69,7 +69,7 @@ class TrainResult:
 def train(
     data: Sequence[str],
     schema: FeatureSchema,
-    config: LearnerConfig,
+    config: TrainConfig,
     out: Path,
     progress: Progress,
     say: Say,
@@ -118,21 +118,21 @@ def train(
             config = tuned.config
             for line in tuned.lines():
                 say(line)
-        learnt = learn_and_stop(prepared, config, out, progress, say)
+        trained = fit(prepared, config, out, progress, say)
         validation = prepared.held_out["validation"].part.load()
-        logits = score_rows(Predictor(learnt.head.frozen(), Calibration()), validation.rows, learnt.table)
+        logits = score_rows(Predictor(trained.head.frozen(), Calibration()), validation.rows, trained.table)
         calibration = fit_calibration(logits, validation.labels, schema.negatives_kept)
-        final, counts = learnt, prepared.counts
+        final, counts = trained, prepared.counts
         if config.refit:
-            final, counts = refit(prepared, config, learnt, calibration, out, progress, say)
+            final, counts = refit(prepared, config, trained, calibration, out, progress, say)
         for stage in Stage:
             checkpoint_of(prepared, config, out, stage).unlink(missing_ok=True)
-        measured, served = (_scorer(prepared, model, calibration) for model in (learnt, final))
+        measured, served = (_scorer(prepared, model, calibration) for model in (trained, final))
         say(f"calibration: {calibration.method}; writing the report")
         created = datetime.now(UTC).replace(microsecond=0)
         model_version = f"{created:%Y%m%dT%H%M%S}-{hashlib.sha256(served.table.tobytes()).hexdigest()[:8]}"
-        environment = environment_of(learnt, time.monotonic() - started)
-        report = assess(prepared, learnt, measured, served, config, model_version, created.isoformat(), environment)
+        environment = environment_of(trained, time.monotonic() - started)
+        report = assess(prepared, trained, measured, served, config, model_version, created.isoformat(), environment)
         manifest = Manifest(
             format_version=FORMAT_VERSION,
             model_version=model_version,
@@ -163,7 +163,7 @@ def _temporary_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _scorer(prepared: Prepared, model: Learnt, calibration: Calibration) -> Scorer:
+def _scorer(prepared: Prepared, model: Trained, calibration: Calibration) -> Scorer:
     # The same head as in serving, so that the report describes exactly what will answer.
     head = model.head.frozen(model.table, prepared.encoder.single_fields())
     return Scorer(Predictor(head, calibration), model.table)
@@ -178,13 +178,13 @@ def _write(
     out: Path,
     manifest: Manifest,
     prepared: Prepared,
-    learnt: Learnt,
+    trained: Trained,
     predictor: Predictor,
     counts: NDArray[np.int64],
     report: ReportData,
 ) -> Path:
     encoder = prepared.encoder
-    golden = make_golden(encoder, predictor, learnt.table, prepared.golden)
+    golden = make_golden(encoder, predictor, trained.table, prepared.golden)
     texts = {
         "schema.json": encoder.schema.model_dump_json(),
         "calibration.json": predictor.calibration.model_dump_json(),
@@ -199,7 +199,7 @@ def _write(
     }
     tensors: dict[str, Tensors] = {
         "vocabularies.safetensors": vocabularies,
-        "embeddings.safetensors": {"rows": learnt.table, "counts": counts},
-        "head.safetensors": {key: value.numpy() for key, value in learnt.head.state_dict().items()},
+        "embeddings.safetensors": {"rows": trained.table, "counts": counts},
+        "head.safetensors": {key: value.numpy() for key, value in trained.head.state_dict().items()},
     }
     return write_artifact(out, manifest, texts, tensors)

@@ -1,10 +1,11 @@
-"""The two stages of learning: until validation says stop, then once more with the validation rows. Each has a checkpoint."""
+"""The two stages of training: until validation says stop, then once more with the validation rows. Each has a checkpoint."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,61 +15,65 @@ from models.data.preparation import Prepared, Say
 from models.data.shards import deal
 from models.network.calibration import Calibration, level_shift
 from models.network.predictor import Predictor, score_rows
-from models.training.train_step import Learner, LearnerConfig, batch_size_of, settle_untouched_rows
-from models.training.trainer import Learnt, Progress, learn, relearn
+from models.training.train_config import TrainConfig, batch_size_of
+from models.training.train_step import TrainStep
+from models.training.trainer import Progress, Trained, Trainer
 
 
 class Stage(StrEnum):
     """Of a run: each has a checkpoint of its own."""
 
-    LEARN = ""
+    FIT = ""
     REFIT = "refit"
 
 
-def learn_and_stop(prepared: Prepared, config: LearnerConfig, out: Path, progress: Progress, say: Say) -> Learnt:
-    """Learn from the training rows until validation no longer gains; rows never seen are settled."""
-    inheritance = prepared.inheritance
-    learner = Learner(config, prepared.counts, prepared.encoder.oov_rows, prepared.labels, inheritance)
-    checkpoint = checkpoint_of(prepared, config, out, Stage.LEARN)
+def make_step(prepared: Prepared, config: TrainConfig) -> TrainStep:
+    """Return a model for a log's training rows, not trained yet."""
+    return TrainStep(config, prepared.counts, prepared.encoder.oov_rows, prepared.labels, prepared.inheritance)
+
+
+def fit(prepared: Prepared, config: TrainConfig, out: Path, progress: Progress, say: Say) -> Trained:
+    """Train on the training rows until validation no longer gains; rows never seen are settled."""
+    checkpoint = checkpoint_of(prepared, config, out, Stage.FIT)
     if checkpoint.exists():
         say(f"going on from {checkpoint}")
-    learnt = learn(learner, prepared.train, prepared.held_out["validation"].part, progress, checkpoint)
-    say(f"best epoch: {learnt.best_epoch} of {len(learnt.history)}")
-    return replace(learnt, table=_settled(prepared, config, learnt.table, prepared.counts))
+    trainer = Trainer(make_step(prepared, config), prepared.train, progress, checkpoint)
+    trained = trainer.fit(prepared.held_out["validation"].part)
+    say(f"best epoch: {trained.best_epoch} of {len(trained.history)}")
+    return replace(trained, table=_settled(prepared, config, trained.table, prepared.counts))
 
 
 def refit(
     prepared: Prepared,
-    config: LearnerConfig,
-    learnt: Learnt,
+    config: TrainConfig,
+    trained: Trained,
     calibration: Calibration,
     out: Path,
     progress: Progress,
     say: Say,
-) -> tuple[Learnt, NDArray[np.int64]]:
-    """Learn the training and the validation rows from the beginning; return that, and how often it saw each table row.
+) -> tuple[Trained, NDArray[np.int64]]:
+    """Train on the training and the validation rows from the beginning; return that, and how often it saw each table row.
 
-    The newest rows are worth most, and validation has said all it can: when to stop, and the calibration. That keeps its
-    shape; the bias is moved until, calibrated, the new model too promises as many clicks on the validation rows as there
-    were. Without that the level would be corrected twice: by the map, and by having learnt those rows.
+    The newest rows are worth most, and validation has served its purpose: when to stop, and the calibration. The calibration
+    keeps its shape; the bias is moved until, calibrated, the new model too promises as many clicks on the validation rows as
+    there were. Without that the level would be corrected twice: by the calibration, and by having seen those rows.
     """
-    say("learning again, with the validation rows")
+    say("training again, with the validation rows")
     validation = prepared.held_out["validation"]
     examples = validation.part.load()
     counts = prepared.counts + validation.counts
     labels = np.concatenate([prepared.labels, examples.labels])
-    size = batch_size_of(config, len(prepared.labels))
-    own = config.model_copy(update={"batch_size": size})
-    learner = Learner(own, counts, prepared.encoder.oov_rows, labels, prepared.inheritance)
+    same_batches = config.model_copy(update={"batch_size": batch_size_of(config, len(prepared.labels))})
+    step = TrainStep(same_batches, counts, prepared.encoder.oov_rows, labels, prepared.inheritance)
     checkpoint = checkpoint_of(prepared, config, out, Stage.REFIT)
-    relearn(learner, deal(prepared.train, validation.part), learnt.best_epoch, progress, checkpoint)
-    table = _settled(prepared, config, learner.table.numpy(), counts)
-    logits = score_rows(Predictor(learner.head.frozen(), Calibration()), examples.rows, table)
-    learner.head.bias.data += level_shift(calibration, logits, examples.labels)
-    return replace(learnt, table=table, head=learner.head), counts
+    again = Trainer(step, deal(prepared.train, validation.part), progress, checkpoint).fit_again(trained.best_epoch)
+    table = _settled(prepared, config, again.table, counts)
+    logits = score_rows(Predictor(again.head.frozen(), Calibration()), examples.rows, table)
+    again.head.bias.data += level_shift(calibration, logits, examples.labels)
+    return replace(trained, table=table, head=again.head), counts
 
 
-def checkpoint_of(prepared: Prepared, config: LearnerConfig, out: Path, stage: Stage) -> Path:
+def checkpoint_of(prepared: Prepared, config: TrainConfig, out: Path, stage: Stage) -> Path:
     """Return where a stage of this run keeps its state; only the same data, schema and settings give the same path."""
     run = prepared.facts.digest + prepared.schema.model_dump_json() + config.model_dump_json() + stage
     if prepared.inheritance is not None:
@@ -76,11 +81,32 @@ def checkpoint_of(prepared: Prepared, config: LearnerConfig, out: Path, stage: S
     return out / f".checkpoint-{hashlib.sha256(run.encode()).hexdigest()[:16]}.safetensors"
 
 
-def _settled(
-    prepared: Prepared, config: LearnerConfig, table: NDArray[np.float32], counts: NDArray[np.int64]
+def settle_unseen_rows(
+    table: NDArray[np.float32], counts: NDArray[np.int64], block_starts: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    before = prepared.inheritance  # rows that these days have not seen keep what others have taught them
+    """Return the table with each row that training never saw set to the mean of its block's rows, weighted by count.
+
+    Where the training rows hold no null, MISSING would keep its random start, and so would OOV where no token was rare. The
+    mean of what the field usually says is the best guess for a value that says nothing.
+
+    Args:
+        table: float32 [R, E+1].
+        counts: int64 [R], how often training saw each row.
+        block_starts: int64 [V], where each block begins.
+    """
+    settled = table.copy()
+    for start, end in pairwise([*block_starts.tolist(), len(table)]):
+        block, seen = table[start:end], counts[start:end]
+        if seen.sum():
+            settled[start:end][seen == 0] = np.average(block, axis=0, weights=seen)
+    return settled
+
+
+def _settled(
+    prepared: Prepared, config: TrainConfig, table: NDArray[np.float32], counts: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    before = prepared.inheritance  # rows that this log does not hold keep what the artifact knew of them
     seen = counts.copy() if before is None else before.with_counts(counts)
     if config.id_dropout:  # which has trained the out-of-vocabulary rows
         seen[prepared.encoder.oov_rows] = np.maximum(seen[prepared.encoder.oov_rows], 1)
-    return settle_untouched_rows(table, seen, prepared.encoder.block_starts)
+    return settle_unseen_rows(table, seen, prepared.encoder.block_starts)

@@ -22,13 +22,13 @@ from models.evaluation.metrics import log_loss
 from models.network.calibration import Calibration
 from models.network.deepfm import DeepFMHead
 from models.schema.feature_schema import Strict
-from models.training.train_step import Learner
+from models.training.train_step import TrainStep
 
 CHECKPOINT_EVERY_S = 60.0
 
 
 class Epoch(Strict):
-    """What one pass over the training rows gave; losses in nats per impression."""
+    """One pass over the training rows; losses in nats per impression."""
 
     epoch: int
     train_log_loss: float
@@ -38,7 +38,7 @@ class Epoch(Strict):
 
 
 class Run(BaseModel):
-    """Where a run stands: rows done in the current epoch, their summed loss and seconds, and the epochs before it."""
+    """How far a run has come: rows done in the current epoch, their summed loss and seconds, and the epochs before it."""
 
     epoch: int = 1
     done: int = 0
@@ -49,8 +49,8 @@ class Run(BaseModel):
 
 
 @dataclass(frozen=True)
-class Learnt:
-    """The best epoch's model: table float32 [R, E+1] and head, with the history that led there."""
+class Trained:
+    """The best epoch's model on the CPU: table float32 [R, E+1] and head, and all epochs that were run."""
 
     table: NDArray[np.float32]
     head: DeepFMHead
@@ -62,120 +62,117 @@ class Learnt:
 Progress = Callable[[int, int, int, float], None]
 
 
-def learn(
-    learner: Learner, train: Sequence[Part], validation: Part, progress: Progress, checkpoint: Path | None = None
-) -> Learnt:
-    """Run epochs until the validation log loss stops falling; keep the best epoch.
+class Trainer:
+    """Runs epochs of steps on the training rows, with checkpoints.
 
-    With the same configuration and data the result is the same to the byte, also when the run was killed and goes on
-    from its ``checkpoint``. That stays until the caller removes it: what comes after learning may be killed too.
+    With the same configuration and data the result is the same to the byte, also when the run was killed and goes on from its
+    checkpoint. The checkpoint stays until the caller removes it: what comes after training may be killed too.
+
+    Args:
+        step: a model that has not been trained yet.
+        train: shards of the training rows.
+        progress: called after each batch.
+        checkpoint: file to go on from, written at least every `CHECKPOINT_EVERY_S` seconds.
 
     Raises:
-        TrainingError: the loss is not finite, or the checkpoint belongs to another run.
+        TrainingError: the checkpoint is of another run.
     """
-    config = learner.config
-    run, best = _begin(learner, checkpoint)
-    while run.epoch <= config.epochs and not _stalled(run.history, config.patience):
-        n = _learn_epoch(learner, train, run, best, progress, checkpoint)
-        held_out = validation.load()
-        probabilities = Calibration().of_log(learner.logits(held_out.rows))
-        epoch = Epoch(
-            epoch=run.epoch,
-            train_log_loss=run.loss_sum / n,
-            validation_log_loss=log_loss(held_out.labels, probabilities),
-            rows_per_s=n / max(run.seconds, 1e-9),
-            seconds=run.seconds,
-        )
-        if all(epoch.validation_log_loss < e.validation_log_loss for e in run.history):
-            best = {
-                key: value.clone()
-                for key, value in learner.tensors().items()
-                if key == "table" or key.startswith("head.")
-            }
-        run = Run(epoch=run.epoch + 1, step=learner.step, history=[*run.history, epoch])
-        if checkpoint is not None:
-            _save(checkpoint, learner, run, best)
-    learner.head.load_state_dict(
-        {key.removeprefix("head."): value for key, value in best.items() if key.startswith("head.")}
-    )
-    best_epoch = min(run.history, key=lambda e: e.validation_log_loss).epoch
-    return Learnt(best["table"].numpy(), learner.head.eval(), tuple(run.history), best_epoch)
+
+    def __init__(
+        self, step: TrainStep, train: Sequence[Part], progress: Progress, checkpoint: Path | None = None
+    ) -> None:
+        self._step, self._train, self._progress, self._checkpoint = step, train, progress, checkpoint
+        self._run = Run()
+        self._best: dict[str, Tensor] = {}
+        if checkpoint is not None and checkpoint.exists():
+            self._restore(checkpoint)
+
+    def fit(self, validation: Part) -> Trained:
+        """Run epochs until the validation log loss stops falling; return the best epoch's model.
+
+        Raises:
+            TrainingError: the loss is not finite.
+        """
+        step, config = self._step, self._step.config
+        while self._run.epoch <= config.epochs and not _has_stalled(self._run.history, config.patience):
+            n = self._run_epoch()
+            held_out, run = validation.load(), self._run
+            probabilities = Calibration().of_log(step.logits(held_out.rows))
+            epoch = Epoch(
+                epoch=run.epoch,
+                train_log_loss=run.loss_sum / n,
+                validation_log_loss=log_loss(held_out.labels, probabilities),
+                rows_per_s=n / max(run.seconds, 1e-9),
+                seconds=run.seconds,
+            )
+            if all(epoch.validation_log_loss < e.validation_log_loss for e in run.history):
+                head = {f"head.{name}": tensor.clone() for name, tensor in step.head.state_dict().items()}
+                self._best = {"table": step.table.clone(), **head}
+            self._begin_epoch(run.epoch + 1, [*run.history, epoch])
+        with torch.no_grad():
+            step.table.copy_(self._best["table"])
+        step.head.load_state_dict({name: self._best[f"head.{name}"] for name in step.head.state_dict()})
+        return self._trained()
+
+    def fit_again(self, num_epochs: int) -> Trained:
+        """Run so many epochs, with nothing to validate on; errors as in `fit`."""
+        while self._run.epoch <= num_epochs:
+            self._run_epoch()
+            self._begin_epoch(self._run.epoch + 1, [])
+        return self._trained()
+
+    def _trained(self) -> Trained:
+        history = self._run.history
+        best = min(history, key=lambda e: e.validation_log_loss).epoch if history else 0
+        head = self._step.head.cpu().eval()
+        return Trained(self._step.table.numpy(force=True), head, tuple(history), best)
+
+    def _begin_epoch(self, epoch: int, history: list[Epoch]) -> None:
+        self._run = Run(epoch=epoch, history=history)
+        self._save()
+
+    def _run_epoch(self) -> int:
+        """Do what is left of the current epoch; return the rows of the whole."""
+        step, run = self._step, self._run
+        n = rows_in_epoch(self._train, step.batch_size)
+        saved_at = started = time.monotonic()
+        for batch, labels in batches(self._train, step.batch_size, step.config.seed, run.epoch, run.done):
+            loss = step(batch, labels)
+            if not np.isfinite(loss):
+                raise TrainingError(f"the loss is not finite in epoch {run.epoch}: lower the learning rate")
+            run.done += len(labels)
+            run.loss_sum += loss * len(labels)
+            self._progress(run.epoch, run.done, n, run.loss_sum / run.done)
+            now = time.monotonic()
+            if now - saved_at > CHECKPOINT_EVERY_S:
+                run.seconds, started, saved_at = run.seconds + now - started, now, now
+                self._save()
+        run.seconds += time.monotonic() - started
+        return n
+
+    def _save(self) -> None:
+        path = self._checkpoint
+        if path is None:
+            return
+        self._run.step = self._step.step
+        best = {f"best.{name}": tensor for name, tensor in self._best.items()}
+        temporary = path.with_suffix(".tmp")
+        save_file(self._step.state_dict() | best, temporary, {"run": self._run.model_dump_json()})
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.rename(path)
+
+    def _restore(self, path: Path) -> None:
+        with safe_open(path, "pt") as file:
+            self._run = Run.model_validate_json(file.metadata()["run"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+        try:
+            self._step.load_state_dict(tensors, self._run.step)
+        except (KeyError, RuntimeError) as error:
+            raise TrainingError(f"{path.name}: is not a checkpoint of this run, delete it to start anew") from error
+        self._best = {name.removeprefix("best."): t for name, t in tensors.items() if name.startswith("best.")}
 
 
-def relearn(
-    learner: Learner, train: Sequence[Part], num_epochs: int, progress: Progress, checkpoint: Path | None = None
-) -> None:
-    """Run as many epochs as `learn` found best, on rows of which none is left to stop by; else as `learn`."""
-    run, nothing = _begin(learner, checkpoint)
-    while run.epoch <= num_epochs:
-        _learn_epoch(learner, train, run, nothing, progress, checkpoint)
-        run = Run(epoch=run.epoch + 1, step=learner.step)
-        if checkpoint is not None:
-            _save(checkpoint, learner, run, nothing)
-    learner.head.eval()
-
-
-def _begin(learner: Learner, checkpoint: Path | None) -> tuple[Run, dict[str, Tensor]]:
-    if checkpoint is not None and checkpoint.exists():
-        return _restore(checkpoint, learner)
-    return Run(), {}
-
-
-def _learn_epoch(
-    learner: Learner,
-    train: Sequence[Part],
-    run: Run,
-    best: dict[str, Tensor],
-    progress: Progress,
-    checkpoint: Path | None,
-) -> int:
-    """Learn what is left of the epoch that ``run`` stands in; note there what it costs, return the rows of the whole."""
-    size = learner.batch_size
-    n = rows_in_epoch(train, size)
-    saved_at = started = time.monotonic()
-    for batch, labels in batches(train, size, learner.config.seed, run.epoch, run.done):
-        loss = learner.learn(batch, torch.from_numpy(labels))
-        if not np.isfinite(loss):
-            raise TrainingError(f"the loss is not finite in epoch {run.epoch}: lower the learning rate")
-        run.done += len(labels)
-        run.loss_sum += loss * len(labels)
-        progress(run.epoch, run.done, n, run.loss_sum / run.done)
-        now = time.monotonic()
-        if checkpoint is not None and now - saved_at > CHECKPOINT_EVERY_S:
-            run.seconds, started, saved_at = run.seconds + now - started, now, now
-            _save(checkpoint, learner, run, best)
-    run.seconds += time.monotonic() - started
-    return n
-
-
-def _stalled(history: list[Epoch], patience: int) -> bool:
+def _has_stalled(history: list[Epoch], patience: int) -> bool:
     losses = [e.validation_log_loss for e in history]
     return len(losses) > patience and min(losses[-patience:]) >= min(losses[:-patience])
-
-
-def _save(path: Path, learner: Learner, run: Run, best: dict[str, Tensor]) -> None:
-    run.step = learner.step
-    temporary = path.with_suffix(".tmp")
-    save_file(
-        learner.tensors() | {f"best.{key}": value for key, value in best.items()},
-        temporary,
-        {"run": run.model_dump_json()},
-    )
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.rename(path)
-
-
-def _restore(path: Path, learner: Learner) -> tuple[Run, dict[str, Tensor]]:
-    with safe_open(path, "pt") as file:
-        run = Run.model_validate_json(file.metadata()["run"])
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dict
-    for key, target in learner.tensors().items():
-        if key not in tensors or tensors[key].shape != target.shape:
-            raise TrainingError(f"{path.name}: is not a checkpoint of this run, delete it to start anew")
-        if key == "generator":
-            torch.set_rng_state(tensors[key])
-        else:
-            target.copy_(tensors[key])
-    learner.step = run.step
-    return run, {key.removeprefix("best."): t for key, t in tensors.items() if key.startswith("best.")}

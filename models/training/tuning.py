@@ -1,8 +1,8 @@
-"""Looks for better learner settings within a time, by the validation log loss: ``python -m models.train --tune SECONDS``.
+"""Searches for better training settings within a time, by the validation log loss: ``python -m models.train --tune SECONDS``.
 
-Optuna (Akiba et al. 2019) proposes, `models.training.trainer.learn` answers. Needs the extra ``tune``; nothing else imports optuna.
-The validation part is then what the settings, the best epoch and the calibration were all chosen on: its figures become
-optimistic, those of a test part do not.
+Optuna (Akiba et al. 2019) proposes settings, `models.training.trainer` tries them. Needs the extra ``tune``; nothing else
+imports optuna. Settings, best epoch and calibration are then all chosen on the validation part, so its figures become
+optimistic; those of a test part do not.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from models.data.preparation import Prepared
 from models.errors import TrainingError
-from models.training.train_step import Learner, LearnerConfig
-from models.training.trainer import learn
+from models.training.fit_and_refit import make_step
+from models.training.train_config import TrainConfig, batch_size_of
+from models.training.trainer import Trainer
 
 if TYPE_CHECKING:
     import optuna
@@ -30,7 +31,7 @@ SEARCHED = (
     *("field_dropout", "batch_size", "epochs"),
 )
 MIN_TRIALS = 8
-"""With fewer, what mattered cannot be told."""
+"""With fewer, the importance of the settings is not estimated."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,18 @@ class Tuned:
         config: the best trial's.
         trials: how many were finished.
         log_loss: of the best trial, on validation, before calibration.
-        given_log_loss: of the settings that tuning was given, which are the first trial.
+        given_log_loss: of the first trial, which has the settings that tuning was given.
         importance: share of the trials' variance that each setting explains, the largest first; empty with few trials.
     """
 
-    config: LearnerConfig
+    config: TrainConfig
     trials: int
     log_loss: float
     given_log_loss: float
     importance: Mapping[str, float]
 
     def lines(self) -> list[str]:
-        """Say it."""
+        """Return the result as text, the most important setting first."""
         gain = self.given_log_loss - self.log_loss
         text = (
             f"{self.trials} trials, best validation log loss {self.log_loss:.4f}, {gain:.4f} below the given settings"
@@ -70,19 +71,19 @@ class _OutOfTime(Exception):
 
 def tune(
     prepared: Prepared,
-    config: LearnerConfig,
+    config: TrainConfig,
     seconds: float,
     progress: TuneProgress,
     clock: Callable[[], float] = time.monotonic,
 ) -> Tuned:
     """Train with proposed settings until ``seconds`` are over; return the best, which may be the given ones.
 
-    The first trial has the given settings and is always finished; a later one that is running when time is over is given
-    up. So how many there are depends on the machine; what each proposes, on ``config.seed`` and the answers before it.
+    The first trial has the given settings and is always finished; a later one is given up when time is over. So the number of
+    trials depends on the machine; what each proposes depends on ``config.seed`` and the results before it.
 
     Args:
-        prepared: a log ready to learn from.
-        config: where the search begins; the model's sizes and all that is not searched stay.
+        prepared: a log ready to train on.
+        config: where the search begins; the model's sizes and all settings that are not searched stay.
         seconds: for all trials together.
         progress: called after each batch.
         clock: in seconds.
@@ -96,10 +97,11 @@ def tune(
         raise TrainingError("--tune: needs optuna: pip install 'ctrserve[tune]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     started = clock()
-    batch_size = _learner(prepared, config).batch_size
+    batch_size = batch_size_of(config, len(prepared.labels))
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=config.seed))
     study.enqueue_trial({name: getattr(config, name) for name in SEARCHED} | {"batch_size": batch_size})
-    configs: list[LearnerConfig] = []
+    validation = prepared.held_out["validation"].part
+    configs: list[TrainConfig] = []
     losses: list[float] = []
 
     def watch(_epoch: int, _done: int, _total: int, _loss: float) -> None:
@@ -112,15 +114,15 @@ def tune(
         trial = study.ask()
         proposed = _propose(trial, config, batch_size)
         try:
-            learnt = learn(_learner(prepared, proposed), prepared.train, prepared.held_out["validation"].part, watch)
+            trained = Trainer(make_step(prepared, proposed), prepared.train, watch).fit(validation)
         except _OutOfTime:
             break
-        except TrainingError:  # steps too large; the given settings must do better
+        except TrainingError:  # steps too large; with the given settings it is an error
             if not losses:
                 raise
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             continue
-        losses.append(min(epoch.validation_log_loss for epoch in learnt.history))
+        losses.append(min(epoch.validation_log_loss for epoch in trained.history))
         configs.append(proposed)
         study.tell(trial, losses[-1])
     progress(seconds, len(losses), min(losses))
@@ -132,8 +134,8 @@ def tune(
     return Tuned(configs[best], len(losses), losses[best], losses[0], importance)
 
 
-def _propose(trial: optuna.Trial, given: LearnerConfig, batch_size: int) -> LearnerConfig:
-    # Around the given settings, which are always inside.
+def _propose(trial: optuna.Trial, given: TrainConfig, batch_size: int) -> TrainConfig:
+    # From ranges around the given settings.
     def near(name: str, factor: float) -> float:
         value: float = getattr(given, name)
         return trial.suggest_float(name, value / factor, value * factor, log=True)
@@ -153,7 +155,3 @@ def _propose(trial: optuna.Trial, given: LearnerConfig, batch_size: int) -> Lear
             "epochs": trial.suggest_int("epochs", 1, max(6, given.epochs)),
         }
     )
-
-
-def _learner(prepared: Prepared, config: LearnerConfig) -> Learner:
-    return Learner(config, prepared.counts, prepared.encoder.oov_rows, prepared.labels, prepared.inheritance)

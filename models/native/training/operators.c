@@ -1,264 +1,240 @@
-/* Step, HiddenLayers and `adagrad`: `step.h` and `hidden.h` for Python. */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+/* The kernels of `kernels.h` as Python functions on arrays; `models._native` says what each takes. */
 #include <stdlib.h>
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
 
-#include "training/hidden.h"
-#include "training/step.h"
+#include "buffers.h"
+#include "training/kernels.h"
 
-/* Scratch memory, kept from one step to the next, since new memory costs page faults. */
+#define MOST_ARRAYS (4 + 4 * MOST_LAYERS)
+
+/* The arguments of a call: arrays whose buffers are released together. */
 typedef struct {
-    float *numbers;
-    size_t room;
-} Scratch;
+    Py_buffer views[MOST_ARRAYS];
+    size_t num_views;
+} Arrays;
 
-typedef struct {
-    PyObject_HEAD
-    const StepKernels *kernels;
-    size_t num_fields, embedding_dim, num_units;
-    Scratch scratch;
-} Step;
-
-#define MOST_LAYERS 32
-
-typedef struct {
-    PyObject_HEAD
-    const HiddenKernels *kernels;
-    Scratch scratch;
-    size_t b, num_layers, depths[MOST_LAYERS]; /* of what `forward` left in the scratch memory; b is 0 where it left nothing */
-} HiddenLayers;
-
-enum { VALUES, WEIGHT, BOUNDS, INDEX, KEPT, NUM_OF_BATCH, MOST = NUM_OF_BATCH + 5 };
-
-static void release(Py_buffer *buffers, size_t n) {
-    for (size_t i = 0; i < n; i++) PyBuffer_Release(&buffers[i]);
+static void release(Arrays *arrays) {
+    while (arrays->num_views > 0) PyBuffer_Release(&arrays->views[--arrays->num_views]);
 }
 
-static int refuse(const char *why) {
-    PyErr_SetString(PyExc_ValueError, why);
-    return -1;
+/* The elements of the next argument, NULL with an exception. */
+static void *next_array(Arrays *arrays, PyObject *array, DType dtype, size_t count, int writable) {
+    Py_buffer *view = &arrays->views[arrays->num_views];
+    if (get_array(array, dtype, count, writable, view) < 0) return NULL;
+    arrays->num_views++;
+    return view->buf;
 }
 
-/* Room for n floats; much of it in large pages where the system has them, since rows are looked up all over it. */
-static float *allocate(size_t n) {
-    size_t size = n * sizeof(float);
+/* As `next_array` of a matrix, with its shape. */
+static void *next_matrix(Arrays *arrays, PyObject *array, DType dtype, int writable, size_t *rows, size_t *columns) {
+    void *elements = next_array(arrays, array, dtype, ANY_COUNT, writable);
+    if (elements == NULL) return NULL;
+    const Py_buffer *view = &arrays->views[arrays->num_views - 1];
+    if (view->ndim != 2 || view->shape[0] < 1 || view->shape[1] < 1) return PyErr_SetString(PyExc_ValueError, "expected a matrix"), NULL;
+    *rows = (size_t)view->shape[0], *columns = (size_t)view->shape[1];
+    return elements;
+}
+
+/* Memory for n floats, kept for the next call, since new memory costs page faults; in large pages where the system has them,
+ * since rows are looked up all over it. One for the process: whoever calls holds the interpreter's lock. */
+static float *scratch_memory(size_t n) {
+    static float *memory;
+    static size_t room;
+    if (n <= room) return memory;
+    free(memory);
 #if defined(MADV_HUGEPAGE) && !defined(__SANITIZE_ADDRESS__) /* which is to see what goes beyond n */
-    size_t page = (size_t)2 << 20;
-    float *found = size < page ? NULL : aligned_alloc(page, (size + page - 1) / page * page);
-    if (found != NULL) madvise(found, size, MADV_HUGEPAGE);
-    if (found != NULL) return found;
+    size_t page = (size_t)2 << 20, size = (n * sizeof(float) + page - 1) / page * page;
+    memory = aligned_alloc(page, size);
+    if (memory != NULL) madvise(memory, size, MADV_HUGEPAGE);
+#else
+    memory = malloc(n * sizeof(float));
 #endif
-    return malloc(size);
+    room = memory == NULL ? 0 : n;
+    return memory != NULL ? memory : (float *)PyErr_NoMemory();
 }
 
-/* Make room for so many numbers; 0, or -1 with an exception. */
-static int make_room(Scratch *scratch, size_t needed) {
-    if (needed <= scratch->room) return 0;
-    free(scratch->numbers);
-    scratch->numbers = allocate(needed);
-    scratch->room = scratch->numbers == NULL ? 0 : needed;
-    return scratch->numbers == NULL ? PyErr_NoMemory(), -1 : 0;
+static const TrainingKernels *kernels_for(PyObject *longest) {
+    size_t lanes = PyLong_AsSize_t(longest);
+    return PyErr_Occurred() ? NULL : find_training_kernels(lanes);
 }
 
-static int holds(const Py_buffer *buffer, size_t count, size_t size) { return (size_t)buffer->len == count * size; }
-
-/* The batch that the first buffers are, with scratch memory for it; 0, or -1 with an exception. */
-static int batch_of(Step *self, const Py_buffer *buffers, Batch *x) {
-    size_t F = self->num_fields, E = self->embedding_dim, H = self->num_units;
-    x->F = F, x->E = E, x->H = H;
-    x->b = (size_t)buffers[KEPT].len / sizeof(float) / F;
-    x->U = (size_t)buffers[VALUES].len / sizeof(float) / (E + 1);
-    if (!holds(&buffers[KEPT], x->b * F, sizeof(float)) || !holds(&buffers[VALUES], x->U * (E + 1), sizeof(float)) ||
-        !holds(&buffers[WEIGHT], H * F * E, sizeof(float)) || !holds(&buffers[BOUNDS], F + 1, sizeof(int64_t)) ||
-        !holds(&buffers[INDEX], x->b * F, sizeof(int64_t)) || x->b >= UINT32_MAX / F || x->U >= UINT32_MAX)
-        return refuse("arrays of a batch that do not fit together");
-    x->values = buffers[VALUES].buf, x->weight = buffers[WEIGHT].buf, x->kept = buffers[KEPT].buf;
-    x->bounds = buffers[BOUNDS].buf, x->index = buffers[INDEX].buf;
-    if (step_check(x) < 0) return refuse("values whose rows are not their field's");
-    return make_room(&self->scratch, step_scratch(x));
+static int check_count(Py_ssize_t given, Py_ssize_t expected) {
+    if (given == expected) return 0;
+    return PyErr_Format(PyExc_TypeError, "expected %zd arguments, got %zd", expected, given), -1;
 }
 
-static PyObject *Step_forward(Step *self, PyObject *args) {
-    Py_buffer a[MOST];
-    Batch x;
-    if (!PyArg_ParseTuple(args, "y*y*y*y*y*y*w*w*w*:forward", &a[0], &a[1], &a[2], &a[3], &a[4], &a[5], &a[6], &a[7], &a[8]))
-        return NULL;
-    const Py_buffer *more = a + NUM_OF_BATCH; /* bias, hidden, totals, logits */
-    int failed = batch_of(self, a, &x);
-    if (!failed && (!holds(&more[0], x.H, sizeof(float)) || !holds(&more[1], x.b * x.H, sizeof(float)) ||
-                    !holds(&more[2], x.b * x.E, sizeof(float)) || !holds(&more[3], x.b, sizeof(float))))
-        failed = refuse("arrays to be filled that do not fit the batch");
-    if (!failed) self->kernels->forward(&x, more[0].buf, self->scratch.numbers, more[1].buf, more[2].buf, more[3].buf);
-    release(a, NUM_OF_BATCH + 4);
-    return failed ? NULL : Py_NewRef(Py_None);
+/* Find where each field's rows begin: at the first that an impression holds. Bounds have room for 2 F + 1. 0, or -1 where a
+ * row is of two fields or there is no such row. */
+static int find_bounds(const Batch *x, uint32_t *bounds) {
+    uint32_t *last = bounds + x->F + 1;
+    for (size_t f = 0; f < x->F; f++) bounds[f] = UINT32_MAX, last[f] = 0;
+    for (size_t i = 0; i < x->b; i++)
+        for (size_t f = 0; f < x->F; f++) {
+            uint32_t row = (uint32_t)x->index[i * x->F + f]; /* a negative one is too large */
+            bounds[f] = row < bounds[f] ? row : bounds[f];
+            last[f] = row > last[f] ? row : last[f];
+        }
+    bounds[0] = 0, bounds[x->F] = (uint32_t)x->U;
+    int fits = 1;
+    for (size_t f = 0; f < x->F; f++) fits &= bounds[f] <= last[f] && last[f] < bounds[f + 1];
+    return fits ? 0 : -1;
 }
 
-static PyObject *Step_backward(Step *self, PyObject *args) {
-    Py_buffer a[MOST];
-    Batch x;
-    if (!PyArg_ParseTuple(args, "y*y*y*y*y*y*y*y*w*w*:backward", &a[0], &a[1], &a[2], &a[3], &a[4], &a[5], &a[6], &a[7],
-                          &a[8], &a[9]))
-        return NULL;
-    const Py_buffer *more = a + NUM_OF_BATCH; /* by_hidden, by_logit, totals, gradient, by_weight */
-    int failed = batch_of(self, a, &x);
-    if (!failed && (!holds(&more[0], x.b * x.H, sizeof(float)) || !holds(&more[1], x.b, sizeof(float)) ||
-                    !holds(&more[2], x.b * x.E, sizeof(float)) || !holds(&more[3], x.U * (x.E + 1), sizeof(float)) ||
-                    !holds(&more[4], x.H * x.F * x.E, sizeof(float))))
-        failed = refuse("arrays to be filled that do not fit the batch");
-    if (!failed) self->kernels->backward(&x, more[0].buf, more[1].buf, more[2].buf, self->scratch.numbers, more[3].buf, more[4].buf);
-    release(a, NUM_OF_BATCH + 5);
-    return failed ? NULL : Py_NewRef(Py_None);
-}
-
-/* Arguments are arrays: some of the call's own, then for each layer `each` of weight, bias and their gradients. */
-typedef struct {
-    Py_buffer arrays[3 + 4 * MOST_LAYERS];
-    size_t num_arrays, num_layers;
-    Layer layers[MOST_LAYERS];
-} LayerArguments;
-
-/* Read them, of which `filled` of the call's own are written; 0, or -1 with an exception. To be released in any case. */
-static int read_layers(LayerArguments *a, PyObject *const *args, size_t num_args, size_t own, size_t filled, size_t each) {
-    a->num_arrays = 0, a->num_layers = (num_args - own) / each;
-    if (num_args < own + each || (num_args - own) % each != 0 || a->num_layers > MOST_LAYERS)
-        return refuse("a number of arrays that is none of whole layers");
-    for (; a->num_arrays < num_args; a->num_arrays++) {
-        size_t n = a->num_arrays;
-        int written = n < own ? n >= own - filled : (n - own) % each >= 2;
-        if (PyObject_GetBuffer(args[n], &a->arrays[n], written ? PyBUF_WRITABLE : PyBUF_SIMPLE) < 0) return -1;
-    }
-    for (size_t l = 0; l < a->num_layers; l++) {
-        const Py_buffer *of = a->arrays + own + l * each;
-        size_t width = (size_t)of[1].len / sizeof(float), before = l > 0 ? a->layers[l - 1].width : 0;
-        size_t depth = width > 0 ? (size_t)of[0].len / sizeof(float) / width : 0;
-        if (depth < 1 || !holds(&of[0], width * depth, sizeof(float)) || (l > 0 && depth != before) ||
-            (each > 2 && (of[2].len != of[0].len || of[3].len != of[1].len)) || (l + 1 == a->num_layers && width != 1))
-            return refuse("layers that do not fit one another");
-        a->layers[l] = (Layer){depth, width, of[0].buf, of[1].buf, each > 2 ? of[2].buf : NULL, each > 2 ? of[3].buf : NULL};
-    }
+/* Read values, weight, index and mask; `bounds` is allocated, to be freed in any case. 0, or -1 with an exception. */
+static int read_batch(Arrays *arrays, PyObject *const *args, Batch *x, uint32_t **bounds) {
+    size_t D, inputs;
+    if ((x->values = next_matrix(arrays, args[0], FLOAT32, 0, &x->U, &D)) == NULL ||
+        (x->weight = next_matrix(arrays, args[1], FLOAT32, 0, &x->H, &inputs)) == NULL ||
+        (x->index = next_matrix(arrays, args[2], INT32, 0, &x->b, &x->F)) == NULL ||
+        (x->mask = next_array(arrays, args[3], FLOAT32, x->b * x->F, 0)) == NULL)
+        return -1;
+    x->E = D - 1;
+    if (x->E < 1 || inputs != x->F * x->E || x->b > UINT32_MAX / x->F || x->U > INT32_MAX)
+        return PyErr_SetString(PyExc_ValueError, "the values do not fit the first layer"), -1;
+    x->bounds = *bounds = malloc((2 * x->F + 1) * sizeof **bounds);
+    if (*bounds == NULL) return PyErr_NoMemory(), -1;
+    if (find_bounds(x, *bounds) < 0)
+        return PyErr_SetString(PyExc_ValueError, "expected rows in the order of the fields, each of one field"), -1;
     return 0;
 }
 
-static PyObject *HiddenLayers_forward(HiddenLayers *self, PyObject *const *args, Py_ssize_t num_args) {
-    LayerArguments a; /* sums, logits */
-    int failed = read_layers(&a, args, (size_t)num_args, 2, 1, 2);
-    size_t b = failed ? 0 : (size_t)a.arrays[1].len / sizeof(float);
-    if (!failed && !holds(&a.arrays[0], b * a.layers->depth, sizeof(float)))
-        failed = refuse("sums that do not fit the first layer");
-    if (!failed) failed = make_room(&self->scratch, hidden_scratch(b, a.num_layers, a.layers));
-    self->b = failed ? 0 : b, self->num_layers = a.num_layers;
-    for (size_t l = 0; !failed && l < a.num_layers; l++) self->depths[l] = a.layers[l].depth;
-    if (!failed)
-        self->kernels->forward(b, a.num_layers, a.layers, a.arrays[0].buf, self->scratch.numbers, a.arrays[1].buf);
-    release(a.arrays, a.num_arrays);
-    return failed ? NULL : Py_NewRef(Py_None);
-}
-
-static PyObject *HiddenLayers_backward(HiddenLayers *self, PyObject *const *args, Py_ssize_t num_args) {
-    LayerArguments a; /* by_logit, by_sums, by_first_bias */
-    int failed = read_layers(&a, args, (size_t)num_args, 3, 2, 4);
-    int fits = !failed && self->b > 0 && a.num_layers == self->num_layers;
-    for (size_t l = 0; fits && l < a.num_layers; l++) fits = a.layers[l].depth == self->depths[l];
-    fits = fits && holds(&a.arrays[0], self->b, sizeof(float)) && holds(&a.arrays[2], a.layers->depth, sizeof(float)) &&
-           holds(&a.arrays[1], self->b * a.layers->depth, sizeof(float));
-    if (!failed && !fits) failed = refuse("arrays that do not fit those of the last way forward");
-    if (!failed)
-        self->kernels->backward(self->b, a.num_layers, a.layers, a.arrays[0].buf, self->scratch.numbers, a.arrays[1].buf,
-                                a.arrays[2].buf);
-    self->b = 0; /* what was left has been written over */
-    release(a.arrays, a.num_arrays);
-    return failed ? NULL : Py_NewRef(Py_None);
-}
-
-static int HiddenLayers_init(HiddenLayers *self, PyObject *args, PyObject *keywords) {
-    static char *names[] = {"longest", NULL};
-    Py_ssize_t longest;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "n", names, &longest)) return -1;
-    self->kernels = find_hidden_kernels((size_t)longest);
-    return 0;
-}
-
-static void HiddenLayers_dealloc(HiddenLayers *self) {
-    PyTypeObject *type = Py_TYPE(self);
-    free(self->scratch.numbers);
-    type->tp_free((PyObject *)self);
-    Py_DECREF(type);
-}
-
-static PyObject *adagrad(PyObject *module, PyObject *args) {
+static PyObject *first_layer(PyObject *module, PyObject *const *args, Py_ssize_t num_args) {
     (void)module;
-    Py_buffer a[7]; /* touched, values, gradient, decay, precision, table, squares */
-    float learning_rate;
-    Py_ssize_t longest;
-    if (!PyArg_ParseTuple(args, "fny*y*y*y*y*w*w*:adagrad", &learning_rate, &longest, &a[0], &a[1], &a[2], &a[3], &a[4],
-                          &a[5], &a[6]))
-        return NULL;
-    size_t U = (size_t)a[0].len / sizeof(int64_t), R = (size_t)a[3].len / sizeof(float), D = (size_t)a[4].len / sizeof(float);
-    const int64_t *touched = a[0].buf;
-    int wrong = D < 1 || !holds(&a[1], U * D, sizeof(float)) || !holds(&a[2], U * D, sizeof(float)) ||
-                !holds(&a[5], R * D, sizeof(float)) || !holds(&a[6], R * 2, sizeof(float));
-    for (size_t u = 0; !wrong && u < U; u++) wrong = touched[u] < 0 || (size_t)touched[u] >= R;
-    if (!wrong)
-        find_step_kernels((size_t)longest)
-            ->adagrad(U, D - 1, touched, a[1].buf, a[2].buf, a[3].buf, a[4].buf, learning_rate, a[5].buf, a[6].buf);
-    release(a, 7);
-    return wrong ? refuse("arrays that do not fit the table"), NULL : Py_NewRef(Py_None);
+    Arrays arrays = {.num_views = 0};
+    Batch x;
+    uint32_t *bounds = NULL;
+    float *sums, *totals, *fm, *scratch;
+    const TrainingKernels *kernels;
+    int done = check_count(num_args, 8) == 0 && (kernels = kernels_for(args[0])) != NULL &&
+               read_batch(&arrays, args + 1, &x, &bounds) == 0 &&
+               (sums = next_array(&arrays, args[5], FLOAT32, x.b * x.H, 1)) != NULL &&
+               (totals = next_array(&arrays, args[6], FLOAT32, x.b * x.E, 1)) != NULL &&
+               (fm = next_array(&arrays, args[7], FLOAT32, x.b, 1)) != NULL &&
+               (scratch = scratch_memory(first_layer_scratch(&x))) != NULL;
+    if (done) kernels->first_layer(&x, scratch, sums, totals, fm);
+    free(bounds), release(&arrays);
+    return done ? Py_NewRef(Py_None) : NULL;
 }
 
-static int Step_init(Step *self, PyObject *args, PyObject *keywords) {
-    static char *names[] = {"num_fields", "embedding_dim", "num_units", "longest", NULL};
-    Py_ssize_t F, E, H, longest;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "nnnn", names, &F, &E, &H, &longest)) return -1;
-    self->kernels = find_step_kernels((size_t)longest);
-    if (F < 1 || E < 1 || H < 1 || F > 1 << 20 || E > 1 << 20 || H > 1 << 20)
-        return refuse("a size below one, or too large");
-    self->num_fields = (size_t)F, self->embedding_dim = (size_t)E, self->num_units = (size_t)H;
-    return 0;
+static PyObject *first_layer_backward(PyObject *module, PyObject *const *args, Py_ssize_t num_args) {
+    (void)module;
+    Arrays arrays = {.num_views = 0};
+    Batch x;
+    uint32_t *bounds = NULL;
+    const float *by_sums, *by_fm, *totals;
+    float *by_values, *by_weight, *scratch;
+    const TrainingKernels *kernels;
+    int done = check_count(num_args, 10) == 0 && (kernels = kernels_for(args[0])) != NULL &&
+               read_batch(&arrays, args + 1, &x, &bounds) == 0 &&
+               (by_sums = next_array(&arrays, args[5], FLOAT32, x.b * x.H, 0)) != NULL &&
+               (by_fm = next_array(&arrays, args[6], FLOAT32, x.b, 0)) != NULL &&
+               (totals = next_array(&arrays, args[7], FLOAT32, x.b * x.E, 0)) != NULL &&
+               (by_values = next_array(&arrays, args[8], FLOAT32, x.U * (x.E + 1), 1)) != NULL &&
+               (by_weight = next_array(&arrays, args[9], FLOAT32, x.H * x.F * x.E, 1)) != NULL &&
+               (scratch = scratch_memory(first_layer_scratch(&x))) != NULL;
+    if (done) kernels->first_layer_backward(&x, by_sums, by_fm, totals, scratch, by_values, by_weight);
+    free(bounds), release(&arrays);
+    return done ? Py_NewRef(Py_None) : NULL;
 }
 
-static void Step_dealloc(Step *self) {
-    PyTypeObject *type = Py_TYPE(self);
-    free(self->scratch.numbers);
-    type->tp_free((PyObject *)self);
-    Py_DECREF(type);
+/* Read weight and bias of each layer, and with `gradients` the arrays for theirs; how many layers, 0 with an exception. */
+static size_t read_layers(Arrays *arrays, PyObject *const *args, Py_ssize_t num_args, size_t depth, int gradients, Layer *layers) {
+    Py_ssize_t each = gradients ? 4 : 2;
+    size_t num_layers = num_args > 0 ? (size_t)(num_args / each) : 0;
+    if (num_layers < 1 || num_args % each != 0 || num_layers > MOST_LAYERS)
+        return PyErr_SetString(PyExc_TypeError, "expected whole layers, one to 32"), 0;
+    for (size_t l = 0; l < num_layers; l++, args += each, depth = layers[l - 1].width) {
+        Layer *layer = &layers[l];
+        if ((layer->weight = next_matrix(arrays, args[0], FLOAT32, 0, &layer->width, &layer->depth)) == NULL ||
+            (layer->bias = next_array(arrays, args[1], FLOAT32, layer->width, 0)) == NULL)
+            return 0;
+        if (layer->depth != depth || (l + 1 == num_layers && layer->width != 1))
+            return PyErr_SetString(PyExc_ValueError, "the layers do not fit one another"), 0;
+        if (gradients && ((layer->by_weight = next_array(arrays, args[2], FLOAT32, layer->width * depth, 1)) == NULL ||
+                          (layer->by_bias = next_array(arrays, args[3], FLOAT32, layer->width, 1)) == NULL))
+            return 0;
+    }
+    return num_layers;
 }
 
-static PyMethodDef methods[] = {
-    {"forward", (PyCFunction)Step_forward, METH_VARARGS, NULL},
-    {"backward", (PyCFunction)Step_backward, METH_VARARGS, NULL},
-    {0},
+static PyObject *hidden_layers(PyObject *module, PyObject *const *args, Py_ssize_t num_args) {
+    (void)module;
+    Arrays arrays = {.num_views = 0};
+    Layer layers[MOST_LAYERS];
+    size_t b, depth, num_layers;
+    const float *x, *bias;
+    float *logits, *scratch;
+    const TrainingKernels *kernels;
+    PyObject *activations = NULL;
+    if (num_args < 4) return PyErr_SetString(PyExc_TypeError, "expected at least 4 arguments"), NULL;
+    int fits = (kernels = kernels_for(args[0])) != NULL && (x = next_matrix(&arrays, args[1], FLOAT32, 0, &b, &depth)) != NULL &&
+               (bias = next_array(&arrays, args[2], FLOAT32, depth, 0)) != NULL &&
+               (logits = next_array(&arrays, args[3], FLOAT32, b, 1)) != NULL &&
+               (num_layers = read_layers(&arrays, args + 4, num_args - 4, depth, 0, layers)) > 0 &&
+               (scratch = scratch_memory(hidden_scratch(num_layers, layers))) != NULL;
+    if (fits)
+        activations = PyByteArray_FromStringAndSize(NULL, (Py_ssize_t)(activations_size(b, num_layers, layers) * sizeof(float)));
+    if (activations != NULL)
+        kernels->hidden(b, num_layers, layers, x, bias, scratch, (float *)(void *)PyByteArray_AS_STRING(activations), logits);
+    release(&arrays);
+    return activations;
+}
+
+static PyObject *hidden_layers_backward(PyObject *module, PyObject *const *args, Py_ssize_t num_args) {
+    (void)module;
+    Arrays arrays = {.num_views = 0};
+    Layer layers[MOST_LAYERS];
+    size_t b, depth, num_layers;
+    const float *by_logits;
+    float *by_x, *by_bias, *scratch;
+    const TrainingKernels *kernels;
+    if (num_args < 5) return PyErr_SetString(PyExc_TypeError, "expected at least 5 arguments"), NULL;
+    if (!PyByteArray_Check(args[1])) return PyErr_SetString(PyExc_TypeError, "expected activations"), NULL;
+    int done = (kernels = kernels_for(args[0])) != NULL && (by_x = next_matrix(&arrays, args[3], FLOAT32, 1, &b, &depth)) != NULL &&
+               (by_logits = next_array(&arrays, args[2], FLOAT32, b, 0)) != NULL &&
+               (by_bias = next_array(&arrays, args[4], FLOAT32, depth, 1)) != NULL &&
+               (num_layers = read_layers(&arrays, args + 5, num_args - 5, depth, 1, layers)) > 0;
+    if (done && (size_t)PyByteArray_GET_SIZE(args[1]) != activations_size(b, num_layers, layers) * sizeof(float))
+        done = 0, PyErr_SetString(PyExc_ValueError, "the activations do not fit the layers");
+    done = done && (scratch = scratch_memory(hidden_scratch(num_layers, layers))) != NULL;
+    if (done)
+        kernels->hidden_backward(b, num_layers, layers, (const float *)(const void *)PyByteArray_AS_STRING(args[1]), by_logits,
+                                 scratch, by_x, by_bias);
+    release(&arrays);
+    return done ? Py_NewRef(Py_None) : NULL;
+}
+
+static PyObject *adagrad(PyObject *module, PyObject *const *args, Py_ssize_t num_args) {
+    (void)module;
+    Arrays arrays = {.num_views = 0};
+    size_t U, D, R, columns;
+    const float *gradient;
+    const int64_t *rows;
+    float *table, *squares;
+    const TrainingKernels *kernels;
+    if (check_count(num_args, 6) < 0) return NULL;
+    double learning_rate = PyFloat_AsDouble(args[0]);
+    int done = !PyErr_Occurred() && (kernels = kernels_for(args[1])) != NULL &&
+               (gradient = next_matrix(&arrays, args[3], FLOAT32, 0, &U, &D)) != NULL &&
+               (rows = next_array(&arrays, args[2], INT64, U, 0)) != NULL &&
+               (squares = next_matrix(&arrays, args[5], FLOAT32, 1, &R, &columns)) != NULL &&
+               (table = next_array(&arrays, args[4], FLOAT32, R * D, 1)) != NULL;
+    int fits = done && columns == 2 && D > 1;
+    for (size_t u = 0; fits && u < U; u++) fits = rows[u] >= 0 && (size_t)rows[u] < R;
+    if (done && !fits) done = 0, PyErr_SetString(PyExc_ValueError, "the rows do not fit the table and its sums of squares");
+    if (done) kernels->adagrad(U, D - 1, rows, gradient, (float)learning_rate, table, squares);
+    release(&arrays);
+    return done ? Py_NewRef(Py_None) : NULL;
+}
+
+#define FUNCTION(name) {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL, NULL}
+
+static PyMethodDef functions[] = {
+    FUNCTION(first_layer), FUNCTION(first_layer_backward), FUNCTION(hidden_layers), FUNCTION(hidden_layers_backward),
+    FUNCTION(adagrad), {0},
 };
-
-static PyType_Slot slots[] = {
-    {Py_tp_new, PyType_GenericNew}, {Py_tp_init, Step_init}, {Py_tp_dealloc, Step_dealloc}, {Py_tp_methods, methods},
-    {0, NULL},
-};
-
-PyType_Spec step_spec = {"models._native.Step", sizeof(Step), 0, Py_TPFLAGS_DEFAULT, slots};
-
-static PyMethodDef hidden_methods[] = {
-    {"forward", (PyCFunction)(void (*)(void))HiddenLayers_forward, METH_FASTCALL, NULL},
-    {"backward", (PyCFunction)(void (*)(void))HiddenLayers_backward, METH_FASTCALL, NULL},
-    {0},
-};
-
-static PyType_Slot hidden_slots[] = {
-    {Py_tp_new, PyType_GenericNew}, {Py_tp_init, HiddenLayers_init}, {Py_tp_dealloc, HiddenLayers_dealloc},
-    {Py_tp_methods, hidden_methods}, {0, NULL},
-};
-
-PyType_Spec hidden_spec = {"models._native.HiddenLayers", sizeof(HiddenLayers), 0, Py_TPFLAGS_DEFAULT, hidden_slots};
-
-static PyMethodDef functions[] = {{"adagrad", adagrad, METH_VARARGS, NULL}, {0}};
 
 /* Add what is defined here to the module; 0, or -1 with an exception. */
-int add_learning(PyObject *module) {
-    PyObject *step = PyType_FromSpec(&step_spec), *hidden = PyType_FromSpec(&hidden_spec);
-    int failed = step == NULL || hidden == NULL || PyModule_AddObjectRef(module, "Step", step) < 0 ||
-                 PyModule_AddObjectRef(module, "HiddenLayers", hidden) < 0 || PyModule_AddFunctions(module, functions) < 0;
-    Py_XDECREF(step), Py_XDECREF(hidden);
-    return failed ? -1 : 0;
-}
+int add_training(PyObject *module) { return PyModule_AddFunctions(module, functions); }

@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-import torch
 
 from models.artifact.artifact import Artifact, load_artifact
 from models.data.fitting import fit_encoder
 from models.data.impressions import Chunk
-from models.data.warm_start import Inheritance, InheritedPrior, check_fits, inherit
+from models.data.warm_start import check_fits, inherit
 from models.errors import SchemaError
 from models.features.field_encoder import Value
 from models.schema.feature_schema import FeatureSchema
@@ -50,14 +49,6 @@ def test_ids_stay_ordered_by_count_over_both_logs_then_token(artifact: Artifact)
     kept = [t for t in counts if counts[t] >= 2]
     assert encoder.vocabularies["user_id"].tokens() == sorted(kept, key=lambda t: (-counts[t], t.encode()))
     assert encoder.schema.fitted[4].boundaries == artifact.schema.fitted[4].boundaries
-
-
-def test_the_prior_of_known_rows_is_what_they_were_and_of_new_ones_zero() -> None:
-    table = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
-    inheritance = Inheritance(np.array([2, 0]), table, np.array([8, 100]), {}, 108, "before")
-    means, certainty = InheritedPrior(inheritance, 4, 0.25).of(torch.tensor([0, 1, 2]))
-    assert means.tolist() == [[3.0, 4.0], [0.0, 0.0], [1.0, 2.0]]
-    assert certainty.tolist() == [[25.0], [0.0], [2.0]]
 
 
 def test_other_fields_than_the_artifacts_are_refused(artifact: Artifact) -> None:

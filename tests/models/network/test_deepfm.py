@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
+from torch.nn import functional
 
-from models.network.deepfm import DeepFMHead, Dice, pool, second_order
+from models.network.deepfm import Bags, DeepFMHead, Dice, pool, second_order
 from models.network.head import Activation, DeepFMConfig
 
 
@@ -22,35 +23,76 @@ def test_a_tiny_model_equals_numpy_by_hand() -> None:
     B, F, E = 5, 3, 2
     head = DeepFMHead(DeepFMConfig(embedding_dim=E, hidden=(4,)), F)
     head.bias.data.fill_(0.7)
-    x = torch.randn(B, F, E + 1)
+    fields, mask = torch.randn(B, F, E + 1), torch.tensor([[1.0, 0.0, 2.0]] * B)
     (w1, b1, w2, b2) = (p.detach().numpy().astype(np.float64) for p in head.deep.parameters())
     expected = []
-    for row in x.numpy().astype(np.float64):
-        v, w = row[:, :E], row[:, E]
+    for row in fields.numpy().astype(np.float64):
+        v, w = row[:, :E] * mask[0].numpy()[:, np.newaxis], row[:, E]
         first = w[0] + w[1] + w[2]
         second = v[0] @ v[1] + v[0] @ v[2] + v[1] @ v[2]
         deep = w2 @ np.maximum(w1 @ v.ravel() + b1, 0) + b2
         expected.append(0.7 + first + second + deep[0])
-    assert head(x).tolist() == pytest.approx(expected, abs=1e-5)
+    assert head(fields, mask=mask).tolist() == pytest.approx(expected, abs=1e-5)
 
 
-def test_pooling_is_the_weighted_sum_of_each_bags_rows() -> None:
-    torch.manual_seed(1)
-    rows = torch.randn(6, 3)
-    index, weights = torch.tensor([0, 5, 5, 2, 1, 0, 3]), torch.tensor([1.0, 0.5, 0.5, 1.0, 1.0, 0.25, 0.75])
-    offsets = torch.tensor([0, 1, 3, 4, 7])
-    expected = [
-        sum((weights[i] * rows[index[i]] for i in range(a, b)), torch.zeros(3))
-        for a, b in itertools.pairwise(offsets.tolist())
-    ]
-    torch.testing.assert_close(pool(rows, index, weights, offsets, 2), torch.stack(expected).view(2, 2, 3))
+CONFIGS = [
+    DeepFMConfig(embedding_dim=4, hidden=(8, 6)),
+    DeepFMConfig(embedding_dim=4, hidden=(9,)),
+    DeepFMConfig(embedding_dim=4, hidden=()),
+    DeepFMConfig(embedding_dim=4, hidden=(8, 6), activation="prelu", batch_norm=True),
+    DeepFMConfig(embedding_dim=4, hidden=(8, 6), activation="dice"),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_logits_and_gradients_are_the_same_without_compiled_operators(
+    config: DeepFMConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    head, rows = DeepFMHead(config, 3), torch.randn(30, 5).requires_grad_()
+    index = torch.stack([torch.randint(10 * f, 10 * f + 10, (20,)) for f in range(3)], dim=1).flatten().int()
+    mask = (torch.rand(20, 3) > 0.3) / 0.7
+    found = []
+    for _ in range(2):
+        logits = head(rows, Bags(index, 3, by_field=True), mask)
+        gradients = torch.autograd.grad(functional.softplus(logits).mean(), [rows, *head.parameters()])
+        found.append([logits.detach(), *gradients])
+        monkeypatch.setattr("models.network.operators.native", None)
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
+
+
+def test_rows_that_fields_share_are_left_to_torch() -> None:
+    head, rows = DeepFMHead(DeepFMConfig(embedding_dim=4, hidden=(8,)), 2), torch.randn(2, 5)
+    shared = head(rows, Bags(torch.tensor([0, 1, 1, 0, 0, 0]), 2))
+    apart = head(torch.cat((rows, rows)), Bags(torch.tensor([0, 3, 1, 2, 0, 2]).int(), 2, by_field=True))
+    torch.testing.assert_close(shared, apart)
+
+
+@pytest.mark.parametrize("lengths", [None, [2, 1, 1, 1, 1, 3]])
+def test_the_forward_runs_where_no_memory_is_read(lengths: list[int] | None) -> None:
+    head = DeepFMHead(DeepFMConfig(embedding_dim=4, hidden=(8, 6)), 3).to("meta")
+    index = torch.zeros(6 if lengths is None else sum(lengths), dtype=torch.int64, device="meta")
+    bags = Bags(index, 3, None if lengths is None else torch.tensor(lengths, device="meta"), by_field=True)
+    rows = torch.zeros(7, 5, device="meta", requires_grad=True)
+    logits = head(rows, bags)
+    assert logits.shape == (2,)
+    logits.sum().backward()
+    assert rows.grad is not None
+    assert rows.grad.shape == rows.shape
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=5), st.integers(0, 99))
+def test_pooling_is_the_mean_of_each_bags_rows(lengths: list[int], seed: int) -> None:
+    torch.manual_seed(seed)
+    rows, index = torch.randn(6, 3, dtype=torch.float64), torch.randint(0, 6, (sum(lengths),))
+    expected = torch.stack([rows[i].mean(dim=0) for i in index.split(lengths)])
+    pooled = pool(rows, Bags(index, 1, torch.tensor(lengths)))
+    torch.testing.assert_close(pooled, expected.unsqueeze(1))
 
 
 def test_pooling_single_values_is_a_gather() -> None:
-    rows = torch.randn(6, 3)
-    index = torch.tensor([3, 0, 5, 5])
-    ones = torch.ones(4)
-    torch.testing.assert_close(pool(rows, index, ones, torch.arange(5), 2), rows[index].view(2, 2, 3))
+    rows, index = torch.randn(6, 3), torch.tensor([3, 0, 5, 5])
+    torch.testing.assert_close(pool(rows, Bags(index, 2)), rows[index].view(2, 2, 3))
 
 
 def test_dice_is_a_gate_between_identity_and_alpha() -> None:
@@ -76,8 +118,3 @@ def test_every_option_gives_one_logit_per_impression_and_gradients_everywhere(
     logits.square().sum().backward()
     assert x.grad is not None
     assert all(p.grad is not None for p in head.parameters())
-
-
-def test_no_hidden_layers_is_a_linear_deep_part() -> None:
-    head = DeepFMHead(DeepFMConfig(embedding_dim=2, hidden=()), 3)
-    assert len(list(head.deep.parameters())) == 2

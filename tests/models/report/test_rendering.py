@@ -16,7 +16,7 @@ from models.report.plots import interval_dot
 from models.report.rendering import render_model_card, render_report
 from models.report.report_data import FieldFacts, ReportData, Scored
 from models.train import _parser
-from models.training.train_step import LearnerConfig
+from models.training.train_config import TrainConfig
 from models.training.trainer import Epoch
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -60,7 +60,7 @@ def make_data(base: float = 0.4) -> ReportData:
             FieldFacts("price", "numeric", "candidate", "20 bins", None, 22, 0.0, {}),
         ],
         calibration="Platt scaling <fitted> on the validation part.",
-        config=LearnerConfig(seed=11).model_dump(mode="json"),
+        config=TrainConfig(seed=11).model_dump(mode="json"),
         environment={"torch": "2.13", "peak memory": "612 MiB"},
     )  # fmt: skip
 
@@ -251,6 +251,6 @@ def test_the_card_holds_metrics_limits_and_a_command_that_parses(data: ReportDat
     command = card.split("```")[1].strip()
     arguments = vars(_parser().parse_args(shlex.split(command)[3:]))
     assert arguments["seed"] == 11
-    assert arguments["hidden"] == list(LearnerConfig().model.hidden)
+    assert arguments["hidden"] == list(TrainConfig().model.hidden)
     outside_code = re.sub(r"```.*?```|`[^`\n]*`", "", card, flags=re.DOTALL)
     assert EVIL not in outside_code

@@ -1,4 +1,4 @@
-"""Settings are looked for within a time, on validation alone; the given ones are the first answer, and never made worse."""
+"""Tuning stays within its time, uses validation alone, and never returns settings worse than the given ones."""
 
 import builtins
 import math
@@ -10,16 +10,18 @@ import pytest
 
 from models.artifact.artifact import load_artifact
 from models.data.preparation import Prepared, prepare
+from models.data.shards import Part
 from models.errors import TrainingError
 from models.network.head import DeepFMConfig
 from models.schema.feature_schema import FeatureSchema
 from models.train import main
-from models.training.train_step import Learner, LearnerConfig
-from models.training.trainer import learn
+from models.training.fit_and_refit import make_step
+from models.training.train_config import TrainConfig
+from models.training.trainer import Trained, Trainer
 from models.training.tuning import MIN_TRIALS, SEARCHED, tune
 from tests.making import SCHEMA, current_artifact, make_log
 
-CONFIG = LearnerConfig(model=DeepFMConfig(embedding_dim=4, hidden=(8,)), epochs=2, batch_size=256)
+CONFIG = TrainConfig(model=DeepFMConfig(embedding_dim=4, hidden=(8,)), epochs=2, batch_size=256)
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +50,10 @@ def ticking(step: float) -> Callable[[], float]:
     return clock
 
 
-def loss_of(prepared: Prepared, config: LearnerConfig) -> float:
-    learner = Learner(config, prepared.counts, prepared.encoder.oov_rows, prepared.labels)
-    learnt = learn(learner, prepared.train, prepared.held_out["validation"].part, lambda *_: None)
-    return min(epoch.validation_log_loss for epoch in learnt.history)
+def loss_of(prepared: Prepared, config: TrainConfig) -> float:
+    trainer = Trainer(make_step(prepared, config), prepared.train, lambda *_: None)
+    history = trainer.fit(prepared.held_out["validation"].part).history
+    return min(epoch.validation_log_loss for epoch in history)
 
 
 def test_the_best_is_what_its_settings_give_and_not_worse_than_the_given_ones(prepared: Prepared) -> None:
@@ -85,16 +87,16 @@ def test_without_time_the_given_settings_are_tried_and_kept(prepared: Prepared) 
 def test_given_settings_that_diverge_are_an_error_and_proposed_ones_only_a_failed_trial(
     prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = 0
+    calls, fit = 0, Trainer.fit
 
-    def diverging(*arguments: Any) -> Any:
+    def diverging(trainer: Trainer, validation: Part) -> Trained:
         nonlocal calls
         calls += 1
         if calls % 2 == 0:
             raise TrainingError("the loss is not finite")
-        return learn(*arguments)
+        return fit(trainer, validation)
 
-    monkeypatch.setattr("models.training.tuning.learn", diverging)
+    monkeypatch.setattr(Trainer, "fit", diverging)
     assert tune(prepared, CONFIG, 20, lambda *_: None, ticking(0.5)).trials < calls
     calls = 1
     with pytest.raises(TrainingError, match="not finite"):

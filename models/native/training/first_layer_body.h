@@ -1,14 +1,17 @@
-/* What `step.h` declares, with vectors of LANES numbers. */
+/* The first layer and the factorisation machine over a batch's distinct rows, see `kernels.h`, with vectors of LANES numbers.
+ *
+ * The first layer is linear, so it is applied to each distinct row once and the results are summed over an impression's
+ * fields; backwards, the hidden units' gradients are summed over the impressions of each row first. */
 
-/* to[0 … n vectors) = Σ kept · row over some shares of rows, which are n vectors wide; n is a constant where this is inlined,
+/* to[0 … n vectors) = Σ mask · row over some shares of rows, which are n vectors wide; n is a constant where this is inlined,
  * so sums stay in registers. */
 INLINE void NAME(sum_some)(size_t n, const float *rows, const Share *shares, size_t count, float *to) {
-    NAME(Vector) sums[MOST] = {0};
+    NAME(Vector) sums[PANEL] = {0};
     for (size_t j = 0; j < count; j++) {
         const float *row = rows + shares[j].row * n * LANES;
-        NAME(Vector) kept = NAME(all)(shares[j].kept);
+        NAME(Vector) mask = NAME(all)(shares[j].mask);
 #pragma GCC unroll 8
-        for (size_t v = 0; v < n; v++) sums[v] += kept * NAME(load)(row + v * LANES);
+        for (size_t v = 0; v < n; v++) sums[v] += mask * NAME(load)(row + v * LANES);
     }
 #pragma GCC unroll 8
     for (size_t v = 0; v < n; v++) NAME(store)(to + v * LANES, sums[v]);
@@ -17,27 +20,27 @@ INLINE void NAME(sum_some)(size_t n, const float *rows, const Share *shares, siz
 INLINE void NAME(sum)(size_t n, const float *rows, const Share *shares, size_t count, float *to) {
 #define CASE(n) case n: NAME(sum_some)(n, rows, shares, count, to); break
     switch (n) {
-        CASE(1); CASE(2); CASE(3); CASE(4); CASE(5); CASE(6); CASE(7); CASE(MOST);
+        CASE(1); CASE(2); CASE(3); CASE(4); CASE(5); CASE(6); CASE(7); CASE(PANEL);
     }
 #undef CASE
 }
 
-/* to[length], a multiple of LANES, = Σ kept · row[0 … length). */
+/* to[length], a multiple of LANES, = Σ mask · row[0 … length). */
 INLINE void NAME(sum_embeddings)(const float *rows, size_t width, size_t length, const Share *shares, size_t count, float *to) {
     for (size_t at = 0; at < length; at += LANES) {
         NAME(Vector) sum = {0};
-        for (size_t j = 0; j < count; j++) sum += NAME(all)(shares[j].kept) * NAME(load)(rows + shares[j].row * width + at);
+        for (size_t j = 0; j < count; j++) sum += NAME(all)(shares[j].mask) * NAME(load)(rows + shares[j].row * width + at);
         NAME(store)(to + at, sum);
     }
 }
 
 /* How many vectors the next panel of the hidden units has, of those from unit h on: all about as many. */
 INLINE size_t NAME(panel)(const Batch *x, size_t h) {
-    size_t left = (x->H - h + LANES - 1) / LANES, panels = (left + MOST - 1) / MOST;
+    size_t left = (x->H - h + LANES - 1) / LANES, panels = (left + PANEL - 1) / PANEL;
     return (left + panels - 1) / panels;
 }
 
-/* Each distinct row's embedding, padded, and after it its weight and square. */
+/* rows [U, padded E + PADDING]: each distinct row's embedding, padded with zeros, then its weight and its squared norm. */
 INLINE void NAME(copy_rows)(const Batch *x, float *rows) {
     size_t E = padded(x->E), width = E + PADDING;
     for (size_t r = 0; r < x->U; r++, rows += width) {
@@ -53,7 +56,7 @@ INLINE void NAME(copy_rows)(const Batch *x, float *rows) {
 INLINE void NAME(project)(const Batch *x, const float *rows, size_t h, size_t n, float *by_unit, float *to) {
     size_t width = padded(x->E) + PADDING, H = n * LANES, num = x->H - h < H ? x->H - h : H, E = x->E;
     for (size_t f = 0; f < x->F; f++) {
-        size_t start = (size_t)x->bounds[f], end = (size_t)x->bounds[f + 1];
+        size_t start = x->bounds[f], end = x->bounds[f + 1];
         if (start == end) continue;
         memset(by_unit, 0, E * H * sizeof(float)); /* [E, H] of this field */
         for (size_t j = 0; j < num; j++)
@@ -79,10 +82,10 @@ INLINE void NAME(project)(const Batch *x, const float *rows, size_t h, size_t n,
     }
 }
 
-KERNEL void NAME(forward)(const Batch *x, const float *bias, float *scratch, float *hidden, float *totals, float *logits) {
+KERNEL void NAME(first_layer)(const Batch *x, float *scratch, float *sums, float *totals, float *fm) {
     size_t E = padded(x->E), width = E + PADDING, U = x->U + TOGETHER;
-    float *rows = aligned(scratch), *panel = rows + U * width, *to = panel + U * MOST * LANES, *by_unit = to + E + MOST * LANES;
-    Share *shares = (Share *)(by_unit + E * MOST * LANES);
+    float *rows = aligned(scratch), *panel = rows + U * width, *to = panel + U * PANEL * LANES, *by_unit = to + E + PANEL * LANES;
+    Share *shares = (Share *)(by_unit + E * PANEL * LANES);
     NAME(copy_rows)(x, rows);
     memset(rows + x->U * width, 0, TOGETHER * width * sizeof(float));
     for (size_t i = 0; i < x->b; i++) {
@@ -90,13 +93,13 @@ KERNEL void NAME(forward)(const Batch *x, const float *bias, float *scratch, flo
         float first = 0, squares = 0;
         for (size_t f = 0; f < x->F; f++) {
             size_t index = (size_t)x->index[i * x->F + f];
-            float kept = x->kept[i * x->F + f];
-            own[f] = (Share){(uint32_t)index, kept};
-            first += rows[index * width + E], squares += kept * kept * rows[index * width + E + 1];
+            float mask = x->mask[i * x->F + f];
+            own[f] = (Share){(uint32_t)index, mask};
+            first += rows[index * width + E], squares += mask * mask * rows[index * width + E + 1];
         }
         NAME(sum_embeddings)(rows, width, E, own, x->F, to);
         memcpy(totals + i * x->E, to, x->E * sizeof(float));
-        logits[i] = first + second_order(to, x->E, squares);
+        fm[i] = first + second_order(to, x->E, squares);
     }
     for (size_t h = 0, n; h < x->H; h += n * LANES) {
         n = NAME(panel)(x, h);
@@ -104,7 +107,7 @@ KERNEL void NAME(forward)(const Batch *x, const float *bias, float *scratch, flo
         NAME(project)(x, rows, h, n, by_unit, panel);
         for (size_t i = 0; i < x->b; i++) {
             NAME(sum)(n, panel, shares + i * x->F, x->F, to);
-            for (size_t j = 0; j < num; j++) hidden[i * x->H + h + j] = to[j] + bias[h + j];
+            memcpy(sums + i * x->H + h, to, num * sizeof(float));
         }
     }
 }
@@ -131,27 +134,28 @@ INLINE void NAME(back_through)(size_t H, size_t E, const float *weight, float *c
     }
 }
 
-/* What the first two orders give back: by_embedding [U, padded E], and the weights' part of gradient [U, E + 1]. */
-INLINE void NAME(back_from_logits)(const Batch *x, const float *by_logit, const float *totals, const uint32_t *ends,
-                                   const Share *holders, float *rows, float *by_embedding, float *gradient) {
+/* Gradients from those of the first two orders: by_embedding [U, padded E], and the weights' part of by_values [U, E + 1]. */
+INLINE void NAME(back_from_fm)(const Batch *x, const float *by_fm, const float *totals, const uint32_t *ends,
+                               const Share *holders, float *rows, float *by_embedding, float *by_values) {
     size_t E = padded(x->E);
     for (size_t i = 0; i < x->b; i++)
-        for (size_t e = 0; e < E; e++) rows[i * E + e] = e < x->E ? by_logit[i] * totals[i * x->E + e] : 0;
+        for (size_t e = 0; e < E; e++) rows[i * E + e] = e < x->E ? by_fm[i] * totals[i * x->E + e] : 0;
     for (size_t r = 0; r < x->U; r++) {
         const Share *own = holders + (r ? ends[r - 1] : 0);
         size_t count = (size_t)(holders + ends[r] - own);
         float by_own = 0, by_first = 0, *to = by_embedding + r * E;
         for (size_t j = 0; j < count; j++) {
-            float g = by_logit[own[j].row];
-            by_own -= own[j].kept * own[j].kept * g, by_first += g;
+            float g = by_fm[own[j].row];
+            by_own -= own[j].mask * own[j].mask * g, by_first += g;
         }
         NAME(sum_embeddings)(rows, E, E, own, count, to);
         for (size_t e = 0; e < x->E; e++) to[e] += by_own * x->values[r * (x->E + 1) + e]; /* of g·(Σ_j v_j − v_i) */
-        gradient[r * (x->E + 1) + x->E] = by_first;
+        by_values[r * (x->E + 1) + x->E] = by_first;
     }
 }
 
-/* What the hidden units from h on, by_unit [b, n vectors], give back to by_embedding and to their part of by_weight. */
+/* Add the gradients from those of the hidden units from h on, by_unit [b, n vectors], to by_embedding; write their part of
+ * by_weight. */
 INLINE void NAME(back_from_units)(const Batch *x, size_t h, size_t n, const float *by_unit, const uint32_t *ends,
                                   const Share *holders, float *scratch, float *by_embedding, float *by_weight) {
     size_t E = padded(x->E), width = n * LANES, H = x->H - h < width ? x->H - h : width;
@@ -161,8 +165,8 @@ INLINE void NAME(back_from_units)(const Batch *x, size_t h, size_t n, const floa
         memset(weight, 0, 2 * width * E * sizeof(float)); /* and `change` */
         for (size_t j = 0; j < H; j++)
             memcpy(weight + j * E, x->weight + (h + j) * x->F * x->E + f * x->E, x->E * sizeof(float));
-        size_t end = (size_t)x->bounds[f + 1];
-        for (size_t r = (size_t)x->bounds[f]; r < end; r += TOGETHER) {
+        size_t end = x->bounds[f + 1];
+        for (size_t r = x->bounds[f]; r < end; r += TOGETHER) {
             size_t num = end - r < TOGETHER ? end - r : TOGETHER;
             if (num < TOGETHER) memset(sums, 0, TOGETHER * width * sizeof(float));
             for (size_t k = 0; k < num; k++) {
@@ -170,7 +174,7 @@ INLINE void NAME(back_from_units)(const Batch *x, size_t h, size_t n, const floa
                 NAME(sum)(n, by_unit, holders + start, ends[r + k] - start, sums + k * width);
                 memcpy(values + k * E, x->values + (r + k) * (x->E + 1), x->E * sizeof(float));
             }
-            /* by_embedding of the next field's rows gets nothing from sums of zeros */
+            /* the rows after a field's last have sums of zeros, which add nothing */
             NAME(back_through)(H, E, weight, change, values, sums, width, by_embedding + r * E);
         }
         for (size_t j = 0; j < H; j++)
@@ -178,52 +182,23 @@ INLINE void NAME(back_from_units)(const Batch *x, size_t h, size_t n, const floa
     }
 }
 
-KERNEL void NAME(backward)(const Batch *x, const float *by_hidden, const float *by_logit, const float *totals,
-                           float *scratch, float *gradient, float *by_weight) {
-    size_t E = padded(x->E), wide = MOST * LANES > E ? MOST * LANES : E;
+KERNEL void NAME(first_layer_backward)(const Batch *x, const float *by_sums, const float *by_fm, const float *totals,
+                                       float *scratch, float *by_values, float *by_weight) {
+    size_t E = padded(x->E), wide = PANEL * LANES > E ? PANEL * LANES : E;
     float *by_unit = aligned(scratch), *by_embedding = by_unit + x->b * wide, *more = by_embedding + (x->U + TOGETHER) * E;
-    Share *holders = (Share *)(more + MOST * LANES * (TOGETHER + 2 * E) + TOGETHER * E);
+    Share *holders = (Share *)(more + PANEL * LANES * (TOGETHER + 2 * E) + TOGETHER * E);
     uint32_t *ends = (uint32_t *)(holders + x->b * x->F);
     transpose(x, ends, holders);
     memset(by_embedding + x->U * E, 0, TOGETHER * E * sizeof(float));
-    NAME(back_from_logits)(x, by_logit, totals, ends, holders, by_unit, by_embedding, gradient);
+    NAME(back_from_fm)(x, by_fm, totals, ends, holders, by_unit, by_embedding, by_values);
     for (size_t h = 0, n; h < x->H; h += n * LANES) {
         n = NAME(panel)(x, h);
         size_t width = n * LANES, num = x->H - h < width ? x->H - h : width;
         for (size_t i = 0; i < x->b; i++) {
-            memcpy(by_unit + i * width, by_hidden + i * x->H + h, num * sizeof(float));
+            memcpy(by_unit + i * width, by_sums + i * x->H + h, num * sizeof(float));
             memset(by_unit + i * width + num, 0, (width - num) * sizeof(float));
         }
         NAME(back_from_units)(x, h, n, by_unit, ends, holders, more, by_embedding, by_weight);
     }
-    for (size_t r = 0; r < x->U; r++) memcpy(gradient + r * (x->E + 1), by_embedding + r * E, x->E * sizeof(float));
+    for (size_t r = 0; r < x->U; r++) memcpy(by_values + r * (x->E + 1), by_embedding + r * E, x->E * sizeof(float));
 }
-
-KERNEL void NAME(adagrad)(size_t U, size_t E, const int64_t *touched, const float *values, const float *gradient,
-                       const float *decay, const float *precision, float learning_rate, float *table, float *squares) {
-    size_t D = E + 1;
-    for (size_t u = 0; u < U; u++) {
-        if (u + AHEAD < U) {
-            size_t next = (size_t)touched[u + AHEAD];
-            __builtin_prefetch(table + next * D, 1), __builtin_prefetch(table + next * D + E, 1);
-            __builtin_prefetch(squares + next * 2, 1), __builtin_prefetch(decay + next);
-        }
-        size_t row = (size_t)touched[u];
-        const float *value = values + u * D, *given = gradient + u * D;
-        float *to = table + row * D, *sums = squares + row * 2, shrink = decay[row], square = 0;
-        size_t whole = E / LANES * LANES;
-        NAME(Vector) together = {0};
-#define BY(e) (given[e] + shrink * precision[e] * value[e])
-#define BY_VEC(e) (NAME(load)(given + (e)) + NAME(all)(shrink) * NAME(load)(precision + (e)) * NAME(load)(value + (e)))
-        for (size_t e = 0; e < whole; e += LANES) together += BY_VEC(e) * BY_VEC(e);
-        for (size_t e = whole; e < E; e++) square += BY(e) * BY(e);
-        for (int v = 0; v < LANES; v++) square += together[v];
-        sums[0] += square / (float)E, sums[1] += BY(E) * BY(E);
-        float step = -learning_rate / (sqrtf(sums[0]) + SMALL);
-        for (size_t e = 0; e < whole; e += LANES) NAME(store)(to + e, NAME(load)(to + e) + BY_VEC(e) * NAME(all)(step));
-        for (size_t e = whole; e < E; e++) to[e] += BY(e) * step;
-        to[E] -= BY(E) * (learning_rate / (sqrtf(sums[1]) + SMALL));
-    }
-}
-
-static const StepKernels NAME(kernels) = {NAME(forward), NAME(backward), NAME(adagrad)};
