@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
+from app.http.crowd import Crowd, SendAnswer
+from app.http.known_head import KnownRequest
+from app.http.turns import Turns
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.http.crowd import Crowd, SendAnswer
 from app.http.endpoint import HotPath, Together
-from app.http.known_head import KnownRequest
-from app.http.turns import Turns
 from app.main import source_factory
 from app.observability.metrics import Telemetry
 from app.registry.registry import Registry

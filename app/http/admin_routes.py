@@ -6,12 +6,13 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from app.http.api_keys import refuse_browsers
+from app.http.guarded_routes import requires
 from app.http.routes import ServiceDep
 from app.problems import Problem
 from app.registry.registry import Registry
 from models.errors import ArtifactError
 
-router = APIRouter(prefix="/admin", tags=["admin"])
+router = APIRouter(prefix="/admin", tags=["admin"], dependencies=[requires("admin")])
 
 
 class Served(BaseModel):
@@ -49,7 +50,7 @@ async def rollback(request: Request, service: ServiceDep) -> Served:
 
 def _served(registry: Registry) -> Served:
     if registry.current is None:
-        raise Problem("no_model", headers={"Retry-After": "1"})
+        raise Problem("no_model", retry_after_s=1)
     previous = registry.previous
     return Served(
         model_version=registry.current.artifact.model_version,

@@ -1,14 +1,16 @@
-"""API keys: who may call which path, and how often.
+"""API keys: who may call which route, and how often.
 
 A key file has a line for each key, ``name scopes sha256 [requests per second]``; keys themselves are nowhere but with
 their owners. ``python -m app.keys NAME SCOPES [RATE]`` makes a key and its line. The file is followed while the service
-runs, so keys rotate without a restart: put the new line in, move the clients, take the old line out.
+runs, so keys rotate without a restart: put the new line in, move the clients, take the old line out. A file that cannot
+be read or has a wrong line lets nobody in.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
-import hmac
 import logging
 import math
 import re
@@ -22,18 +24,8 @@ from app.problems import Problem
 
 log = logging.getLogger("ctrserve.keys")
 
-Permission = Literal["predict", "metrics", "admin"]
-
-PERMISSIONS: Mapping[str, Permission] = {
-    "/predict": "predict",
-    "/rank": "predict",
-    "/model": "predict",
-    "/metrics": "metrics",
-    "/catalog": "admin",
-    "/admin/reload": "admin",
-    "/admin/rollback": "admin",
-}
-"""What a key must allow, by path. Health and documentation ask for none; a test walks all routes."""
+KeyScope = Literal["predict", "metrics", "admin"]
+"""What a key may allow. Each route declares the one that it asks for."""
 
 LINE = re.compile(r"([\w.-]{1,64})\s+([a-z,]+)\s+([0-9a-f]{64})(?:\s+([0-9]+(?:\.[0-9]+)?))?", re.ASCII)
 
@@ -43,7 +35,7 @@ class Key:
     """One line of a key file: ``digest`` is SHA-256 of the key, ``rate_rps`` its quota, where it has one."""
 
     name: str
-    permissions: frozenset[str]
+    scopes: frozenset[str]
     digest: bytes
     rate_rps: float | None = None
 
@@ -52,7 +44,7 @@ def parse_keys(text: str) -> tuple[Key, ...]:
     """Read a key file.
 
     Raises:
-        ValueError: a line that is none, naming its number and nothing of its content.
+        ValueError: a line that is none, naming its number and nothing of its content, or no line at all.
     """
     keys = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -60,9 +52,11 @@ def parse_keys(text: str) -> tuple[Key, ...]:
         if not content:
             continue
         found = LINE.fullmatch(content)
-        if found is None or not set(found[2].split(",")) <= set(get_args(Permission)):
+        if found is None or not set(found[2].split(",")) <= set(get_args(KeyScope)):
             raise ValueError(f"line {number} is not 'name scopes sha256 [requests per second]'")
         rate = float(found[4]) if found[4] else None
+        if rate == 0:
+            raise ValueError(f"line {number} has a quota of 0; take the line out to revoke the key")
         keys.append(Key(found[1], frozenset(found[2].split(",")), bytes.fromhex(found[3]), rate))
     if not keys:
         raise ValueError("there is no key in it")
@@ -105,68 +99,66 @@ class KeyFile:
         self._path = path
         self._num_workers = num_workers
         self._clock = clock
-        self._text = path.read_text(encoding="utf-8")
-        self._keys = parse_keys(self._text)
-        self._buckets: dict[str, Bucket] = {}
-        self._met: dict[bytes, Key] = {}
-        """Keys that have been given, and whose they are: no more than there are in the file."""
+        self._text: str | None = path.read_text(encoding="utf-8")
+        self._keys = {key.digest: key for key in parse_keys(self._text)}
+        self._buckets: dict[Key, Bucket] = {}
 
     def refresh(self) -> None:
-        """Read the file if it has changed; what is no key file is not used, and the keys stay as they are."""
+        """Read the file again; keys that are no longer in it are refused from the next request on."""
         try:
             text = self._path.read_text(encoding="utf-8")
             if text == self._text:
                 return
-            self._text = text
-            self._keys = parse_keys(text)
+            keys = {key.digest: key for key in parse_keys(text)}
         except (OSError, ValueError) as error:
-            log.error("the key file cannot be used, the keys before stay valid: %s", type(error).__name__)
+            if self._text is not None:
+                reason = error.strerror if isinstance(error, OSError) else error
+                log.error("the key file cannot be used, so no key is valid: %s", reason)
+            self._text, self._keys = None, {}
             return
-        self._buckets, self._met = {}, {}
-        log.info("%d keys", len(self._keys))
+        self._text, self._keys = text, keys
+        self._buckets = {key: bucket for key, bucket in self._buckets.items() if keys.get(key.digest) == key}
+        log.info("%d keys", len(keys))
 
-    def admit(
-        self, path: str, headers: Mapping[bytes, bytes], *, is_counted: bool = False
-    ) -> tuple[str | None, Problem | None]:
-        """Return the name of a request's key and, if it must not be let in, ``unauthorized``, ``forbidden`` or ``quota_exceeded``.
+    def authorize(self, headers: Mapping[bytes, bytes], scope: KeyScope) -> str:
+        """Return the name of the request's key, and count the request for its quota.
 
-        A path that asks for no key lets everybody in.
-
-        Args:
-            path: of the request.
-            headers: of the request.
-            is_counted: whether this very request has been let in before, so that its quota is not asked again.
+        Raises:
+            Problem: ``unauthorized``, ``forbidden`` or ``quota_exceeded``.
         """
-        wanted = PERMISSIONS.get(path)
-        if wanted is None:
-            return None, None
-        key = self._find(headers)
+        # The key itself is never compared, so how long this takes tells nothing about it.
+        key = self._keys.get(hashlib.sha256(given_key(headers)).digest())
         if key is None:
-            return None, Problem("unauthorized", headers={"WWW-Authenticate": "Bearer"})
-        if wanted not in key.permissions:
-            return key.name, Problem("forbidden", f"the key does not allow '{wanted}'")
-        if key.rate_rps is not None and not is_counted:
-            bucket = self._buckets.get(key.name)
+            raise Problem("unauthorized")
+        if scope not in key.scopes:
+            raise Problem("forbidden", f"the key does not allow '{scope}'")
+        if key.rate_rps is not None:
+            bucket = self._buckets.get(key)
             if bucket is None:
-                bucket = self._buckets[key.name] = Bucket(key.rate_rps / self._num_workers, self._clock)
+                bucket = self._buckets[key] = Bucket(key.rate_rps / self._num_workers, self._clock)
             if wait_s := bucket.take():
-                return key.name, Problem("quota_exceeded", headers={"Retry-After": str(math.ceil(wait_s))})
-        return key.name, None
+                raise Problem("quota_exceeded", retry_after_s=math.ceil(wait_s))
+        return key.name
 
-    def _find(self, headers: Mapping[bytes, bytes]) -> Key | None:
-        given = headers.get(b"x-api-key")
-        if given is None:
-            scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-            if scheme.lower() != b"bearer":
-                return None
-        found = self._met.get(given)
-        if found is not None:
-            return found
-        digest = hashlib.sha256(given).digest()
-        for key in self._keys:  # all of them, so that the time tells nothing
-            if hmac.compare_digest(key.digest, digest):
-                found = self._met[given] = key
-        return found
+
+def given_key(headers: Mapping[bytes, bytes]) -> bytes:
+    """Return the key that a request gives: ``X-API-Key``, a bearer token, or the password of a browser's log-in.
+
+    >>> given_key({b"authorization": b"Bearer abc"}), given_key({b"authorization": b"Basic bWU6YWJj"}), given_key({})
+    (b'abc', b'abc', b'')
+    """
+    given = headers.get(b"x-api-key")
+    if given is not None:
+        return given
+    scheme, _, value = headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() == b"bearer":
+        return value
+    if scheme.lower() == b"basic":
+        try:
+            return base64.b64decode(value, validate=True).partition(b":")[2]
+        except binascii.Error:
+            return b""
+    return b""
 
 
 def refuse_browsers(headers: Mapping[bytes, bytes]) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from app.http.api_keys import PERMISSIONS
-from app.problems import MEDIA_TYPE
+from app.http.error_answers import MEDIA_TYPE
 from app.scoring.served_model import ServedModel
 
 Json = dict[str, Any]
@@ -55,6 +54,8 @@ RANK_RESPONSE: Json = {
             "description": "Click probability of each of them",
         },
         "model_version": {"type": "string"},
+        "missing": {**COUNTS, "description": "Values that were absent or null, by field"},
+        "unseen": {**COUNTS, "description": "Values never seen in training, by field"},
         "not_in_catalog": {
             **PLACES,
             "description": "Places of ids that the catalog does not have; they are not ranked",
@@ -82,15 +83,21 @@ RANK_TEXT = (
 )
 
 
-def describe_model(document: Json, snapshot: ServedModel | None) -> Json:
-    """Add the model's paths, with its own field names, types and examples, to an OpenAPI document."""
+def describe_model(document: Json, model: ServedModel | None, *, has_keys: bool) -> Json:
+    """Add the model's paths, with its own field names, types and examples, to an OpenAPI document.
+
+    Args:
+        document: made by FastAPI from its routes, each of which says which key it asks for.
+        model: that is served.
+        has_keys: whether keys are asked for at all.
+    """
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas |= {"Problem": PROBLEM, "PredictResponse": PREDICT_RESPONSE, "RankResponse": RANK_RESPONSE}
     predict, rank = Json(type="object"), Json(type="object")
     examples: tuple[Json, Json] = ({}, {})
-    if snapshot is not None:
-        predict, rank = snapshot.wire.json_schema(), snapshot.ranker.wire.json_schema()
-        examples = (snapshot.wire.example, snapshot.ranker.wire.example)
+    if model is not None:
+        predict, rank = model.predict_wire.json_schema(), model.rank_wire.json_schema()
+        examples = (model.predict_wire.example, model.rank_wire.example)
         for schema in (predict, rank):
             schemas.update(schema.pop("$defs", {}))
     paths = {
@@ -101,20 +108,16 @@ def describe_model(document: Json, snapshot: ServedModel | None) -> Json:
         "/catalog": {"put": _catalog_operation(examples[1])},
     }
     document["paths"] = {**paths, **document["paths"]}
-    return document
-
-
-def ask_for_keys(document: Json) -> Json:
-    """Say which paths ask for an API key, and how it is sent."""
-    schemes = {
-        "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
-        "bearer": {"type": "http", "scheme": "bearer"},
-    }
-    document["components"]["securitySchemes"] = schemes
-    for path in PERMISSIONS.keys() & document["paths"].keys():
-        for operation in document["paths"][path].values():
-            operation["security"] = [{name: []} for name in schemes]
-            operation["responses"] |= _problems(KEY_PROBLEMS)
+    schemes = document["components"].get("securitySchemes", {})
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            if has_keys and (path in paths or "security" in operation):
+                operation["security"] = [{name: []} for name in schemes]
+                operation["responses"] |= _problems(KEY_PROBLEMS)
+            else:
+                operation.pop("security", None)
+    if not has_keys:
+        document["components"].pop("securitySchemes", None)
     return document
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -11,45 +10,13 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
 from app.http.api_keys import refuse_browsers
-from app.http.endpoint import read_json_body
-from app.observability.metrics import Telemetry
-from app.problems import MEDIA_TYPE, Problem
-from app.registry.registry import Registry
-from app.scoring.catalog import CatalogFile
-from app.scoring.served_model import ServedModel
-from app.settings import Settings
+from app.http.error_answers import MEDIA_TYPE
+from app.http.guarded_routes import PUBLIC, requires
+from app.http.request_body import read_json_body
+from app.http.service import Service
 
 router = APIRouter()
 metrics_router = APIRouter()
-
-
-class Service:
-    """What the routes need; one a process, in ``app.state.service``."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        telemetry: Telemetry,
-        registry: Registry,
-        catalog: CatalogFile,
-        redis_state: Callable[[], Literal["off", "ok", "unavailable"]],
-    ) -> None:
-        self.settings = settings
-        self.telemetry = telemetry
-        self.registry = registry
-        self.catalog = catalog
-        self.redis_state = redis_state
-
-    def snapshot(self) -> ServedModel:
-        """Return the current model.
-
-        Raises:
-            Problem: ``no_model``.
-        """
-        snapshot = self.registry.current
-        if snapshot is None:
-            raise Problem("no_model", headers={"Retry-After": "1"})
-        return snapshot
 
 
 def get_service(request: Request) -> Service:
@@ -101,28 +68,24 @@ class ModelInfo(BaseModel):
     """The last artifact that was refused: ``version``, ``reason`` and ``message``."""
 
 
-@router.post("/predict", include_in_schema=False)
-@router.post("/rank", include_in_schema=False)
-async def answered_before() -> None:
-    """Stand for the paths, so that other methods on them are answered 405; `app.http.endpoint` answers these."""
-    raise Problem("internal_error")
-
-
-@router.get("/health/live", tags=["health"])
+@router.get("/health/live", tags=["health"], dependencies=[PUBLIC])
 async def live() -> Live:
     """Whether the process answers."""
     return Live()
 
 
 @router.get(
-    "/health/ready", tags=["health"], responses={503: {"content": {MEDIA_TYPE: {}}, "description": "No model yet"}}
+    "/health/ready",
+    tags=["health"],
+    dependencies=[PUBLIC],
+    responses={503: {"content": {MEDIA_TYPE: {}}, "description": "No model yet"}},
 )
 async def ready(service: ServiceDep) -> Ready:
     """Whether requests can be answered."""
-    return Ready(model_version=service.snapshot().artifact.model_version, redis=service.redis_state())
+    return Ready(model_version=service.model().artifact.model_version, redis=service.redis_state())
 
 
-@router.get("/model", tags=["model"])
+@router.get("/model", tags=["model"], dependencies=[requires("predict")])
 async def model(service: ServiceDep) -> ModelInfo:
     """Describe the model that is served: fields, metrics, versions, and the last artifact refused."""
     registry = service.registry
@@ -154,19 +117,19 @@ class CatalogInfo(BaseModel):
     items: int
 
 
-@router.put("/catalog", include_in_schema=False)
+@router.put("/catalog", include_in_schema=False, dependencies=[requires("admin")])
 async def put_catalog(request: Request, service: ServiceDep) -> CatalogInfo:
     """Replace the candidates that ``/rank`` takes by id; other workers follow within ``CTR_POLL_S``."""
-    ranker, catalog = service.snapshot().ranker, service.catalog
+    model, catalog = service.model(), service.catalog
     headers = dict(request.scope["headers"])
     refuse_browsers(headers)
-    body = await read_json_body(headers, request.receive, service.settings.max_catalog_bytes)
-    await asyncio.to_thread(ranker.wire.parse_catalog, body)
+    body = await read_json_body(headers, request.receive, service.settings.max_catalog_bytes, service.catalog_uploads)
+    await asyncio.to_thread(model.rank_wire.parse_catalog, body)
     await asyncio.to_thread(catalog.replace, body)
-    return CatalogInfo(items=len(await asyncio.to_thread(ranker.prepare, catalog.current)))
+    return CatalogInfo(items=len(await asyncio.to_thread(model.ranker.prepare, catalog.current)))
 
 
-@metrics_router.get("/metrics", tags=["health"], response_class=Response)
+@metrics_router.get("/metrics", tags=["health"], response_class=Response, dependencies=[requires("metrics")])
 async def metrics(service: ServiceDep) -> Response:
     """Metrics in the Prometheus text format."""
     return Response(service.telemetry.exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -1,81 +1,145 @@
-"""Scores concurrent small requests together: one matrix product for all that the event loop has ready.
+"""Answers the requests of one turn of the event loop together: one look-up of rows and one matrix product for all.
 
 The weights of the deep part do not fit the nearest caches, so a product with one row costs almost as much as with ten.
-A lone request never waits: batching begins when two requests are seen in one turn of the loop, and ends when turns hold
-one each again. Nothing sleeps; a batch is what has come by the next turn.
+Nothing sleeps: a batch is what has come by the next turn. Between two batches the loop looks at its sockets, so that
+probes are answered and new work is refused meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.network.head import Pooled
-from models.network.predictor import Predictor
+from app.embeddings.source import EmbeddingSource
+from app.problems import Problem
 
-Waiting = tuple[Predictor, Pooled, asyncio.Future[NDArray[np.float64]]]
+MAX_BATCH_BYTES = 65_536
+"""Bodies of one batch together; a larger body is a batch of its own."""
 
-# A request of more rows fills the processor by itself.
-MAX_REQUEST_ROWS = 32
-MAX_BATCH_ROWS = 256
-# Turns with one request only until lone requests are scored at once again.
-PATIENCE = 64
+Outcome = bytes | Exception
+"""A request's answer, or why there is none."""
 
 
-class Batcher:
-    """Shares the work of scoring pooled rows; one a process."""
+class Scoring(Protocol):
+    """A batch of requests that have been read, waiting for their table rows."""
+
+    source: EmbeddingSource
+    ids: NDArray[np.int64]
+    """The table rows that are needed, int64 [N]."""
+
+    def outcomes(self, rows: NDArray[np.float32]) -> Sequence[Outcome]:
+        """Return the outcome of each request, given ``rows`` float32 [N, E+1]."""
+
+
+class Scorer(Protocol):
+    """Reads the bodies of one endpoint."""
+
+    max_requests: int
+    """Most bodies of a batch."""
+
+    def begin(self, bodies: Sequence[bytes]) -> Scoring:
+        """Read a batch of bodies; one that is refused does not fail the others."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    scorer: Scorer
+    body: bytes
+    deadline: float
+    outcome: asyncio.Future[bytes]
+
+
+class MicroBatcher:
+    """The queue of scored requests; one a process."""
 
     def __init__(self) -> None:
-        self._is_same_turn = False
-        self._patience = 0
-        self._waiting: list[Waiting] = []
+        self._queue: deque[_Waiting] = deque()
+        self._is_scheduled = False
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def probabilities(self, predictor: Predictor, pooled: Pooled) -> NDArray[np.float64]:
-        """Return the probabilities float64 [b] of b impressions, alone or with others' rows."""
-        if pooled.num_impressions > MAX_REQUEST_ROWS:
-            return predictor.score(pooled)
+    async def answer(self, scorer: Scorer, body: bytes, deadline: float) -> bytes:
+        """Return the answer to a request.
+
+        Args:
+            scorer: of the request's endpoint.
+            body: of the request.
+            deadline: by `time.perf_counter`; a request whose turn comes later is not computed.
+
+        Raises:
+            Problem: ``deadline_exceeded``, or what the scorer refuses.
+        """
         loop = asyncio.get_running_loop()
-        if self._is_same_turn:
-            self._patience = PATIENCE
-        else:
-            self._is_same_turn = True
-            loop.call_soon(self._next_turn)
-        if not self._patience:
-            return predictor.score(pooled)
-        future: asyncio.Future[NDArray[np.float64]] = loop.create_future()
-        self._waiting.append((predictor, pooled, future))
-        return await future
+        waiting = _Waiting(scorer, body, deadline, loop.create_future())
+        self._queue.append(waiting)
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            loop.call_soon(self._answer_next, loop)
+        return await waiting.outcome
 
-    def _next_turn(self) -> None:
-        self._is_same_turn = False
-        waiting, self._waiting = self._waiting, []
-        if len(waiting) == 1:
-            self._patience -= 1
-        while waiting:
-            predictor, num_rows, n = waiting[0][0], 0, 0
-            # As many as fit that are for the same model: during a swap there may be two.
-            while n < len(waiting) and waiting[n][0] is predictor and num_rows < MAX_BATCH_ROWS:
-                num_rows += waiting[n][1].num_impressions
-                n += 1
-            self._score(predictor, waiting[:n])
-            del waiting[:n]
+    def _answer_next(self, loop: asyncio.AbstractEventLoop) -> None:
+        batch = self._next_batch()
+        self._is_scheduled = bool(self._queue)
+        if self._is_scheduled:
+            loop.call_soon(self._answer_next, loop)
+        if batch:
+            self._answer(batch)
 
-    def _score(self, predictor: Predictor, batch: list[Waiting]) -> None:
-        fields, ids = ([pooled[part] for _, pooled, _ in batch] for part in (0, 1))
+    def _next_batch(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        num_bytes, now = 0, perf_counter()
+        while self._queue:
+            waiting = self._queue[0]
+            num_bytes += len(waiting.body)
+            is_full = len(batch) == waiting.scorer.max_requests or num_bytes > MAX_BATCH_BYTES
+            if batch and (is_full or waiting.scorer is not batch[0].scorer):
+                break
+            self._queue.popleft()
+            if now > waiting.deadline:
+                waiting.outcome.set_exception(Problem("deadline_exceeded"))
+            elif not waiting.outcome.done():  # its task may have been cancelled
+                batch.append(waiting)
+        return batch
+
+    def _answer(self, batch: Sequence[_Waiting]) -> None:
         try:
-            scored = predictor.score(Pooled(np.concatenate(fields), np.concatenate(ids)))
-        except Exception as error:  # noqa: BLE001  # it belongs to those who wait
-            if len(batch) > 1:  # to one of them, perhaps: the others must not suffer for whom they met
-                for one in batch:
-                    self._score(predictor, [one])
-            elif not batch[0][2].done():
-                batch[0][2].set_exception(error)
+            scoring = batch[0].scorer.begin([waiting.body for waiting in batch])
+            rows = scoring.source.fetch_now(scoring.ids)
+            if rows is None:
+                task = asyncio.get_running_loop().create_task(self._answer_later(batch, scoring))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+                return
+            _tell(batch, scoring.outcomes(rows))
+        except Exception as error:  # noqa: BLE001  # it belongs to one of those who wait
+            self._isolate(batch, error)
+
+    async def _answer_later(self, batch: Sequence[_Waiting], scoring: Scoring) -> None:
+        try:
+            _tell(batch, scoring.outcomes(await scoring.source.fetch(scoring.ids)))
+        except Exception as error:  # noqa: BLE001  # it belongs to one of those who wait
+            self._isolate(batch, error)
+
+    def _isolate(self, batch: Sequence[_Waiting], error: Exception) -> None:
+        """Answer each request of a batch that failed by itself, so that only the one at fault fails."""
+        if len(batch) == 1:
+            _tell(batch, [error])
             return
-        start = 0
-        for _, pooled, future in batch:
-            end = start + pooled.num_impressions
-            if not future.done():  # its client may have gone
-                future.set_result(scored[start:end])
-            start = end
+        for waiting in batch:
+            self._answer([waiting])
+
+
+def _tell(batch: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
+    for waiting, outcome in zip(batch, outcomes, strict=True):
+        if waiting.outcome.done():
+            continue
+        if isinstance(outcome, bytes):
+            waiting.outcome.set_result(outcome)
+        else:
+            waiting.outcome.set_exception(outcome)

@@ -1,183 +1,123 @@
-"""A body → an answer: checked and encoded impressions, scored by one snapshot of the model."""
+"""``/predict`` bodies → answers: read, looked up, scored and calibrated by one model version."""
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from app.http.crowd import SendAnswer
 from app.observability.metrics import Telemetry
 from app.problems import Problem
-from app.scoring.micro_batcher import MAX_BATCH_ROWS, Batcher
+from app.scoring.micro_batcher import Outcome
 from app.scoring.served_model import ServedModel
 from models.features.encoder import EncodedBatch
-from models.features.request_reader import Reading
-from models.network.predictor import pool
+from models.features.request_reader import PredictReading
 
 MAX_NAMES = 16
+"""Unknown fields that an answer names."""
+NO_IDS: NDArray[np.int64] = np.empty(0, np.int64)
 
 
-def predict_at_once(snapshot: ServedModel, bodies: Sequence[bytes], send: SendAnswer, telemetry: Telemetry) -> None:
-    """Do what `predict` does with several bodies, those of few rows together; send places and answers.
+class PredictScorer:
+    """Reads and scores the bodies of ``/predict``.
 
-    Bodies that need more than compiled reading are left out, and those that would have to wait for rows or fail.
-
-    Raises:
-        Problem: ``invalid_output``, of one of those that are left.
-    """
-    for group in _read_groups(snapshot, bodies):
-        rows = snapshot.source.fetch_now(group.batch.ids)
-        if rows is not None:
-            _score(snapshot, group, rows, send, telemetry)
-
-
-async def predict_soon(snapshot: ServedModel, bodies: Sequence[bytes], send: SendAnswer, telemetry: Telemetry) -> None:
-    """Do what `predict_at_once` does, but wait for rows.
-
-    Raises:
-        Problem: ``invalid_output``, of one of those that are left.
+    Args:
+        served: returns the model that is served now.
+        telemetry: counts rows and what was missing, unseen or unknown.
     """
 
-    async def answer(group: _Group) -> None:
-        _score(snapshot, group, await snapshot.source.fetch(group.batch.ids), send, telemetry)
+    max_requests = 64
 
-    groups = list(_read_groups(snapshot, bodies))
-    if len(groups) == 1:  # as most often: no further task
-        await answer(groups[0])
-        return
-    found = await asyncio.gather(*map(answer, groups), return_exceptions=True)
-    for fault in filter(None, found):
-        raise fault
+    def __init__(self, served: Callable[[], ServedModel], telemetry: Telemetry) -> None:
+        self._served = served
+        self._telemetry = telemetry
 
+    def begin(self, bodies: Sequence[bytes]) -> PredictScoring:
+        """Read a batch of bodies with the model that is served now.
 
-class _Read(NamedTuple):
-    """A body that was read."""
-
-    place: int
-    reading: Reading
-    num_rows: int
-    seconds: float
+        Raises:
+            Problem: ``no_model``.
+        """
+        return PredictScoring(self._served(), bodies, self._telemetry)
 
 
-class _Group:
-    """Bodies whose rows are looked up and scored together."""
+class PredictScoring:
+    """A batch of ``/predict`` requests, read by one model version."""
 
-    def __init__(self, reads: list[_Read]) -> None:
-        self.began = perf_counter()
-        self.reads = reads
-        self.batch = EncodedBatch.join([read.reading.batch for read in reads])
+    def __init__(self, model: ServedModel, bodies: Sequence[bytes], telemetry: Telemetry) -> None:
+        self._times = [perf_counter()]
+        self._model = model
+        self._telemetry = telemetry
+        self._readings = [read_or_problem(model.predict_wire.read, body) for body in bodies]
+        batches = [reading.batch for reading in self._readings if not isinstance(reading, Problem)]
+        self._batch = EncodedBatch.join(batches) if batches else None
+        self.source = model.source
+        self.ids = NO_IDS if self._batch is None else self._batch.ids
+        self._times.append(perf_counter())
 
+    def outcomes(self, rows: NDArray[np.float32]) -> Sequence[Outcome]:
+        """Return an answer or a refusal for each body; see `app.scoring.micro_batcher.Scoring`.
 
-def _read_groups(snapshot: ServedModel, bodies: Sequence[bytes]) -> Iterator[_Group]:
-    """Yield the bodies that compiled reading can read, as many together as make a batch, the next after what is yielded."""
-    reads: list[_Read] = []
-    num_rows = 0
-    for place, body in enumerate(bodies):
-        began = perf_counter()
-        reading = snapshot.reader.read(body)
-        if reading is None:
-            continue
-        n = len(reading.batch)
-        if num_rows and num_rows + n > MAX_BATCH_ROWS:
-            yield _Group(reads)
-            reads, num_rows = [], 0
-        reads.append(_Read(place, reading, n, perf_counter() - began))
-        num_rows += n
-    if reads:
-        yield _Group(reads)
+        Raises:
+            Problem: ``invalid_output``: a probability is not finite.
+        """
+        probabilities = np.empty(0)
+        self._times.append(perf_counter())
+        if self._batch is not None:
+            probabilities = self._model.artifact.predictor.score(self._batch, rows)
+            if not math.isfinite(probabilities.sum()):
+                raise Problem("invalid_output")
+            self._model.scores.note(probabilities)
+            self._telemetry.rows.inc(len(probabilities))
+        self._times.append(perf_counter())
+        outcomes: list[Outcome] = []
+        start = 0
+        for reading in self._readings:
+            if isinstance(reading, Problem):
+                outcomes.append(reading)
+                continue
+            end = start + len(reading.batch)
+            outcomes.append(self._encode(reading, probabilities[start:end]))
+            start = end
+        self._times.append(perf_counter())
+        self._telemetry.note_stages(self._times)
+        return outcomes
 
-
-def _score(
-    snapshot: ServedModel, group: _Group, rows: NDArray[np.float32], send: SendAnswer, telemetry: Telemetry
-) -> None:
-    fetched = perf_counter()
-    probabilities = snapshot.artifact.predictor.score(pool(group.batch, rows))
-    scored = perf_counter()
-    _count(snapshot, probabilities, telemetry)
-    end = 0
-    for place, reading, num_rows, seconds in group.reads:
-        start, end = end, end + num_rows
-        times = [group.began - seconds, group.began, fetched, scored]
-        send(place, _encode(snapshot, reading, {}, probabilities[start:end], times, telemetry))
-
-
-async def predict(snapshot: ServedModel, body: bytes, batcher: Batcher, telemetry: Telemetry) -> bytes:
-    """Answer ``POST /predict``; waits for Redis where rows have to come from there, and for others to score with.
-
-    Raises:
-        Problem: ``invalid_input``; ``invalid_output`` when a probability is not finite.
-    """
-    times = [perf_counter()]
-    reading, unknown_fields = read(snapshot, body)
-    batch = reading.batch
-    times.append(perf_counter())
-    rows = snapshot.source.fetch_now(batch.ids)
-    if rows is None:
-        rows = await snapshot.source.fetch(batch.ids)
-    times.append(perf_counter())
-    probabilities = await batcher.probabilities(snapshot.artifact.predictor, pool(batch, rows))
-    times.append(perf_counter())
-    _count(snapshot, probabilities, telemetry)
-    return _encode(snapshot, reading, unknown_fields, probabilities, times, telemetry)
+    def _encode(self, reading: PredictReading, probabilities: NDArray[np.float64]) -> bytes:
+        answer = {"predictions": probabilities, "model_version": self._model.artifact.model_version}
+        note_values(answer, reading.missing, reading.unseen, reading.unknown_fields, self._telemetry)
+        return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _count(snapshot: ServedModel, probabilities: NDArray[np.float64], telemetry: Telemetry) -> None:
-    # numpy takes a microsecond to add up a single number.
-    if not math.isfinite(probabilities.item() if len(probabilities) == 1 else np.add.reduce(probabilities)):
-        raise Problem("invalid_output")
-    snapshot.scores.note(probabilities)
-    telemetry.rows.inc(len(probabilities))
+def read_or_problem(read: Callable[[bytes], PredictReading], body: bytes) -> PredictReading | Problem:
+    """Return what a body holds, or why it is refused."""
+    try:
+        return read(body)
+    except Problem as problem:
+        return problem
 
 
-def _encode(
-    snapshot: ServedModel,
-    reading: Reading,
+def note_values(
+    answer: dict[str, Any],
+    missing: Mapping[str, int],
+    unseen: Mapping[str, int],
     unknown_fields: Mapping[str, int],
-    probabilities: NDArray[np.float64],
-    times: list[float],
     telemetry: Telemetry,
-) -> bytes:
-    answer: dict[str, Any] = {"predictions": probabilities, "model_version": snapshot.artifact.model_version}
-    _note(answer, reading, unknown_fields, telemetry)
-    encoded = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-    times.append(perf_counter())
-    telemetry.note_stages(times)
-    return encoded
-
-
-def read(snapshot: ServedModel, body: bytes) -> tuple[Reading, Mapping[str, int]]:
-    """Return a body's impressions, encoded, and the rows that carry each field that the model has not.
-
-    Raises:
-        Problem: ``invalid_input``.
-    """
-    reading = snapshot.reader.read(body)
-    if reading is not None:
-        return reading, {}
-    columns = snapshot.wire.parse(body)
-    encoder = snapshot.artifact.encoder
-    batch = encoder.encode(columns.values)
-    missing, unseen = encoder.name_special(batch)
-    return Reading(batch, missing, unseen), columns.unknown_fields
-
-
-def _note(answer: dict[str, Any], reading: Reading, unknown_fields: Mapping[str, int], telemetry: Telemetry) -> None:
-    """Count what was unknown, missing or unseen, and put it into the answer; what was not stays out of it."""
-    if unknown_fields:
-        telemetry.unknown_fields.inc(sum(unknown_fields.values()))
-        answer["unknown_fields"] = dict(sorted(unknown_fields.items())[:MAX_NAMES])
-    if reading.missing:
-        answer["missing"] = reading.missing
-        for field, count in reading.missing.items():
+) -> None:
+    """Count values that were missing, unseen or of unknown fields, and add those counts to the answer where there are any."""
+    if missing:
+        answer["missing"] = missing
+        for field, count in missing.items():
             telemetry.count_missing[field](count)
-    if reading.unseen:
-        answer["unseen"] = reading.unseen
-        for field, count in reading.unseen.items():
+    if unseen:
+        answer["unseen"] = unseen
+        for field, count in unseen.items():
             telemetry.count_unseen[field](count)
+    if unknown_fields:
+        answer["unknown_fields"] = dict(sorted(unknown_fields.items())[:MAX_NAMES])
+        telemetry.unknown_fields.inc(sum(unknown_fields.values()))

@@ -1,9 +1,9 @@
-"""A ``/rank`` body → an answer: activations of the context once, of the candidates from the catalog or computed, added."""
+"""``/rank`` bodies → answers: one context's activations once, the candidates' computed or from the catalog, added."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,73 +13,89 @@ from numpy.typing import NDArray
 from app.observability.metrics import Telemetry
 from app.problems import Problem
 from app.scoring.catalog import Catalog
-from app.scoring.predict import MAX_NAMES
+from app.scoring.micro_batcher import Outcome
+from app.scoring.predict import note_values
 from app.scoring.served_model import ServedModel
-from models.features.field_encoder import Value
+from models.features.encoder import EncodedBatch
 from models.network.head import SideActivations
 from models.network.side_activations import SideScorer
 
 
-async def rank(snapshot: ServedModel, catalog: Catalog | None, body: bytes, telemetry: Telemetry) -> bytes:
-    """Answer ``POST /rank``: places of the candidates in the request, best first, with their probabilities.
+class RankScorer:
+    """Reads and scores the bodies of ``/rank``, each by itself: its candidates fill a batch.
 
-    Raises:
-        Problem: ``invalid_input``, ``no_catalog``, ``not_rankable``; ``invalid_output``.
+    Args:
+        served: returns the model that is served now.
+        catalog: returns the catalog that is valid now.
+        telemetry: counts candidates and what was missing, unseen or unknown.
     """
-    ranker, artifact = snapshot.ranker, snapshot.artifact
-    request = ranker.wire.parse(body)
-    answer: dict[str, Any] = {}
-    context = await _activations(snapshot, ranker.context, request.context)
-    if request.candidates is not None:
-        candidates = await _activations(snapshot, ranker.candidate, request.candidates)
-        at: NDArray[np.int64] = np.arange(len(candidates.squares))
-        places = at
-    else:
-        assert request.candidate_ids is not None  # the wire lets one of the two through
-        known = ranker.prepare(catalog)
-        candidates, at = known.activations, known.find(request.candidate_ids)
-        places = (at >= 0).nonzero()[0]
-        if len(places) < len(at):
-            answer["not_in_catalog"] = (at < 0).nonzero()[0]
-            at = at[places]
-    indices, probabilities = _best(snapshot, context, candidates, at, request.top_k)
-    telemetry.rows.inc(len(places))
-    answer = {
-        "indices": places.take(indices),
-        "probabilities": probabilities,
-        "model_version": artifact.model_version,
-        **answer,
-    }
-    if request.unknown_fields:
-        telemetry.unknown_fields.inc(sum(request.unknown_fields.values()))
-        answer["unknown_fields"] = dict(sorted(request.unknown_fields.items())[:MAX_NAMES])
-    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+
+    max_requests = 1
+
+    def __init__(
+        self, served: Callable[[], ServedModel], catalog: Callable[[], Catalog | None], telemetry: Telemetry
+    ) -> None:
+        self._served = served
+        self._catalog = catalog
+        self._telemetry = telemetry
+
+    def begin(self, bodies: Sequence[bytes]) -> RankScoring:
+        """Read a body with the model that is served now.
+
+        Raises:
+            Problem: ``no_model``, ``invalid_input``, ``not_rankable`` or ``no_catalog``.
+        """
+        (body,) = bodies
+        return RankScoring(self._served(), self._catalog(), body, self._telemetry)
 
 
-async def _activations(
-    snapshot: ServedModel, scorer: SideScorer, columns: Sequence[Sequence[Value]]
-) -> SideActivations:
-    if not columns:
-        return scorer.nothing()
-    batch = scorer.encoder.encode(columns)
-    rows = snapshot.source.fetch_now(batch.ids)
-    if rows is None:
-        rows = await snapshot.source.fetch(batch.ids)
-    return scorer.activations(batch, rows)
+class RankScoring:
+    """One ``/rank`` request, read by one model version."""
+
+    def __init__(self, model: ServedModel, catalog: Catalog | None, body: bytes, telemetry: Telemetry) -> None:
+        self._model = model
+        self._telemetry = telemetry
+        self._reading = reading = model.rank_wire.read(body)
+        self._known = None if reading.candidate_ids is None else model.ranker.prepare(catalog)
+        parts = [batch.ids for batch in (reading.context, reading.candidates) if batch is not None]
+        self.source = model.source
+        self.ids: NDArray[np.int64] = np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+    def outcomes(self, rows: NDArray[np.float32]) -> Sequence[Outcome]:
+        """Return the answer: places of the candidates in the request, best first, with their probabilities.
+
+        Raises:
+            Problem: ``invalid_output``: a probability is not finite.
+        """
+        reading, ranker = self._reading, self._model.ranker
+        num_context = 0 if reading.context is None else len(reading.context.ids)
+        context = ranker.context.activations(reading.context, rows[:num_context])
+        answer: dict[str, Any] = {}
+        if self._known is None:
+            candidates = ranker.candidate.activations(reading.candidates, rows[num_context:])
+            at: NDArray[np.int64] = np.arange(len(candidates.squares))
+            places = at
+        else:
+            assert reading.candidate_ids is not None  # the wire lets one of the two through
+            candidates, at = self._known.activations, self._known.find(reading.candidate_ids)
+            places = (at >= 0).nonzero()[0]
+            if len(places) < len(at):
+                answer["not_in_catalog"] = (at < 0).nonzero()[0]
+                at = at[places]
+        predictor = self._model.artifact.predictor
+        probabilities = predictor.probabilities(predictor.head.rank(context, candidates, at))
+        if not math.isfinite(probabilities.sum()):
+            raise Problem("invalid_output")
+        best = np.argsort(-probabilities, kind="stable")[: reading.top_k]
+        answer |= {
+            "indices": places.take(best),
+            "probabilities": probabilities.take(best),
+            "model_version": self._model.artifact.model_version,
+        }
+        self._telemetry.rows.inc(len(places))
+        note_values(answer, reading.missing, reading.unseen, reading.unknown_fields, self._telemetry)
+        return [orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)]
 
 
-def _best(
-    snapshot: ServedModel,
-    context: SideActivations,
-    candidates: SideActivations,
-    at: NDArray[np.int64],
-    top_k: int | None,
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    if not len(at):
-        return np.empty(0, np.int64), np.empty(0, np.float64)
-    predictor = snapshot.artifact.predictor
-    probabilities = predictor.probabilities(predictor.head.rank(context, candidates, at))
-    if not math.isfinite(probabilities.sum()):
-        raise Problem("invalid_output")
-    order = np.argsort(-probabilities, kind="stable")[:top_k]
-    return order, probabilities.take(order)
+def _activations(scorer: SideScorer, batch: EncodedBatch | None, rows: NDArray[np.float32]) -> SideActivations:
+    return scorer.nothing() if batch is None else scorer.activations(batch, rows)

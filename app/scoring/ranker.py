@@ -14,11 +14,11 @@ class Ranker:
 
     Args:
         artifact: the model version.
-        max_rows: most candidates in one request.
+        wire: reads catalogs.
     """
 
-    def __init__(self, artifact: Artifact, max_rows: int) -> None:
-        self.wire = RankWire(artifact.schema, artifact.encoder, max_rows)
+    def __init__(self, artifact: Artifact, wire: RankWire) -> None:
+        self.wire = wire
         self._artifact = artifact
         encoder, head = artifact.encoder, artifact.predictor.head
         self.context, self.candidate = (SideScorer(encoder, head, side) for side in ("context", "candidate"))

@@ -11,11 +11,10 @@ from app.embeddings.source import EmbeddingSource
 from app.observability.metrics import Telemetry
 from app.scoring.ranker import Ranker
 from app.scoring.score_drift import ScoreMonitor
-from app.wire.field_types import MAX_SEQUENCE, MAX_TOKEN_CHARS
-from app.wire.predict_request import Wire
+from app.wire.predict_request import PredictWire
+from app.wire.rank_request import RankWire
 from models.artifact.artifact import Artifact
 from models.artifact.golden import columns_of
-from models.features.request_reader import RowReader
 
 NUM_WARM_UP = 20
 
@@ -26,8 +25,8 @@ class ServedModel:
 
     artifact: Artifact
     source: EmbeddingSource
-    reader: RowReader
-    wire: Wire
+    predict_wire: PredictWire
+    rank_wire: RankWire
     ranker: Ranker
     scores: ScoreMonitor
 
@@ -57,11 +56,12 @@ def make_served_model(
         telemetry: counts scores.
         yield_cpu: called after each fraction of a millisecond of work.
     """
+    rank_wire = RankWire(artifact.schema, artifact.encoder, max_rows, yield_cpu)
     return ServedModel(
         artifact,
         source,
-        RowReader(artifact.encoder, max_rows, MAX_TOKEN_CHARS, MAX_SEQUENCE, yield_cpu),
-        Wire(artifact.schema, max_rows),
-        Ranker(artifact, max_rows),
+        PredictWire(artifact.schema, artifact.encoder, max_rows, yield_cpu),
+        rank_wire,
+        Ranker(artifact, rank_wire),
         ScoreMonitor(artifact.manifest.scores, telemetry),
     )
