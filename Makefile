@@ -54,11 +54,9 @@ serve: setup
 bench: setup
 	-$(BIN)/python -m benchmarks.install_peers --peers $(PEERS) --pip-args="$(PIP_ARGS)"
 	$(BIN)/python -m benchmarks.serving --peers $(PEERS)
-	$(BIN)/python -m benchmarks.stages
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.redis_tier
-	$(BIN)/python -m benchmarks.guards
 	$(BIN)/python -m benchmarks.swaps
 	$(BIN)/python -m benchmarks.overload
 	$(BIN)/python -m benchmarks.page

@@ -14,7 +14,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic_settings import SettingsError
 
 from app.http.api_keys import KeyFile
-from app.http.short_way import ShortWayProtocol
+from app.http.guarded_protocol import GuardedProtocol
 from app.observability.logs import configure_logging
 from app.registry.rollback import DIRECTORY
 from app.settings import PREFIX, Settings, unknown_variables
@@ -77,7 +77,7 @@ def _serve(settings: Settings) -> None:
         port=settings.port,
         workers=settings.workers,
         loop="uvloop",
-        http=ShortWayProtocol,
+        http=GuardedProtocol,
         proxy_headers=False,
         ws="none",
         access_log=False,

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 MIB = 2**20
-STAGES = ("read", "gather", "head", "calibrate", "dump")
-"""Of the hot path, in order."""
 BESIDE: Mapping[str, tuple[str, ...]] = {
     "100 rows @1": ("100 columns @1",),
     "1000 rows @1": ("1000 columns @1", "rank 1000 @1"),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.conditions import RESULTS, read
 from benchmarks.markdown import Result
-from benchmarks.page_sections import guards_section, memory_section, redis_section, scaling_section, stages_section
+from benchmarks.page_sections import memory_section, redis_section, scaling_section
 from benchmarks.page_serving import serving_section
 
 NOTES = Path(__file__).parent / "performance_notes.md"
@@ -23,11 +23,9 @@ section names its machine and commit. Read the figures as ratios.
 """
 SECTIONS: Mapping[str, Callable[[Result, Path], str]] = {
     "serving": serving_section,
-    "stages": stages_section,
     "scaling": scaling_section,
     "memory": memory_section,
     "redis_tier": redis_section,
-    "guards": guards_section,
 }
 
 

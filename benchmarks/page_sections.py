@@ -1,26 +1,11 @@
-"""The sections of ``docs/performance.md`` on ctrserve alone: stages, growth, memory, Redis."""
+"""The sections of ``docs/performance.md`` on ctrserve alone: growth, memory, Redis."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from statistics import median
 
 from benchmarks import plots
-from benchmarks.markdown import MIB, STAGES, Result, conditions_of, number, table
-
-
-def stages_section(result: Result, figures: Path) -> str:
-    """Return what each stage of the hot path costs."""
-    plots.plot_stages(result, STAGES, figures / "stages.svg")
-    rows = []
-    for form in ("rows", "columns"):
-        for n, found in result[form].items():
-            times = [number(found[stage]["p50_us"]) for stage in (*STAGES, "whole")]
-            rows.append([f"{n} as {form}", *times, number(found["rest_us"])])
-    text = "Median microseconds of each stage, in process. *whole* is from the request's bytes to the answer's; *rest* is the difference."
-    head = ["request", *STAGES, "whole", "rest"]
-    figure = "![Where the time goes](performance/stages.svg)"
-    return "\n\n".join(["## Stages of the hot path", conditions_of(result), text, table(head, rows), figure])
+from benchmarks.markdown import MIB, Result, conditions_of, number, table
 
 
 def scaling_section(result: Result, figures: Path) -> str:
@@ -142,20 +127,3 @@ def redis_section(result: Result, figures: Path) -> str:
     more = "In a closed loop, where concurrent requests share look-ups: requests per second (p50 ms)."
     parts = ["## The Redis tier", conditions_of(result), text, table(head, rows), more, table(["", *loads], closed)]
     return "\n\n".join(parts)
-
-
-def guards_section(result: Result, figures: Path) -> str:
-    """Return what the guards cost; it has no figure."""
-    rows = []
-    for connections in (1, 16):
-        found = result[f"single@{connections}"]
-        rates = [number(median(found[name])) for name in ("guarded", "unguarded", "bare")]
-        ratios = [f"{found['median_ratio_to'][name]:.3f}" for name in ("unguarded", "bare")]
-        rows.append([f"1 row @{connections}", *rates, *ratios])
-    text = (
-        "Requests per second, median of rounds in which the three servers take turns. *Guarded* is the service with keys "
-        "and quotas; *unguarded* has no keys, no admission and no checks of the request; *bare* also has no traces and no "
-        "metrics. The ratios are medians over rounds."
-    )
-    head = ["load", "guarded", "unguarded", "bare", "guarded ÷ unguarded", "guarded ÷ bare"]
-    return "\n\n".join(["## What the guards cost", conditions_of(result), text, table(head, rows)])

@@ -15,7 +15,6 @@ import matplotlib.pyplot as plt  # noqa: E402  # after the backend is chosen
 from matplotlib.axes import Axes  # noqa: E402
 
 COLOURS = {"ours": "#0b6e4f", "naive": "#8d99ae", "floor": "#d9d9d9", "peer": "#457b9d"}
-STAGE_COLOURS = ("#264653", "#2a9d8f", "#e9c46a", "#f4a261", "#e76f51", "#bbbbbb")
 SIZE = (8.0, 4.2)
 Result = Mapping[str, Any]
 
@@ -57,26 +56,6 @@ def plot_open_loop(serving: Result, path: Path) -> None:
 
 def _ours(serving: Result) -> Any:
     return next(system for system in serving["systems"].values() if system["kind"] == "ours")
-
-
-def plot_stages(stages: Result, names: Sequence[str], path: Path) -> None:
-    """Draw the share of every stage for each batch and form, as stacked bars."""
-    _, axes = plt.subplots(figsize=SIZE)
-    bars = [(n, form) for form in ("rows", "columns") for n in stages[form]]
-    labels = [f"{n} as {form}" for n, form in bars]
-    left = [0.0] * len(bars)
-    for name, colour in zip((*names, "rest"), STAGE_COLOURS, strict=True):
-        widths = []
-        for n, form in bars:
-            found = stages[form][n]
-            times = {stage: found[stage]["p50_us"] for stage in names} | {"rest": max(found["rest_us"], 0.0)}
-            widths.append(100 * times[name] / sum(times.values()))
-        axes.barh(labels, widths, left=left, label=name, color=colour)
-        left = [a + b for a, b in zip(left, widths, strict=True)]
-    axes.invert_yaxis()
-    axes.set_xlabel("% of the handler's time")
-    axes.legend(ncols=7, frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, -0.3))
-    _save(path, "Where the time of /predict goes", axes)
 
 
 def plot_lines(

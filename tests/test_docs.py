@@ -9,8 +9,8 @@ from typing import get_args
 
 import pytest
 
+from app.http.error_answers import PROBLEMS
 from app.observability.metrics import Telemetry
-from app.problems import PROBLEMS
 from app.settings import Settings
 from ctrserve.__main__ import main
 from models.artifact.manifest import FILES

@@ -11,11 +11,6 @@ from numpy.typing import NDArray
 class EmbeddingSource(Protocol):
     """Rows of one table version by global row id; duplicates are allowed and the order is kept."""
 
-    @property
-    def may_wait(self) -> bool:
-        """Whether some rows have to be waited for now."""
-        ...
-
     def fetch_now(self, ids: NDArray[np.int64]) -> NDArray[np.float32] | None:
         """Return the rows float32 [n, D] of ``ids`` int64 [n], or ``None`` where some have to be waited for."""
         ...

@@ -48,11 +48,6 @@ class TieredSource(EmbeddingSource):
         self._count_table = telemetry.embedding_rows.labels("table").inc
         self._count_outcome = [telemetry.redis_lookups.labels(outcome.name.lower()).inc for outcome in Outcome]
 
-    @property
-    def may_wait(self) -> bool:
-        """Whether rows outside the hot head are asked of Redis now; see `EmbeddingSource`."""
-        return self._redis is not None and self._redis.is_available and not self._hot.is_whole
-
     def fetch_now(self, ids: NDArray[np.int64]) -> NDArray[np.float32] | None:
         """Return the rows of ``ids`` unless some have to be asked of Redis; see `EmbeddingSource`."""
         rows = self._hot.gather(ids)

@@ -120,16 +120,24 @@ class KeyFile:
         self._buckets = {key: bucket for key, bucket in self._buckets.items() if keys.get(key.digest) == key}
         log.info("%d keys", len(keys))
 
-    def authorize(self, headers: Mapping[bytes, bytes], scope: KeyScope) -> str:
-        """Return the name of the request's key, and count the request for its quota.
+    def identify(self, headers: Mapping[bytes, bytes]) -> Key:
+        """Return the key that a request gives.
 
         Raises:
-            Problem: ``unauthorized``, ``forbidden`` or ``quota_exceeded``.
+            Problem: ``unauthorized``.
         """
         # The key itself is never compared, so how long this takes tells nothing about it.
         key = self._keys.get(hashlib.sha256(given_key(headers)).digest())
         if key is None:
             raise Problem("unauthorized")
+        return key
+
+    def admit(self, key: Key, scope: KeyScope) -> None:
+        """Let a request in, and count it for its key's quota.
+
+        Raises:
+            Problem: ``forbidden`` or ``quota_exceeded``.
+        """
         if scope not in key.scopes:
             raise Problem("forbidden", f"the key does not allow '{scope}'")
         if key.rate_rps is not None:
@@ -138,7 +146,6 @@ class KeyFile:
                 bucket = self._buckets[key] = Bucket(key.rate_rps / self._num_workers, self._clock)
             if wait_s := bucket.take():
                 raise Problem("quota_exceeded", retry_after_s=math.ceil(wait_s))
-        return key.name
 
 
 def given_key(headers: Mapping[bytes, bytes]) -> bytes:

@@ -56,7 +56,9 @@ class Endpoint:
             Problem: it is refused.
         """
         if self._keys is not None:
-            request.key = self._keys.authorize(request.headers, "predict")
+            key = self._keys.identify(request.headers)
+            request.key = key.name
+            self._keys.admit(key, "predict")
         if request.method != "POST":
             raise Problem("method_not_allowed")
         deadline = _deadline(request)

@@ -26,10 +26,12 @@ async def authorize(
     Raises:
         Problem: ``unauthorized``, ``forbidden`` or ``quota_exceeded``.
     """
-    keys: KeyFile | None = request.app.state.keys
+    keys: KeyFile | None = request.app.state.service.keys
     if keys is not None:
         (scope,) = scopes.scopes
-        request.state.key = keys.authorize(dict(request.scope["headers"]), cast(KeyScope, scope))
+        key = keys.identify(dict(request.scope["headers"]))
+        request.state.key = key.name
+        keys.admit(key, cast(KeyScope, scope))
 
 
 async def let_everybody_in() -> None:

@@ -102,8 +102,8 @@ class MicroBatcher:
                 break
             self._queue.popleft()
             if now > waiting.deadline:
-                waiting.outcome.set_exception(Problem("deadline_exceeded"))
-            elif not waiting.outcome.done():  # its task may have been cancelled
+                _tell([waiting], [Problem("deadline_exceeded")])
+            elif not waiting.outcome.done():
                 batch.append(waiting)
         return batch
 
@@ -137,7 +137,7 @@ class MicroBatcher:
 
 def _tell(batch: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
     for waiting, outcome in zip(batch, outcomes, strict=True):
-        if waiting.outcome.done():
+        if waiting.outcome.done():  # its task was cancelled
             continue
         if isinstance(outcome, bytes):
             waiting.outcome.set_result(outcome)

@@ -69,10 +69,10 @@ class RankScoring:
         """
         reading, ranker = self._reading, self._model.ranker
         num_context = 0 if reading.context is None else len(reading.context.ids)
-        context = ranker.context.activations(reading.context, rows[:num_context])
+        context = _activations(ranker.context, reading.context, rows[:num_context])
         answer: dict[str, Any] = {}
         if self._known is None:
-            candidates = ranker.candidate.activations(reading.candidates, rows[num_context:])
+            candidates = _activations(ranker.candidate, reading.candidates, rows[num_context:])
             at: NDArray[np.int64] = np.arange(len(candidates.squares))
             places = at
         else:
@@ -83,7 +83,8 @@ class RankScoring:
                 answer["not_in_catalog"] = (at < 0).nonzero()[0]
                 at = at[places]
         predictor = self._model.artifact.predictor
-        probabilities = predictor.probabilities(predictor.head.rank(context, candidates, at))
+        logits = predictor.head.rank(context, candidates, at) if len(at) else np.empty(0, np.float32)
+        probabilities = predictor.probabilities(logits)
         if not math.isfinite(probabilities.sum()):
             raise Problem("invalid_output")
         best = np.argsort(-probabilities, kind="stable")[: reading.top_k]

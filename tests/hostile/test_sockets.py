@@ -20,7 +20,7 @@ ALLOWED = {
     "/health/ready": {"GET"},
     "/model": {"GET"},
     "/metrics": {"GET"},
-    "/openapi.json": {"GET", "HEAD"},
+    "/openapi.json": {"GET"},
     "/docs": {"GET"},
     "/": {"GET"},
 }
@@ -63,18 +63,19 @@ def test_bytes_on_the_socket_get_what_they_should_and_no_more(server: Server, ra
 def test_hostile_bytes_in_small_packets_get_the_same(server: Server, raw: Raw) -> None:
     pieces = [raw.data[i : i + 7] for i in range(0, min(len(raw.data), 700), 7)]
     answer = send_raw(server, paused([*pieces, raw.data[700:]], 0.002), 0.2 if raw.is_open else 5)
-    assert tuple(answer.statuses) == raw.statuses
+    # A header that is cut in its name cannot be renamed, so an upgrade with a body is refused then.
+    assert tuple(answer.statuses) in (raw.statuses, *([(400,)] if "upgrade" in raw.name else []))
     check_alive(server, raw.name)
 
 
-def test_an_upgrade_is_left_aside_wherever_its_head_is_cut(server: Server) -> None:
+def test_the_body_of_an_upgrade_is_never_read_as_a_request_wherever_the_head_is_cut(server: Server) -> None:
     raw = next(raw for raw in ALL if raw.name == "upgrade of a chunked POST")
     begin = raw.data.index(b"\r\nUpgrade:") - 1
     for cut in range(begin, begin + 14):
         answer = send_raw(server, paused([raw.data[:cut], raw.data[cut:]]), 0.1)
-        assert tuple(answer.statuses) == raw.statuses, raw.data[:cut]
+        assert tuple(answer.statuses) in (raw.statuses, (400,)), raw.data[:cut]
     byte_by_byte = paused([raw.data[i : i + 1] for i in range(len(raw.data))], 0.001)
-    assert tuple(send_raw(server, byte_by_byte, 0.2).statuses) == raw.statuses
+    assert tuple(send_raw(server, byte_by_byte, 0.2).statuses) == (400,)
 
 
 def test_a_head_without_end_is_cut_off(server: Server) -> None:
@@ -144,7 +145,7 @@ def test_the_table_of_paths_is_the_documents_own(server: Server) -> None:
         for method in operations
     }
     listed = {(path, method) for path, methods in ALLOWED.items() for method in methods}
-    assert listed - documented == {("/openapi.json", "GET"), ("/openapi.json", "HEAD"), ("/docs", "GET"), ("/", "GET")}
+    assert listed - documented == {("/openapi.json", "GET"), ("/docs", "GET"), ("/", "GET")}
     assert documented <= listed
 
 

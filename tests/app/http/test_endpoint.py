@@ -5,45 +5,75 @@ from typing import Any
 
 import pytest
 
-from app.http.endpoint import HotPath
+from app.http.admission import Admission, Uploads
+from app.http.endpoint import Application, Endpoint
 from app.observability.metrics import Telemetry
 
 
-async def no_app(scope: Any, receive: Any, send: Any) -> None:
-    raise AssertionError("not for the app")
+async def no_framework(scope: Any, receive: Any, send: Any) -> None:
+    raise AssertionError("not for the framework")
 
 
-def ask(hot_path: HotPath, body: bytes) -> tuple[int, Any]:
-    """Post a body to /predict; return the status and the answer."""
+def make_application(score: Any, telemetry: Telemetry) -> Application:
+    endpoint = Endpoint(None, Admission(9, 999, telemetry), Uploads(999, telemetry), 99, telemetry)
+    return Application(no_framework, endpoint, {"/predict": score}, telemetry)
+
+
+def ask(application: Application, *parts: bytes, method: str = "POST") -> tuple[int, dict[bytes, bytes], Any]:
+    """Send a body in parts to /predict; return status, headers and answer."""
     sent: list[dict[str, Any]] = []
+    waiting = list(parts)
 
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
+        return {"type": "http.request", "body": waiting.pop(0), "more_body": bool(waiting)}
 
     async def send(message: Any) -> None:
         sent.append(message)
 
     headers = [(b"content-type", b"application/json")]
-    scope = {"type": "http", "method": "POST", "path": "/predict", "headers": headers, "state": {}}
-    asyncio.run(hot_path(scope, receive, send))
-    return sent[0]["status"], json.loads(sent[1]["body"])
+    scope = {"type": "http", "method": method, "path": "/predict", "headers": headers, "state": {}}
+    asyncio.run(application(scope, receive, send))
+    return sent[0]["status"], dict(sent[0]["headers"]), json.loads(sent[1]["body"])
 
 
-def test_a_handler_that_raises_is_a_500_for_its_request_alone_and_the_cause_is_in_the_log_alone(
+def test_a_defect_is_a_500_for_its_request_alone_and_its_cause_is_in_the_log_alone(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def handle(body: bytes) -> bytes:
+    async def score(body: bytes, deadline: float) -> bytes:
         if body == b"bad":
             raise FloatingPointError("s3cr3t")
         return b"[0.5]"
 
     telemetry = Telemetry()
-    hot_path = HotPath(no_app, {"/predict": handle}, None, (), max_body_bytes=99, telemetry=telemetry, keys=None)
+    application = make_application(score, telemetry)
     with caplog.at_level(logging.INFO):
-        status, problem = ask(hot_path, b"bad")
+        status, _, problem = ask(application, b"bad")
     assert (status, problem["code"]) == (500, "internal_error")
     assert "s3cr3t" not in json.dumps(problem)
     assert "FloatingPointError: s3cr3t" in caplog.text
     assert {getattr(record, "request_id", None) for record in caplog.records} == {problem["request_id"]}
-    assert telemetry.requests.labels("/predict", "500")._value.get() == 1
-    assert ask(hot_path, b"good") == (200, [0.5])
+    assert telemetry.registry.get_sample_value("ctr_requests_total", {"path": "/predict", "status": "500"}) == 1
+    status, _, answer = ask(application, b"good")
+    assert (status, answer) == (200, [0.5])
+
+
+def test_a_body_in_parts_is_put_together_and_bounded() -> None:
+    async def score(body: bytes, deadline: float) -> bytes:
+        return b"[%d]" % len(body)
+
+    application = make_application(score, Telemetry())
+    assert ask(application, b"a" * 50, b"b" * 49)[::2] == (200, [99])
+    assert ask(application, b"a" * 50, b"b" * 50)[0] == 413
+    assert ask(application, b"a" * 100)[0] == 413
+
+
+def test_another_method_is_refused_and_a_draining_service_says_that_it_closes() -> None:
+    async def score(body: bytes, deadline: float) -> bytes:
+        return b"[]"
+
+    application = make_application(score, Telemetry())
+    status, headers, problem = ask(application, b"", method="GET")
+    assert (status, headers[b"allow"], problem["code"]) == (405, b"POST", "method_not_allowed")
+    application.is_draining = True
+    status, headers, _ = ask(application, b"{}")
+    assert (status, headers[b"connection"]) == (200, b"close")

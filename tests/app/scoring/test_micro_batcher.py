@@ -1,117 +1,149 @@
 import asyncio
-from typing import cast
+from collections.abc import Sequence
+from time import perf_counter
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.scoring.micro_batcher import MAX_BATCH_ROWS, MAX_REQUEST_ROWS, PATIENCE, Batcher
-from models.network.head import Pooled
-from models.network.predictor import Predictor
+from app.embeddings.source import EmbeddingSource
+from app.problems import Problem
+from app.scoring.micro_batcher import MAX_BATCH_BYTES, MicroBatcher, Outcome, Scoring
+
+NEVER = float("inf")
+
+
+class Source(EmbeddingSource):
+    """Rows that are there at once, or that have to be waited for."""
+
+    def __init__(self) -> None:
+        self.has_to_wait = False
+        self.gate = asyncio.Event()
+
+    def fetch_now(self, ids: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        return None if self.has_to_wait else ids.astype(np.float32)[:, np.newaxis]
+
+    async def fetch(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        await self.gate.wait()
+        return ids.astype(np.float32)[:, np.newaxis]
 
 
 class Doubler:
-    """Scores a row by its first number, and notes how many rows each call had."""
+    """Doubles the number in each body, and notes the batches; refuses ``x``, fails for negative numbers."""
 
-    def __init__(self, factor: float = 2.0) -> None:
-        self.factor = factor
-        self.calls: list[int] = []
+    def __init__(self, max_requests: int = 64) -> None:
+        self.max_requests = max_requests
+        self.source = Source()
+        self.batches: list[list[bytes]] = []
 
-    def score(self, pooled: Pooled) -> NDArray[np.float64]:
-        fields, ids = pooled
-        np.testing.assert_array_equal(ids.astype(np.float32), fields[:, 0])
-        self.calls.append(len(fields))
-        if (fields[:, 0] < 0).any():
+    def begin(self, bodies: Sequence[bytes]) -> Scoring:
+        self.batches.append(list(bodies))
+        return Doubling(self, bodies)
+
+
+class Doubling(Scoring):
+    def __init__(self, doubler: Doubler, bodies: Sequence[bytes]) -> None:
+        self.source = doubler.source
+        self.bodies = bodies
+        self.ids: NDArray[np.int64] = np.array([int(body) for body in bodies if body != b"x"], np.int64)
+
+    def outcomes(self, rows: NDArray[np.float32]) -> Sequence[Outcome]:
+        if (rows < 0).any():
             raise ValueError("negative")
-        return fields[:, 0].astype(np.float64) * self.factor
+        doubled = iter(rows[:, 0] * 2)
+        return [Problem("invalid_input") if body == b"x" else b"%d" % int(next(doubled)) for body in self.bodies]
 
 
-def rows(*values: int) -> Pooled:
-    return Pooled(np.array(values, np.float32)[:, np.newaxis], np.array(values))
+def ask(batcher: MicroBatcher, doubler: Doubler, body: bytes, deadline: float = NEVER) -> asyncio.Task[bytes]:
+    return asyncio.ensure_future(batcher.answer(doubler, body, deadline))
 
 
-def ask(batcher: Batcher, doubler: Doubler, *values: int) -> asyncio.Task[NDArray[np.float64]]:
-    return asyncio.ensure_future(batcher.probabilities(cast(Predictor, doubler), rows(*values)))
+async def outcomes(tasks: Sequence[asyncio.Task[bytes]]) -> list[bytes | str]:
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    return [f if isinstance(f, bytes) else str(f) for f in found]
 
 
-def test_a_lone_request_is_scored_at_once_and_without_waiting_for_a_turn() -> None:
+def test_requests_of_one_turn_are_one_batch_and_each_gets_its_own_answer() -> None:
     async def run() -> None:
-        batcher, doubler = Batcher(), Doubler()
-        coroutine = batcher.probabilities(cast(Predictor, doubler), rows(1, 2))
-        with pytest.raises(StopIteration) as done:
-            coroutine.send(None)
-        assert done.value.value.tolist() == [2, 4]
+        batcher, doubler = MicroBatcher(), Doubler()
+        assert await outcomes([ask(batcher, doubler, b"%d" % i) for i in range(40)]) == [
+            b"%d" % (2 * i) for i in range(40)
+        ]
+        assert list(map(len, doubler.batches)) == [40]
+        assert await outcomes([ask(batcher, doubler, b"1")]) == [b"2"]
 
     asyncio.run(run())
 
 
-def test_concurrent_requests_are_scored_together_and_get_their_own_rows() -> None:
+def test_batches_are_bounded_in_requests_and_bytes_and_of_one_endpoint() -> None:
     async def run() -> None:
-        batcher, doubler = Batcher(), Doubler()
-        for _ in range(3):
-            tasks = [ask(batcher, doubler, i, i + 100) for i in range(40)]
-            assert [(await t).tolist() for t in tasks] == [[2 * i, 2 * i + 200] for i in range(40)]
-        assert max(doubler.calls) > 2
-        assert sum(doubler.calls) == 3 * 80
-        assert len(doubler.calls) < 3 * 10
+        batcher, one, other = MicroBatcher(), Doubler(3), Doubler(1)
+        wide = b" " * MAX_BATCH_BYTES + b"7"
+        asked = [(one, b"1")] * 4 + [(other, b"2")] * 2 + [(one, wide), (one, b"3"), (one, b"4")]
+        found = await outcomes([ask(batcher, doubler, body) for doubler, body in asked])
+        assert found == [b"2"] * 4 + [b"4"] * 2 + [b"14", b"6", b"8"]
+        assert list(map(len, one.batches)) == [3, 1, 1, 2]
+        assert list(map(len, other.batches)) == [1, 1]
 
     asyncio.run(run())
 
 
-def test_lone_requests_end_the_batching_after_a_while() -> None:
+def test_the_loop_has_a_turn_between_two_batches() -> None:
     async def run() -> None:
-        batcher, doubler = Batcher(), Doubler()
-        await asyncio.gather(*(ask(batcher, doubler, i) for i in range(4)))
-        for _ in range(PATIENCE + 1):
-            await ask(batcher, doubler, 1)
+        batcher, doubler = MicroBatcher(), Doubler(1)
+        tasks = [ask(batcher, doubler, b"1") for _ in range(3)]
+        seen = []
+        while not all(task.done() for task in tasks):
             await asyncio.sleep(0)
-        coroutine = batcher.probabilities(cast(Predictor, doubler), rows(1))
-        with pytest.raises(StopIteration):
-            coroutine.send(None)
+            seen.append(len(doubler.batches))
+        assert {1, 2, 3} <= set(seen)
 
     asyncio.run(run())
 
 
-def test_models_are_not_mixed_and_batches_are_bounded() -> None:
+def test_a_refusal_or_a_failure_reaches_only_its_own_request() -> None:
     async def run() -> None:
-        batcher, one, other = Batcher(), Doubler(2), Doubler(3)
-        many = [1] * MAX_REQUEST_ROWS
-        tasks = [ask(batcher, other if i % 5 == 0 else one, *many) for i in range(40)]
-        for i, task in enumerate(tasks):
-            assert set((await task).tolist()) == {3.0 if i % 5 == 0 else 2.0}
-        assert max(one.calls) <= MAX_BATCH_ROWS
+        batcher, doubler = MicroBatcher(), Doubler()
+        found = await outcomes([ask(batcher, doubler, body) for body in (b"1", b"x", b"-1", b"2", b"-2")])
+        assert found == [b"2", "invalid_input", "negative", b"4", "negative"]
 
     asyncio.run(run())
 
 
-def test_large_requests_go_alone() -> None:
+def test_a_request_whose_deadline_has_passed_is_not_computed() -> None:
     async def run() -> None:
-        batcher, doubler = Batcher(), Doubler()
-        sizes = [MAX_REQUEST_ROWS + 1] * 3
-        await asyncio.gather(*(ask(batcher, doubler, *([1] * n)) for n in sizes))
-        assert doubler.calls == sizes
+        batcher, doubler = MicroBatcher(), Doubler()
+        found = await outcomes([ask(batcher, doubler, b"1", perf_counter() - 1), ask(batcher, doubler, b"2")])
+        assert found == ["deadline_exceeded", b"4"]
+        assert doubler.batches == [[b"2"]]
 
     asyncio.run(run())
 
 
-def test_a_failure_reaches_only_who_brought_it_about_and_a_client_that_left_harms_nobody() -> None:
+def test_a_request_that_was_cancelled_harms_nobody() -> None:
     async def run() -> None:
-        batcher, doubler = Batcher(), Doubler()
-        await asyncio.gather(*(ask(batcher, doubler, 1) for _ in range(4)))
-        doubler.calls.clear()
-        failing = [ask(batcher, doubler, x) for x in (1, -1, 2, 3, -2)]
-        found = await asyncio.gather(*failing, return_exceptions=True)
-        assert [isinstance(x, ValueError) for x in found] == [False, True, False, False, True]
-        assert [x.tolist() for x in found if isinstance(x, np.ndarray)] == [[2], [4], [6]]
-        assert doubler.calls == [5, 1, 1, 1, 1, 1]
-        leaving, staying = ask(batcher, doubler, 1), ask(batcher, doubler, 2)
+        batcher, doubler = MicroBatcher(), Doubler()
+        late = perf_counter() - 1
+        leaving = [ask(batcher, doubler, b"1"), ask(batcher, doubler, b"-1"), ask(batcher, doubler, b"1", late)]
+        staying = ask(batcher, doubler, b"3")
         await asyncio.sleep(0)
-        leaving.cancel()
-        assert (await staying).tolist() == [4]
-        leaving, failing_alone = ask(batcher, doubler, -1), ask(batcher, doubler, -2)
-        await asyncio.sleep(0)
-        leaving.cancel()
-        with pytest.raises(ValueError, match="negative"):
-            await failing_alone
+        for task in leaving:
+            task.cancel()
+        assert await staying == b"6"
+        assert doubler.batches == [[b"3"]]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("body", [b"5", b"-5"])
+def test_rows_that_have_to_be_waited_for_hold_up_nobody_else(body: bytes) -> None:
+    async def run() -> None:
+        batcher, slow, quick = MicroBatcher(), Doubler(), Doubler()
+        slow.source.has_to_wait = True
+        waiting = [ask(batcher, slow, body), ask(batcher, slow, b"6")]
+        assert await outcomes([ask(batcher, quick, b"1")]) == [b"2"]
+        assert not any(task.done() for task in waiting)
+        slow.source.gate.set()
+        assert await outcomes(waiting) == [b"10" if body == b"5" else "negative", b"12"]
 
     asyncio.run(run())
