@@ -15,8 +15,8 @@ from app.observability.metrics import Telemetry
 from app.problems import Problem
 from app.scoring.micro_batcher import Outcome
 from app.scoring.served_model import ServedModel
-from app.wire.interim import PredictReading
 from models.features.encoder import EncodedBatch
+from models.features.request_reader import PredictReading
 from models.network.predictor import pool
 
 MAX_NAMES = 16

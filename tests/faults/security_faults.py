@@ -11,7 +11,15 @@ import httpx
 
 from tests.faults.matrix import JSON, Arena, fault
 
-GUARDED = ("/predict", "/rank", "/model", "/metrics", "/catalog", "/admin/reload", "/admin/rollback")
+GUARDED = {
+    "/predict": "predict",
+    "/rank": "predict",
+    "/model": "predict",
+    "/metrics": "metrics",
+    "/catalog": "admin",
+    "/admin/reload": "admin",
+    "/admin/rollback": "admin",
+}
 PREDICT, ADMIN = "p" * 43, "a" * 43
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 ALLOWED = {
