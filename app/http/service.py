@@ -97,6 +97,7 @@ class Service:
             hot_bytes=self.settings.hot_bytes,
             table_digest=artifact.manifest.table_digest,
             redis=self._redis,
+            largest=artifact.largest,
             telemetry=self.telemetry,
         )
 
