@@ -1,9 +1,14 @@
 """Bytes of a ``/predict`` request → encoded impressions.
 
-The compiled reader decides what is right, and Pydantic explains what is not. Without a C compiler Pydantic decides. The two
-accept the same bodies with these exceptions, which only the compiled reader refuses: NaN and infinities as values of unknown
-fields; values of unknown fields more than 32 levels deep; a part that is given twice; a wrong value of a field that is given
-once more in the same row or body. Only Pydantic refuses integers of more than 4,300 digits as values of unknown fields.
+The compiled reader decides what is right, and Pydantic explains what is not. Without a C compiler Pydantic decides. They
+accept the same bodies, except that only the compiled reader refuses
+
+* NaN and infinities as values of unknown fields, and such values that are more than 32 levels deep;
+* a part, or a column of ``inputs``, that is given twice;
+* a wrong value of a field that is given again in the same row, where the last value counts, and more such repeated values
+  in a body than it may have rows;
+
+and only Pydantic refuses integers of more than 4,300 digits as values of unknown fields.
 """
 
 from __future__ import annotations

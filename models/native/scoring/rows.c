@@ -33,7 +33,7 @@ void rows_free(Rows *r) {
 
 void rows_begin(Rows *r, Fault *fault) {
     r->fault = fault;
-    r->num_rows = r->num_pending = r->tail_used = r->decoded_used = 0;
+    r->num_rows = r->num_repeated = r->num_pending = r->tail_used = r->decoded_used = 0;
     for (size_t f = 0; f < r->num_fields; f++)
         r->fields[f].num_missing = r->fields[f].num_unseen = r->names.names[f].last_row = 0;
     field_names_reset(&r->names);
@@ -68,13 +68,6 @@ static Cursor read_key(Rows *r, Cursor p, Cursor end, size_t place, size_t row, 
     return p == NULL ? refuse(r->fault, "expected ':' after a field's name") : skip_space(p);
 }
 
-/* Whether a field is named in an object for the first time. */
-static int is_first(Rows *r, size_t f, size_t row) {
-    if (r->names.names[f].last_row == row + 1) return rows_flush(r), 0; /* so that the later value is written later */
-    r->names.names[f].last_row = row + 1;
-    return 1;
-}
-
 static Cursor refuse_value(Rows *r, size_t f) {
     const Name *name = &r->names.names[f];
     const Field *field = &r->fields[f];
@@ -101,7 +94,14 @@ static Cursor read_object(Rows *r, Cursor p, Cursor end, size_t row) {
         for (size_t place = 0, f;; place++, p = skip_space(p + 1)) {
             if ((p = read_key(r, p, end, place, row, &f)) == NULL) return NULL;
             if (f < r->num_fields) {
-                num_named += (size_t)is_first(r, f, row);
+                Name *name = &r->names.names[f];
+                if (name->last_row == row + 1) {
+                    if (++r->num_repeated > r->max_rows) return refuse(r->fault, "more than %zu repeated values", r->max_rows);
+                    rows_flush(r); /* so that the last value is written last */
+                } else {
+                    num_named++;
+                    name->last_row = row + 1;
+                }
                 if ((p = rows_read_value(r, f, p, end, row)) == NULL) return refuse_value(r, f);
             } else if ((p = skip_unknown(r, p, end)) == NULL) {
                 return NULL;
@@ -169,7 +169,13 @@ Cursor rows_read_columns(Rows *r, Cursor p, Cursor end) {
             if (f >= r->num_fields) {
                 if ((p = skip_unknown(r, p, end)) == NULL) return NULL;
             } else {
-                num_named += (size_t)is_first(r, f, 0);
+                Name *name = &r->names.names[f];
+                if (name->last_row != 0) {
+                    r->fault->field = (Text){name->text, (uint32_t)name->num_bytes};
+                    return refuse(r->fault, "given twice");
+                }
+                name->last_row = 1;
+                num_named++;
                 if ((p = read_column(r, f, p, end, &n)) == NULL) return NULL;
                 if (r->num_rows != 0 && r->num_rows != n) return refuse(r->fault, "all columns must have the same length");
                 r->num_rows = n;

@@ -40,6 +40,7 @@ typedef struct {
     FieldNames names; /* the first F are those of `fields` */
     Fault *fault;
     size_t num_rows;
+    size_t num_repeated; /* values of fields that their row had before */
     int64_t *cells;  /* [max_rows * F]: a row of the table, or the place of a sequence's first one in `tail` */
     int32_t *counts; /* [max_rows * F]: rows of a sequence, or 0 for a cell that is one row; NULL if no field is a sequence */
     int64_t *tail;
@@ -66,13 +67,14 @@ Cursor rows_read_value(Rows *rows, size_t f, Cursor p, Cursor end, size_t row);
 void rows_put_missing(Rows *rows, size_t f, size_t cell);
 void rows_flush(Rows *rows);
 
-/* Read one object as row 0. */
+/* Read one object as row 0. Of a field that is given twice, the last value counts; to bound the work, a request may repeat
+ * max_rows values at most. */
 Cursor rows_read_object(Rows *rows, Cursor p, Cursor end);
 
 /* Read a list of 1 to max_rows objects. */
 Cursor rows_read_list(Rows *rows, Cursor p, Cursor end);
 
-/* Read an object of lists of one length, from 1 to max_rows, at least one of them of a field of the model. */
+/* Read an object of lists of one length, from 1 to max_rows, at least one of them of a field of the model, none given twice. */
 Cursor rows_read_columns(Rows *rows, Cursor p, Cursor end);
 
 /* Make row 0 one in which every field is missing. */

@@ -61,7 +61,6 @@ def test_hostile_bodies_are_refused_by_both(predict: PredictWire, rank: RankWire
         ('{"instances": [{"site": "a", "site": "b"}]}', True),
         ('{"instances": [{"s\\u0069te": "a"}]}', True),
         ('{"inst\\u0061nces": [{"s\\u0069te": "a", "site": null}, {"\\ud83d\\ude00": 1}]}', True),
-        ('{"inputs": {"site": ["a"], "site": ["b"]}}', True),
         ('{"inputs": {"site": ["a"], "ad_id": ["b", "c"]}}', False),
         ('{"instances": [{"clicked_ads": ["\\u0061d1", "ad2", null]}]}', False),
         (
@@ -108,7 +107,8 @@ def test_forms_of_json(predict: PredictWire, text: str, is_right: bool) -> None:
         ('{"instances": [{"x": [-Infinity]}]}', True),
         ('{"instances": [{"x": ' + "[" * 33 + "]" * 33 + "}]}", True),
         ('{"instances": [{"price": "x", "price": 1}]}', True),
-        ('{"inputs": {"price": [1, 2], "price": [1]}}', True),
+        ('{"inputs": {"price": [1], "price": [1]}}', True),
+        ('{"instances": [{"price": 1' + ',"price": 1' * (MAX_ROWS + 1) + "}]}", True),
         ('{"instances": [], "instances": [{}]}', True),
         ('{"instances": [{"x": ' + "9" * 5_000 + "}]}", False),
     ],

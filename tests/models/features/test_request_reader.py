@@ -105,9 +105,15 @@ def test_of_a_field_that_is_given_twice_the_last_value_counts_and_is_counted(art
                 assert a.batch.ids.tolist() == b.batch.ids.tolist()
                 assert a.batch.offsets.tolist() == b.batch.offsets.tolist()
                 assert a[1:] == b[1:]
-                columns = f'{{"inputs":{{"{name}":[{first}],"site":["s"],"{name}":[{last}]}}}}'.encode()
-                assert predict(artifact.encoder, columns).batch.ids.tolist() == b.batch.ids.tolist()
     assert set(values) < set(names)
+
+
+def test_a_request_may_repeat_as_many_values_as_it_may_have_rows(artifact: Artifact) -> None:
+    for num_repeated in (50, 51):
+        row = "{" + ",".join(['"price":1'] * (num_repeated - 9)) + "}"
+        rows = ",".join([row, '{"ad_id":"ad1"' + ',"ad_id":"ad2"' * 10 + "}"])
+        found = PredictReader(artifact.encoder, LIMITS).read(f'{{"instances":[{rows}]}}'.encode())
+        assert (found == Fault("more than 50 repeated values", 1, "instances")) == (num_repeated > 50)
 
 
 def test_readings_of_one_model_share_the_index_of_a_vocabulary(artifact: Artifact) -> None:
@@ -143,6 +149,7 @@ def test_a_model_of_one_side_can_be_ranked_or_not() -> None:
         (b'{"inputs": {"price": [1, true]}}', Fault("expected a finite number, or null", 1, "price")),
         (b'{"inputs": {"price": [1], "ad_id": []}}', Fault("expected a list of 1 to 50 values", None, "ad_id")),
         (b'{"inputs": {"price": [1], "ad_id": ["a", "b"]}}', Fault("all columns must have the same length", None, "inputs")),
+        (b'{"inputs": {"price": [1], "price": [1]}}', Fault("given twice", None, "price")),
         (b'{"inputs": {"colour": [1]}}', Fault("expected at least one field of the model", None, "inputs")),
         (b'{"instances": [{}], "instances": [{}]}', Fault("given twice", None, "instances")),
         (b'{"instances": [{}], "inputs": {"price": [1]}}', Fault("give either 'instances' or 'inputs'", None, None)),
