@@ -41,8 +41,8 @@ static PyObject *make_batch(const Rows *r) {
     return batch;
 }
 
-/* Add to a count by name, unless n is 0; 0, or -1 with an exception. Takes over the reference to `name`. */
-static int add_count(PyObject *counts, PyObject *name, size_t n) {
+/* counts[name] = n, unless n is 0; 0, or -1 with an exception. Takes over the reference to `name`. */
+static int set_count(PyObject *counts, PyObject *name, size_t n) {
     PyObject *number = n > 0 && name != NULL ? PyLong_FromSize_t(n) : NULL;
     int failed = name == NULL || (n > 0 && (number == NULL || PyDict_SetItem(counts, name, number) < 0));
     Py_XDECREF(number), Py_XDECREF(name);
@@ -53,8 +53,10 @@ static PyObject *make_special(const RequestReader *self, int is_unseen) {
     PyObject *counts = PyDict_New();
     for (size_t f = 0; counts != NULL && f < self->rows.num_fields; f++) {
         const Field *field = &self->rows.fields[f];
+        size_t n = is_unseen ? field->num_unseen : field->num_missing;
+        if (n == 0) continue;
         PyObject *name = PyTuple_GET_ITEM(PyTuple_GET_ITEM(self->fields, (Py_ssize_t)f), 0);
-        if (add_count(counts, Py_NewRef(name), is_unseen ? field->num_unseen : field->num_missing) < 0) Py_CLEAR(counts);
+        if (set_count(counts, Py_NewRef(name), n) < 0) Py_CLEAR(counts);
     }
     return counts;
 }
@@ -64,10 +66,11 @@ static PyObject *make_unknown(const FieldNames *names) {
     for (size_t i = 0; counts != NULL && i < names->num_unknown; i++) {
         const Name *name = &names->names[names->num_fields + i];
         PyObject *text = PyUnicode_DecodeASCII((const char *)name->text, (Py_ssize_t)name->num_bytes, NULL);
-        if (add_count(counts, text, name->count) < 0) Py_CLEAR(counts);
+        if (set_count(counts, text, name->count) < 0) Py_CLEAR(counts);
     }
-    if (counts != NULL && (add_count(counts, PyUnicode_FromString("(not a plain name)"), names->num_strange) < 0 ||
-                           add_count(counts, PyUnicode_FromString("(others)"), names->num_others) < 0))
+    if (counts == NULL || names->num_strange + names->num_others == 0) return counts;
+    if (set_count(counts, PyUnicode_FromString("(not a plain name)"), names->num_strange) < 0 ||
+        set_count(counts, PyUnicode_FromString("(others)"), names->num_others) < 0)
         Py_CLEAR(counts);
     return counts;
 }
