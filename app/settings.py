@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     metrics: bool = True
     """Serve `/metrics`."""
     keys: Path | None = None
-    """File of API keys, made by `python -m app.keys`; with one, all paths but health and docs ask for a key."""
+    """File of API keys, made by `python -m app.keys`; with it, every path but health asks for a key."""
     allow_anonymous: bool = False
     """Listen on other addresses than loopback without a key file."""
 
