@@ -46,6 +46,13 @@ class RequestReader:
     ) -> tuple[tuple[_Reading, _Reading, list[str] | None, int], None] | tuple[None, _Fault]:
         """Read the context, and candidates with another reader; the last number is ``top_k``, or 0."""
 
+def take_rows(table: NDArray[np.float32], ids: NDArray[np.int64], /) -> bytes:
+    """Return rows float32 [n, D] of ``table`` [R, D] at ``ids`` [n].
+
+    Raises:
+        IndexError: there is no such row.
+    """
+
 class Head:
     """A head for scoring; see ``native/scoring/head.h``. Float arrays are float32, all are contiguous.
 

@@ -8,7 +8,7 @@
 
 extern PyType_Spec head_spec, request_reader_spec, token_block_spec, token_index_spec;
 int add_training(PyObject *module);
-PyObject *hash_tokens(PyObject *module, PyObject *args);
+PyObject *hash_tokens(PyObject *module, PyObject *args), *take_rows(PyObject *module, PyObject *args);
 
 static int add_type(PyObject *module, PyType_Spec *spec, const char *name) {
     PyObject *type = PyType_FromSpec(spec);
@@ -24,7 +24,9 @@ static int execute(PyObject *module) {
     return add_training(module);
 }
 
-static PyMethodDef functions[] = {{"hash_tokens", hash_tokens, METH_VARARGS, NULL}, {0}};
+static PyMethodDef functions[] = {
+    {"hash_tokens", hash_tokens, METH_VARARGS, NULL}, {"take_rows", take_rows, METH_VARARGS, NULL}, {0},
+};
 
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, execute}, {0, NULL}};
 

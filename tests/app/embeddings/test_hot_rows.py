@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from app.embeddings.hot_rows import HotRows
+from app.embeddings.hot_rows import HotRows, take_rows
 from tests.app.embeddings.making import make_counts, make_table
 
 BLOCK_SIZES = [5, 2, 40, 3, 12]
@@ -104,3 +104,18 @@ def test_a_block_that_is_not_in_order_of_frequency_has_a_shorter_head_and_right_
 def test_an_id_outside_the_table_is_never_hot(id_: int) -> None:
     hot, _ = make_hot(NUM_ROWS // 2)
     assert hot.gather(np.array([id_])) is None
+
+
+@pytest.mark.parametrize("dim", [1, 3, 17, 40])
+@pytest.mark.parametrize("num_ids", [0, 1, 15, 16, 17, 1_000])
+def test_rows_taken_are_those_of_the_table(num_ids: int, dim: int) -> None:
+    table, ids = make_table(100, dim), np.random.default_rng(num_ids).integers(0, 100, num_ids)
+    found = take_rows(table, ids)
+    assert found.shape == (num_ids, dim)
+    assert found.tobytes() == table[ids].tobytes()
+
+
+@pytest.mark.parametrize("wrong", [100, 2**62])
+def test_a_row_that_is_not_there_is_an_error(wrong: int) -> None:
+    with pytest.raises(IndexError):
+        take_rows(make_table(100, 3), np.array([0, wrong]))
