@@ -36,7 +36,7 @@ def create_app(settings: Settings | None = None) -> Application:
     batcher = MicroBatcher()
     scorers: dict[str, Scorer] = {
         "/predict": PredictScorer(service.model, telemetry),
-        "/rank": RankScorer(service.model, lambda: service.catalog.current, telemetry),
+        "/rank": RankScorer(service.model, telemetry),
     }
     endpoint = Endpoint(
         service.keys,

@@ -125,8 +125,8 @@ async def put_catalog(request: Request, service: ServiceDep) -> CatalogInfo:
     refuse_browsers(headers)
     body = await read_json_body(headers, request.receive, service.settings.max_catalog_bytes, service.catalog_uploads)
     await asyncio.to_thread(model.rank_wire.parse_catalog, body)
-    await asyncio.to_thread(catalog.replace, body)
-    return CatalogInfo(items=len(await asyncio.to_thread(model.ranker.prepare, catalog.current)))
+    new = await asyncio.to_thread(catalog.replace, body)
+    return CatalogInfo(items=len(await asyncio.to_thread(model.ranker.prepare, new)))
 
 
 @metrics_router.get("/metrics", tags=["health"], response_class=Response, dependencies=[requires("metrics")])

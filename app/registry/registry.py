@@ -196,7 +196,7 @@ class Registry:
 
     def _prepare(self, model: ServedModel) -> None:
         catalog = self._catalog.current
-        if not model.ranker.is_prepared(catalog):
+        if catalog is not None and not model.ranker.is_prepared(catalog):
             try:
                 model.ranker.prepare(catalog)
             except Problem as problem:

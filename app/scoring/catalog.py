@@ -1,7 +1,4 @@
-"""Candidates known in advance, by id: one JSON file that ``PUT /catalog`` replaces and every worker follows.
-
-The candidates' side activations are computed once per catalog and model version, so that ranking adds, not multiplies.
-"""
+"""The catalog on disk, candidates known in advance by id: one JSON file that ``PUT /catalog`` replaces and every worker follows."""
 
 from __future__ import annotations
 
@@ -11,26 +8,13 @@ import logging
 import os
 import stat
 import uuid
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import repeat
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from app.problems import Problem
-from app.wire.rank_request import RankWire
-from models.artifact.artifact import Artifact
-from models.network.head import SideActivations
-from models.network.side_activations import SideScorer
 
 log = logging.getLogger("ctrserve.catalog")
-
-CHUNK = 256
-"""Candidates whose activations are computed at once, a fraction of a millisecond: meanwhile no other thread runs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,11 +67,11 @@ class CatalogFile:
                 self.current = Catalog(file.read())
                 self._stamp = _stamp(found)
 
-    def replace(self, body: bytes) -> None:
-        """Put another catalog in the file's place; readers see the old one or the new one, never half of one.
+    def replace(self, body: bytes) -> Catalog:
+        """Replace the file and return the catalog. Readers see the old file or the new one, never half of one.
 
         Raises:
-            Problem: ``no_catalog`` without a path, ``catalog_not_kept`` when there is no room for it, or no right to write it.
+            Problem: ``no_catalog`` without a path; ``catalog_not_kept`` when the file cannot be written.
         """
         if self._path is None:
             raise Problem("no_catalog", "set CTR_CATALOG to the file that keeps it")
@@ -99,11 +83,13 @@ class CatalogFile:
                 os.fsync(file.fileno())
             temporary.rename(self._path)
         except OSError as error:
-            with suppress(OSError):  # a half must not take the room that others have
+            with suppress(OSError):  # half a file must not take the room that others need
                 temporary.unlink(missing_ok=True)
             log.error("the catalog cannot be written: %s", error.strerror)
             raise Problem("catalog_not_kept") from error
         self.refresh()
+        assert self.current is not None  # it has just been read
+        return self.current
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
@@ -112,35 +98,3 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 def _stamp(found: os.stat_result) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns
-
-
-class CatalogActivations:
-    """The candidates of a catalog, ready to be added to contexts of one model version.
-
-    Args:
-        items: fields of each candidate by id.
-        artifact: the model version.
-        wire: brings items into columns.
-        scorer: of the candidate side.
-    """
-
-    def __init__(
-        self, items: Mapping[str, Mapping[str, Any]], artifact: Artifact, wire: RankWire, scorer: SideScorer
-    ) -> None:
-        self._places = {name: place for place, name in enumerate(items)}
-        rows, parts = list(items.values()), []
-        for start in range(0, len(rows), CHUNK):
-            batch = scorer.encoder.encode(wire.candidate_columns(rows[start : start + CHUNK]))
-            parts.append(scorer.activations(batch, artifact.table.take(batch.ids, axis=0)))
-        self.activations = SideActivations(
-            np.concatenate([part.product for part in parts]) if parts else np.empty((0, 0), np.float32),
-            np.concatenate([part.squares for part in parts]) if parts else np.empty(0, np.float32),
-        )
-
-    def __len__(self) -> int:
-        """Return the number of candidates."""
-        return len(self._places)
-
-    def find(self, ids: list[str]) -> NDArray[np.int64]:
-        """Return the candidates' places among `activations`, int64 [n]; -1 for those that are not there."""
-        return np.fromiter(map(self._places.get, ids, repeat(-1)), np.int64, len(ids))

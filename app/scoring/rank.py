@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from app.observability.metrics import Telemetry
 from app.problems import Problem
-from app.scoring.catalog import Catalog
 from app.scoring.micro_batcher import Outcome
 from app.scoring.predict import note_values
 from app.scoring.served_model import ServedModel
@@ -26,17 +25,13 @@ class RankScorer:
 
     Args:
         served: returns the model that is served now.
-        catalog: returns the catalog that is valid now.
         telemetry: counts candidates and what was missing, unseen or unknown.
     """
 
     max_requests = 1
 
-    def __init__(
-        self, served: Callable[[], ServedModel], catalog: Callable[[], Catalog | None], telemetry: Telemetry
-    ) -> None:
+    def __init__(self, served: Callable[[], ServedModel], telemetry: Telemetry) -> None:
         self._served = served
-        self._catalog = catalog
         self._telemetry = telemetry
 
     def begin(self, bodies: Sequence[bytes]) -> RankScoring:
@@ -46,17 +41,17 @@ class RankScorer:
             Problem: ``no_model``, ``invalid_input``, ``not_rankable`` or ``no_catalog``.
         """
         (body,) = bodies
-        return RankScoring(self._served(), self._catalog(), body, self._telemetry)
+        return RankScoring(self._served(), body, self._telemetry)
 
 
 class RankScoring:
     """One ``/rank`` request, read by one model version."""
 
-    def __init__(self, model: ServedModel, catalog: Catalog | None, body: bytes, telemetry: Telemetry) -> None:
+    def __init__(self, model: ServedModel, body: bytes, telemetry: Telemetry) -> None:
         self._model = model
         self._telemetry = telemetry
         self._reading = reading = model.rank_wire.read(body)
-        self._known = None if reading.candidate_ids is None else model.ranker.prepare(catalog)
+        self._known = None if reading.candidate_ids is None else model.ranker.known()
         parts = [batch.ids for batch in (reading.context, reading.candidates) if batch is not None]
         self.source = model.source
         self.ids: NDArray[np.int64] = np.concatenate(parts) if parts else np.empty(0, np.int64)
