@@ -14,7 +14,6 @@ and only Pydantic refuses integers of more than 4,300 digits as values of unknow
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -35,7 +34,6 @@ from app.wire.field_types import (
 )
 from app.wire.refusals import explain, invalid_input
 from models.features.encoder import FeatureEncoder
-from models.features.field_encoder import Value
 from models.features.request_reader import IS_COMPILED, Fault, Limits, PredictReader, PredictReading, nothing
 from models.schema.feature_schema import FittedSchema
 
@@ -97,12 +95,6 @@ class PredictWire:
         Raises:
             Problem: ``invalid_input``.
         """
-        columns, _, unknown = self.columns(body)
-        batch = self._encoder.encode(columns)
-        return PredictReading(batch, *self._encoder.name_special(batch), unknown)
-
-    def columns(self, body: bytes) -> tuple[list[list[Value]], int, dict[str, int]]:
-        """Interim."""
         try:
             request = self._type.validate_json(body)
         except ValidationError as error:
@@ -112,12 +104,14 @@ class PredictWire:
         if "instances" in request:
             rows: Sequence[Mapping[str, Any]] = request["instances"]
             columns = [[row.get(name) for row in rows] for name in self._names]
-            num_rows, unknown = len(rows), count_unknown(rows, self._names)
+            unknown = count_unknown(rows, self._names)
         else:
-            num_rows = _one_length({len(values) for name, values in request["inputs"].items() if name in self._names})
-            columns = [request["inputs"].get(name, [None] * num_rows) for name in self._names]
-            unknown = {name: n * num_rows for name, n in count_unknown([request["inputs"]], self._names).items()}
-        return columns, num_rows, unknown
+            inputs: Mapping[str, Any] = request["inputs"]
+            num_rows = _one_length({len(values) for name, values in inputs.items() if name in self._names})
+            columns = [inputs.get(name, [None] * num_rows) for name in self._names]
+            unknown = {name: n * num_rows for name, n in count_unknown([inputs], self._names).items()}
+        batch = self._encoder.encode(columns)
+        return PredictReading(batch, *self._encoder.name_special(batch), unknown)
 
     def json_schema(self) -> dict[str, Any]:
         """Return the JSON schema of a request, with its definitions under ``#/components/schemas/``."""
@@ -130,30 +124,3 @@ def _one_length(lengths: set[int]) -> int:
     if len(lengths) > 1:
         raise Problem("invalid_input", "all columns of 'inputs' must have the same length")
     return lengths.pop()
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Interim: a checked request by column."""
-
-    values: Sequence[Sequence[Value]]
-    num_rows: int
-    unknown_fields: Mapping[str, int]
-
-
-class Wire:
-    """Interim: checks bodies with Pydantic."""
-
-    def __init__(self, schema: FittedSchema, max_rows: int) -> None:
-        self._wire = PredictWire(schema, FeatureEncoder(schema, _NoVocabularies()), max_rows, compiled=False)
-        self.example = self._wire.example
-        self.json_schema = self._wire.json_schema
-
-    def parse(self, body: bytes) -> Columns:
-        """Validate a body."""
-        return Columns(*self._wire.columns(body))
-
-
-class _NoVocabularies(dict[str, Any]):
-    def __missing__(self, name: str) -> None:
-        return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -52,16 +52,6 @@ def rank_types(fields: tuple[WireField, ...], max_rows: int) -> tuple[Type, Type
         TypeAdapter(typed_dict("RankRequest", parts, extra="forbid")),
         TypeAdapter(typed_dict("Catalog", items, extra="forbid")),
     )
-
-
-class RankRequest(NamedTuple):
-    """Interim: a checked request by column."""
-
-    context: list[list[Value]]
-    candidates: list[list[Value]] | None
-    candidate_ids: list[str] | None
-    top_k: int | None
-    unknown_fields: Mapping[str, int]
 
 
 class RankWire:
@@ -119,23 +109,6 @@ class RankWire:
         context, *counts = _encode(self._context, [request.get("context", {})])
         candidates, *more_counts = _encode(self._candidate, request.get("candidates", []))
         return RankReading(context, candidates, ids, request.get("top_k"), *map(add_counts, counts, more_counts))
-
-    def parse(self, body: bytes) -> RankRequest:
-        """Interim: the request by column."""
-        if not self._candidate.fields:
-            raise Problem("not_rankable")
-        try:
-            request = self._type.validate_json(body)
-        except ValidationError as error:
-            raise invalid_input(error, self._names) from None
-        ids, rows, context = request.get("candidate_ids"), request.get("candidates"), [request.get("context", {})]
-        if (rows is None) == (ids is None):
-            raise Problem("invalid_input", "give either 'candidates' or 'candidate_ids'")
-        unknown = add_counts(
-            count_unknown(context, self._context.names), count_unknown(rows or [], self._candidate.names)
-        )
-        candidates = None if rows is None else _columns(self._candidate, rows)
-        return RankRequest(_columns(self._context, context), candidates, ids, request.get("top_k"), unknown)
 
     def parse_catalog(self, body: bytes) -> dict[str, dict[str, Any]]:
         """Validate a catalog: ``{"items": {id: {field: value}}}``; return the items.

@@ -140,25 +140,26 @@ class FeatureEncoder(Encoder):
     def __init__(self, schema: FittedSchema, vocabularies: Mapping[str, Vocabulary]) -> None:
         self.schema = schema
         self.vocabularies = vocabularies
-        sizes = [NUM_SPECIAL + n for n in schema.num_tokens.values()]
-        starts = np.cumsum([0, *sizes])
-        self.num_rows: int = sum(sizes)
-        self.block_starts: NDArray[np.int64] = starts[:-1]
-        blocks = {
-            block: (i, int(start)) for i, (block, start) in enumerate(zip(schema.num_tokens, starts, strict=False))
-        }
+        ends = np.cumsum([NUM_SPECIAL + n for n in schema.num_tokens.values()])
+        self.num_rows: int = int(ends[-1])
+        self.block_starts: NDArray[np.int64] = np.concatenate(([0], ends[:-1]))
+        starts = dict(zip(schema.num_tokens, self.block_starts.tolist(), strict=True))
         token_ids = {f.name: _token_ids(f, vocabularies) for f in schema.features.fields if f.block == f.name}
         super().__init__(
             [
-                FieldEncoder(spec, fitted, *blocks[spec.block], token_ids[spec.block])
+                FieldEncoder(spec, fitted, starts[spec.block], token_ids[spec.block])
                 for spec, fitted in zip(schema.features.fields, schema.fitted, strict=True)
             ]
         )
 
     def single_fields(self) -> dict[int, tuple[int, int]]:
         """Return the first table row and the one after the last of each field that is no sequence, by its position."""
-        ends = [*self.block_starts.tolist()[1:], self.num_rows]
-        return {i: (f.start, ends[f.block]) for i, f in enumerate(self.fields) if f.spec.kind != "sequence"}
+        sizes = self.schema.num_tokens
+        return {
+            i: (f.start, f.start + NUM_SPECIAL + sizes[f.spec.block])
+            for i, f in enumerate(self.fields)
+            if f.spec.kind != "sequence"
+        }
 
 
 def assemble(columns: Sequence[Column]) -> EncodedBatch:

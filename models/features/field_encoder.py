@@ -30,17 +30,13 @@ class FieldEncoder:
     Args:
         spec: the field.
         fitted: what training learnt about it.
-        block: the number of its block of rows.
-        start: the block's first row.
+        start: the first row of its block.
         token_ids: the block's tokens; ``None`` for a numeric field.
     """
 
-    def __init__(
-        self, spec: FieldSpec, fitted: FittedField, block: int, start: int, token_ids: TokenIds | None
-    ) -> None:
+    def __init__(self, spec: FieldSpec, fitted: FittedField, start: int, token_ids: TokenIds | None) -> None:
         self.spec = spec
         self.dtype = fitted.dtype
-        self.block = block
         self.start = start
         self.boundaries: NDArray[np.float64] = np.array(fitted.boundaries, np.float64)
         self.token_ids = token_ids

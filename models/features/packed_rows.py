@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.features.encoder import EncodedBatch
+from models.features.vocabulary import ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,7 @@ class PackedRows:
         if self.lengths is None:
             return PackedRows(self.ids.reshape(-1, F)[rows].reshape(-1), None, F)
         sizes = starts[rows + 1] - starts[rows]
-        ends = np.cumsum(sizes)
-        at = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts[rows] - (ends - sizes), sizes)
-        return PackedRows(self.ids[at], self.lengths[rows], F)
+        return PackedRows(self.ids[ranges(starts[rows], sizes)], self.lengths[rows], F)
 
     def unpack(self) -> EncodedBatch:
         """Return the same impressions for the model."""

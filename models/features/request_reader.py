@@ -177,32 +177,3 @@ def _batch(arrays: tuple[bytes, bytes | None, bytes | None], num_fields: int) ->
     if offsets is None or weights is None:
         return EncodedBatch.single(rows, num_fields)
     return EncodedBatch(rows, np.frombuffer(weights, np.float32), np.frombuffer(offsets, np.int64), num_fields)
-
-
-class Reading(NamedTuple):
-    """Interim: what `RowReader` reads."""
-
-    batch: EncodedBatch
-    missing: Mapping[str, int]
-    unseen: Mapping[str, int]
-
-
-class RowReader:
-    """Interim: `PredictReader` for callers that read again what it refuses."""
-
-    def __init__(
-        self,
-        encoder: FeatureEncoder,
-        max_rows: int,
-        max_chars: int,
-        max_sequence: int,
-        pause: Callable[[], None] = nothing,
-    ) -> None:
-        self._reader = PredictReader(encoder, Limits(max_rows, max_chars, max_sequence), pause) if IS_COMPILED else None
-
-    def read(self, body: bytes) -> Reading | None:
-        """Return a request's impressions, or ``None``."""
-        found = None if self._reader is None else self._reader.read(body)
-        if found is None or isinstance(found, Fault) or found.unknown_fields:
-            return None
-        return Reading(found.batch, found.missing, found.unseen)

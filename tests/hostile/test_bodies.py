@@ -142,6 +142,22 @@ def test_of_a_field_given_twice_the_last_value_counts(server: Server) -> None:
     assert answers[0].json() == answers[1].json()
 
 
+@pytest.mark.parametrize("num_blanks", [0, 3_000, 300_000])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/predict", b'{"instances": [{"x": NaN}]}'),
+        ("/predict", b'{"instances": [{"price": "x", "price": 1}]}'),
+        ("/predict", b'{"instances": [], "instances": [{}]}'),
+        ("/predict", b'{"instances": [{"x": ' + b"[" * 250 + b"]" * 250 + b"}]}"),
+        ("/rank", b'{"candidates": [{}], "context": {"x": Infinity}}'),
+        ("/rank", b'{"candidates": [{}], "candidates": [{}]}'),
+    ],
+)
+def test_the_number_of_blanks_does_not_decide(server: Server, path: str, body: bytes, num_blanks: int) -> None:
+    check(server, path, body + b" " * num_blanks, UNPROCESSABLE, "blanks", PLAIN)
+
+
 @pytest.mark.parametrize(("num_rows", "status"), [(0, UNPROCESSABLE), (1, OK), (MAX_ROWS, OK), (MAX_ROWS + 1, 422)])
 def test_the_number_of_rows_is_bounded(server: Server, num_rows: int, status: int) -> None:
     bodies = {

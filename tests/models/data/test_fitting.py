@@ -28,6 +28,6 @@ def test_numbers_of_a_chunk_get_the_bins_that_the_field_encoder_gives(
 ) -> None:
     boundaries = tuple(np.unique(np.linspace(-4, 4, num_boundaries)).tolist())
     spec = FieldSpec(name="x", kind="numeric", side="context")
-    field = FieldEncoder(spec, FittedField(dtype=None, boundaries=boundaries), 0, 100, None)
+    field = FieldEncoder(spec, FittedField(dtype=None, boundaries=boundaries), 100, None)
     expected = [100 + (MISSING if x != x else NUM_SPECIAL + bisect_right(boundaries, x)) for x in numbers.tolist()]
     assert _encode_numbers(field, numbers).tolist() == field.encode_numbers(numbers).tolist() == expected
