@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from importlib.metadata import version
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -55,6 +56,8 @@ class FieldInfo(BaseModel):
 class ModelInfo(BaseModel):
     """What is served, and what was last refused."""
 
+    service_version: str
+    """Of ctrserve, as `ctrserve --version` says it."""
     model_version: str | None = None
     created: str | None = None
     metrics: dict[str, Any] = {}
@@ -90,7 +93,7 @@ async def model(service: ServiceDep) -> ModelInfo:
     """Describe the model that is served: fields, metrics, versions, and the last artifact refused."""
     registry = service.registry
     if registry.current is None:
-        return ModelInfo(last_error=registry.last_error)
+        return ModelInfo(service_version=version("ctrserve"), last_error=registry.last_error)
     artifact = registry.current.artifact
     manifest, schema = artifact.manifest, artifact.schema
     fields = [
@@ -98,6 +101,7 @@ async def model(service: ServiceDep) -> ModelInfo:
         for f, fit in zip(schema.features.fields, schema.fitted, strict=True)
     ]
     return ModelInfo(
+        service_version=version("ctrserve"),
         model_version=manifest.model_version,
         created=manifest.created,
         metrics=dict(manifest.metrics),
