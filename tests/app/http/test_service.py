@@ -4,7 +4,7 @@ import json
 import shutil
 import socket
 from collections.abc import Iterator
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def test_health_and_model_describe_what_is_served(server: Server) -> None:
     assert server.client.get("/health/ready").json() == {"status": "ready", "model_version": "v1", "redis": "off"}
     model = server.client.get("/model").json()
     assert (model["model_version"], model["last_error"], model["calibration"]) == ("v1", None, "platt")
-    assert model["service_version"] == version("ctrserve")
+    assert model["service_version"] == metadata.version("ctrserve")
     assert {"name": "ad_id", "kind": "categorical", "side": "candidate", "dtype": "string"}.items() <= model["fields"][
         3
     ].items()
