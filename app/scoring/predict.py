@@ -17,7 +17,6 @@ from app.scoring.micro_batcher import Outcome
 from app.scoring.served_model import ServedModel
 from models.features.encoder import EncodedBatch
 from models.features.request_reader import PredictReading
-from models.network.predictor import pool
 
 MAX_NAMES = 16
 """Unknown fields that an answer names."""
@@ -70,7 +69,7 @@ class PredictScoring:
         probabilities = np.empty(0)
         self._times.append(perf_counter())
         if self._batch is not None:
-            probabilities = self._model.artifact.predictor.score(pool(self._batch, rows))
+            probabilities = self._model.artifact.predictor.score(self._batch, rows)
             if not math.isfinite(probabilities.sum()):
                 raise Problem("invalid_output")
             self._model.scores.note(probabilities)

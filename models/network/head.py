@@ -80,11 +80,6 @@ class Pooled(NamedTuple):
     ids: NDArray[np.int64]
     """The table row of each bag's first value, int64 [B·F]; all of them but in sequences."""
 
-    @property
-    def num_impressions(self) -> int:
-        """B."""
-        return len(self.fields)
-
 
 class SideActivations(NamedTuple):
     """What some of the fields contribute to n impressions; sums over disjoint sets of fields are those of their union."""

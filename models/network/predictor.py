@@ -35,9 +35,9 @@ class Predictor:
         """
         return self.head.logits(pool(batch, rows))
 
-    def score(self, pooled: Pooled) -> NDArray[np.float64]:
-        """Return the probabilities float64 [B] of pooled rows; see `pool`."""
-        return self.probabilities(self.head.logits(pooled))
+    def score(self, batch: EncodedBatch, rows: Floats) -> NDArray[np.float64]:
+        """Return the probabilities float64 [B] of what `logits` takes."""
+        return self.probabilities(self.logits(batch, rows))
 
     def probabilities(self, logits: Floats) -> NDArray[np.float64]:
         """Return calibrated click probabilities, float64 [B], in (0, 1)."""
