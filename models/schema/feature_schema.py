@@ -1,7 +1,4 @@
-"""What a log's columns mean: label, split and fields. Read from TOML by training, carried as JSON by the artifact.
-
-Imports only ``errors``; everything else in ``models`` builds on these classes.
-"""
+"""What a log's columns mean: label, split and fields. Training reads it from TOML; the artifact holds it as JSON."""
 
 from __future__ import annotations
 
@@ -20,11 +17,11 @@ Kind = Literal["categorical", "numeric", "sequence"]
 Side = Literal["context", "candidate"]
 TokenType = Literal["integer", "string"]
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r'^[^"\\\x00-\x1f]+$')]
-"""Of a column; without the characters that JSON writes in more than one way."""
+"""Name of a column, without the characters that JSON can write in more than one way."""
 
 
 class Strict(BaseModel):
-    """Frozen, and an unknown key is an error: a misspelt option must not be ignored."""
+    """A frozen model in which an unknown key is an error, so that a misspelt option is not ignored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -32,36 +29,33 @@ class Strict(BaseModel):
 class FieldSpec(Strict):
     """One input of the model.
 
-    A ``categorical`` value is one token. A ``sequence`` is a list of tokens, oldest first, mean-pooled over its last
-    ``max_length``. A ``numeric`` value is placed between the quantiles of the training rows.
+    A ``categorical`` value is one token. A ``sequence`` is a list of tokens, oldest first, of which the last ``max_length``
+    are mean-pooled. A ``numeric`` value is put into one of ``bins`` quantile bins of the training rows.
     """
 
     name: Name
     kind: Kind
     side: Side = "context"
     dtype: TokenType | None = None
-    """Type of the tokens on the wire; ``None`` in a schema file means: as the log has it."""
+    """Type of the tokens in a request; ``None`` in a schema file: the type that they have in the log."""
     min_count: Annotated[int, Field(ge=1)] = 2
-    """Tokens seen less often in the training rows share the out-of-vocabulary row."""
+    """Tokens seen less often than this in the training rows share the out-of-vocabulary row."""
     buckets: Annotated[int, Field(ge=1, le=2**31)] | None = None
-    """Hash tokens into so many rows instead of keeping a vocabulary."""
+    """Number of rows that tokens are hashed into, instead of a vocabulary."""
     vocabulary: str | None = None
-    """Name of the field whose tokens and rows this one shares."""
+    """Name of the field whose tokens and rows this field shares."""
     max_length: Annotated[int, Field(ge=1, le=1_000)] = 50
     bins: Annotated[int, Field(ge=2, le=1_000)] = 20
 
     @model_validator(mode="after")
     def _options_fit_the_kind(self) -> Self:
         changed = {name for name, info in type(self).model_fields.items() if getattr(self, name) != info.default}
-        misplaced = (
-            changed
-            & {
-                "categorical": {"max_length", "bins"},
-                "sequence": {"bins"},
-                "numeric": {"dtype", "min_count", "buckets", "vocabulary", "max_length"},
-            }[self.kind]
-        )
-        if misplaced:
+        not_for_kind = {
+            "categorical": {"max_length", "bins"},
+            "sequence": {"bins"},
+            "numeric": {"dtype", "min_count", "buckets", "vocabulary", "max_length"},
+        }
+        if misplaced := changed & not_for_kind[self.kind]:
             raise ValueError(f"field {self.name!r}: {sorted(misplaced)[0]!r} does not apply to kind {self.kind!r}")
         if self.vocabulary is not None and {"min_count", "buckets"} & changed:
             raise ValueError(
@@ -76,12 +70,12 @@ class FieldSpec(Strict):
 
 
 class Split(Strict):
-    """How the rows are divided into training, validation and test, oldest first."""
+    """How the rows are divided into training, validation and test part."""
 
     column: str | None = None
-    """Time-like column to order by; ``None`` and not ``by_order`` divides at random by ``seed`` of the training."""
+    """Column with the time to sort by. Without it and without ``by_order`` the split is random, by the ``seed`` of training."""
     by_order: bool = False
-    """The files' own order is the order in time."""
+    """Whether the rows of the files are already in order of time."""
     validation_from: int | float | str | None = None
     test_from: int | float | str | None = None
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
@@ -101,28 +95,28 @@ class Split(Strict):
 
 
 class LogFormat(Strict):
-    """How delimited text files are read; Parquet needs none of it."""
+    """How delimited text files are read; has no effect on Parquet files."""
 
     columns: tuple[str, ...] | None = None
-    """Column names of files without a header line."""
+    """Column names, for files without a header line."""
     separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
-    """Default: a tab for ``.tsv``, else a comma."""
+    """Default: a tab for ``.tsv`` and ``.txt``, a comma for ``.csv``."""
     null_values: tuple[str, ...] = ()
-    """Further spellings of a null; the empty string is always one."""
+    """Further spellings of a null, besides the empty string."""
     list_separator: Annotated[str, Field(min_length=1, max_length=8)] = "|"
-    """What stands between the tokens of a sequence."""
+    """Separator of the tokens of a sequence."""
 
 
 class FeatureSchema(Strict):
-    """A schema file: what is predicted, from which fields, and how rows are split."""
+    """A schema file: the label, the fields, and how rows are split."""
 
     label: Name
     group: str | None = None
     """Column whose values group rows for GAUC, usually the user."""
     negatives_kept: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of the non-clicks that the log still holds; the calibration undoes the down-sampling."""
+    """Share of the non-clicks that the log holds; the service corrects its probabilities for the down-sampling."""
     segments: tuple[str, ...] = ()
-    """Fields by whose values the report breaks calibration down."""
+    """Categorical fields for which the report shows calibration by value."""
     log: LogFormat = LogFormat()
     split: Split = Split()
     fields: Annotated[tuple[FieldSpec, ...], Field(alias="field", min_length=1)]
@@ -157,22 +151,22 @@ class FeatureSchema(Strict):
 
 
 class FittedField(Strict):
-    """What training learnt about one field; with `FieldSpec` it defines the field's encoding completely."""
+    """What training fitted for one field; together with `FieldSpec` it defines the encoding completely."""
 
     dtype: TokenType | None
     boundaries: tuple[float, ...] = ()
-    """Numeric: ascending cut points between bins, in the value's own unit."""
+    """Of a numeric field: ascending cut points between bins, in the unit of the values."""
     example: int | float | str | tuple[int | str, ...] | None = None
-    """A frequent value, for documentation; never used in scoring."""
+    """A frequent value, for the documentation of the API."""
 
 
 class FittedSchema(Strict):
-    """The artifact's ``schema.json``: the schema, and per field what was fitted, in the order of the fields."""
+    """The artifact's ``schema.json``: the schema and what was fitted, one entry per field in the same order."""
 
     features: FeatureSchema
     fitted: tuple[FittedField, ...]
     num_tokens: Mapping[str, int]
-    """Rows of each block beyond MISSING and OOV, by block name, in table order."""
+    """Number of rows of each block without MISSING and OOV, by block name, in table order."""
 
     @model_validator(mode="after")
     def _one_fit_per_field(self) -> Self:
@@ -194,7 +188,7 @@ class FittedSchema(Strict):
 
 
 def describe_validation_error(error: ValidationError) -> str:
-    """Say the first fault of a pydantic validation in one line, without the input.
+    """Return the first error of a pydantic validation in one line, without the input.
 
     >>> try:
     ...     Split(by_order=True, column="day")
@@ -225,7 +219,7 @@ def load_schema(path: Path) -> FeatureSchema:
 
 
 def dump_schema(schema: FeatureSchema, comments: Mapping[str, str] | None = None) -> str:
-    """Write a schema as TOML, only what differs from the defaults; ``comments`` stand above the fields they name."""
+    """Return a schema as TOML, without the options that have their defaults; ``comments`` are written above the fields."""
     document = schema.model_dump(mode="json", exclude_defaults=True, by_alias=True)
     tables = {key: document.pop(key) for key in ("log", "split") if key in document}
     fields = document.pop("field")
@@ -244,5 +238,5 @@ def dump_schema(schema: FeatureSchema, comments: Mapping[str, str] | None = None
 
 
 def _toml(value: object) -> str:
-    # JSON's scalars and arrays of scalars are TOML's too, DEL apart, which TOML wants escaped.
+    # JSON's scalars and arrays of scalars are valid TOML, except that TOML wants DEL escaped.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")

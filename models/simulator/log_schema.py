@@ -1,106 +1,29 @@
-"""The feature schema that `models.simulator.simulation` writes beside its log; imports nothing.
-
-The columns are those of `models.simulator.market`; the true probabilities are not among them.
-"""
+"""The feature schema that `models.simulator.simulation` writes beside its log."""
 
 from __future__ import annotations
 
 from typing import Final
 
-SCHEMA_TOML: Final = """\
-# Feature schema of a simulated ad log: what the columns mean and how the rows are split.
-label = "click"
-group = "user_id"                        # GAUC compares a user's impressions with each other
-segments = ["device", "ad_category"]     # calibration is also reported for each value of these
-negatives_kept = {negatives_kept}                    # share of the non-clicks that the log still holds
+from models.schema.feature_schema import FeatureSchema, FieldSpec, Split
 
-[split]
-column = "time"                          # oldest first: train, validation, test
-validation_fraction = 0.1
-test_fraction = 0.1
+CONTEXT = ("user_id", "age_band", "country", "device", "hour", "weekday", "site", "page_category")
+CANDIDATE = ("ad_id", "advertiser", "ad_category", "creative_format")
 
-# The context: user, moment and page.
-
-[[field]]
-name = "user_id"
-kind = "categorical"
-side = "context"
-min_count = 2                            # rarer tokens share the out-of-vocabulary row
-
-[[field]]
-name = "age_band"
-kind = "categorical"
-side = "context"
-
-[[field]]
-name = "country"
-kind = "categorical"
-side = "context"
-
-[[field]]
-name = "device"
-kind = "categorical"
-side = "context"
-
-[[field]]
-name = "hour"
-kind = "categorical"                     # 24 tokens: the effect of an hour is not a straight line
-side = "context"
-
-[[field]]
-name = "weekday"
-kind = "categorical"
-side = "context"
-
-[[field]]
-name = "site"
-kind = "categorical"
-side = "context"
-min_count = 2
-
-[[field]]
-name = "page_category"
-kind = "categorical"
-side = "context"
-
-[[field]]
-name = "clicked_ads"                     # the user's last clicks before the day of the impression, oldest first
-kind = "sequence"
-side = "context"
-vocabulary = "ad_id"                     # shares the tokens and rows of that field
-max_length = 20
-
-# The candidate: the ad.
-
-[[field]]
-name = "ad_id"
-kind = "categorical"
-side = "candidate"
-min_count = 2
-
-[[field]]
-name = "advertiser"
-kind = "categorical"
-side = "candidate"
-min_count = 2
-
-[[field]]
-name = "ad_category"
-kind = "categorical"
-side = "candidate"
-
-[[field]]
-name = "creative_format"
-kind = "categorical"
-side = "candidate"
-
-[[field]]
-name = "ad_age_days"
-kind = "numeric"
-side = "candidate"
-
-[[field]]
-name = "price"
-kind = "numeric"
-side = "candidate"
-"""
+SCHEMA: Final = FeatureSchema(
+    label="click",
+    group="user_id",
+    segments=("device", "ad_category"),
+    split=Split(column="time"),
+    fields=(
+        *(FieldSpec(name=name, kind="categorical", side="context") for name in CONTEXT),
+        FieldSpec(name="clicked_ads", kind="sequence", side="context", vocabulary="ad_id", max_length=20),
+        *(FieldSpec(name=name, kind="categorical", side="candidate") for name in CANDIDATE),
+        *(FieldSpec(name=name, kind="numeric", side="candidate") for name in ("ad_age_days", "price")),
+    ),
+)
+COMMENTS: Final = {
+    "user_id": "The context: user, moment and page. Tokens seen less than min_count times (default 2) share one row.",
+    "hour": "24 tokens, since the effect of an hour is not linear",
+    "clicked_ads": "the user's last clicks before the day of the impression, oldest first; shares the rows of ad_id",
+    "ad_id": "The candidate: the ad.",
+}

@@ -1,7 +1,6 @@
-"""An invented ad market whose click probabilities are known: who sees which ad where, and how likely a click is.
+"""A simulated ad market with known click probabilities: who sees which ad where, and how likely a click is.
 
-Needs numpy, polars and `models.simulator.population`; `models.simulator.simulation` writes its days to files. Every draw comes
-from a generator seeded by (seed, day), so a day's draws do not depend on how many rows the other days have.
+All draws of a day come from a generator seeded by (seed, day), so they do not depend on the number of rows of other days.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ PAGES: Final = ("news", "sport", "weather", "cooking", "finance", "travel", "gam
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What to simulate. ``base_rate`` is the mean click probability; each day's own lies within 6 % of it."""
+    """What to simulate. ``base_rate`` is the mean click probability; that of a single day is within 6 % of it."""
 
     rows: int
     days: int
@@ -42,7 +41,7 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedDay:
-    """One day's impressions by time, and the true click probability of each row, float64 [rows]."""
+    """One day's impressions in order of time, and the true click probability of each, float64 [rows]."""
 
     day: date
     impressions: pl.DataFrame
@@ -50,7 +49,7 @@ class SimulatedDay:
 
 
 def simulate_days(traffic: Traffic) -> Iterator[SimulatedDay]:
-    """Yield the days in order, one in memory at a time; ``rows`` are spread evenly over them.
+    """Yield the days in order, one at a time; ``rows`` are spread evenly over them.
 
     >>> first, second = simulate_days(Traffic(rows=1000, days=2, seed=7, users=50, ads=20))
     >>> first.impressions.height, str(second.day), first.impressions["click"].unique().sort().to_list()
@@ -63,12 +62,12 @@ def simulate_days(traffic: Traffic) -> Iterator[SimulatedDay]:
 
 
 class _ClickHistory:
-    """Each user's last clicked ads before the day, oldest first: int32 [users, MAX_CLICKED], −1s before them."""
+    """Each user's last clicked ads before the current day, oldest first, int32 [users, MAX_CLICKED]; padded with −1 in front."""
 
     def __init__(self, rng: np.random.Generator, users: Users, ads: Ads) -> None:
         self.clicked = np.full((users.count, MAX_CLICKED), -1, np.int32)
         lengths = rng.geometric(1 / 6, users.count) - 1
-        for place in range(MAX_CLICKED):  # before the first day: of some ads shown, the one best liked, with luck
+        for place in range(MAX_CLICKED):  # before the first day: of five ads shown, a noisy favourite
             who = np.flatnonzero(lengths > place)
             shown = ads.draw(rng, 0, len(who) * 5).reshape(-1, 5)
             liking = dot(users.taste[who, None, :], ads.appeal[shown]) + ads.bias[shown]
@@ -76,7 +75,7 @@ class _ClickHistory:
             self.clicked[who, MAX_CLICKED - 1 - place] = shown[np.arange(len(who)), best]
 
     def lists(self, user: Ints) -> pl.Series:
-        """Return one list of ad ids per impression, null where the user has not clicked yet."""
+        """Return one list of ad ids per impression; null if the user has not clicked yet."""
         active = np.zeros(len(self.clicked), np.bool_)
         active[user] = True
         clicked = self.clicked[active]
@@ -85,7 +84,7 @@ class _ClickHistory:
         return table.select(ids.alias("clicked_ads")).to_series().gather(np.cumsum(active)[user] - 1)
 
     def append(self, user: Ints, ad: Ints) -> None:
-        """Add a day's clicks, given in order of time."""
+        """Add the clicks of a day, in order of time."""
         by_user = np.argsort(user, kind="stable")
         who, start, count = np.unique(user[by_user], return_index=True, return_counts=True)
         skipped = np.maximum(count - MAX_CLICKED, 0)
@@ -100,7 +99,7 @@ class _ClickHistory:
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """A day's impressions as positions in the market's tables, by time; each int64 [rows], ``ad_age_days`` float64."""
+    """A day's impressions in order of time, as indices into the market's tables, int64 [rows]; ``ad_age_days`` float64."""
 
     time_ms: Ints
     hour: Ints
@@ -128,19 +127,21 @@ class _Market:
         self.hour_bias = (0.35 * np.sin((hours - 14) / 24 * 2 * np.pi)).astype(np.float32)
         share = np.cumsum(
             1.0 + 0.8 * np.sin((hours - 9) / 24 * 2 * np.pi)
-        )  # of a day's impressions, by each hour's end
+        )  # of the impressions, by the end of each hour
         self.until_hour = np.concatenate([[0.0], share / share[-1]])
         self.history = _ClickHistory(rng, self.users, self.ads)
         self.scale = np.float32(1.0)
         self.scale = np.float32(LOGIT_SPREAD / self.logit(self.show(0, 50_000, rng)).std())
 
     def show(self, day: int, num_rows: int, rng: np.random.Generator) -> _Shown:
-        """Draw who sees which ad, where and when."""
+        """Draw which users see which ads, where and when."""
         moment = np.sort(rng.random(num_rows))
         time_ms = np.interp(moment, self.until_hour, np.arange(25) * (DAY_MS / 24)).astype(np.int64)
         time_ms = np.minimum(time_ms, DAY_MS - 1)
         user = self.users.draw(rng, num_rows)
-        other_device = rng.integers(0, len(population.DEVICES) * 6, num_rows)  # any, one time in six; else the usual
+        other_device = rng.integers(
+            0, len(population.DEVICES) * 6, num_rows
+        )  # one time in six a random one, else the usual
         device = np.where(other_device < len(population.DEVICES), other_device, self.users.device[user])
         site = draw_zipf(rng, self.num_sites, num_rows, 1.4)
         other_page = rng.integers(0, len(PAGES) * 4, num_rows)
@@ -150,7 +151,7 @@ class _Market:
         return _Shown(time_ms, time_ms // (DAY_MS // 24), user, device, site, page, ad, age_days)
 
     def logit(self, shown: _Shown) -> Floats:
-        """Return what makes a click likely, up to the day's intercept; float32 [rows]."""
+        """Return the logits of the click probabilities without the day's intercept, float32 [rows]."""
         user, ad = shown.user, shown.ad
         logit = self.users.bias[user] + self.ads.bias[ad] + self.site_bias[shown.site] + self.hour_bias[shown.hour]
         logit += dot(self.users.taste[user], self.ads.appeal[ad])
@@ -160,7 +161,7 @@ class _Market:
         return logit * self.scale
 
     def simulate(self, day: int, num_rows: int, rng: np.random.Generator) -> SimulatedDay:
-        """Simulate the next day; days must be asked for in order, since clicks become history."""
+        """Simulate the next day. Call in order of days, since clicks become history."""
         shown = self.show(day, num_rows, rng)
         logit = self.logit(shown).astype(np.float64)
         p = _sigmoid(logit + _intercept(logit, self.base_rate * (1 + 0.06 * np.sin(day / 7 * 2 * np.pi))))
@@ -201,7 +202,7 @@ def _sigmoid(z: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _intercept(logit: NDArray[np.float64], rate: float) -> float:
-    """Find by bisection what to add to the logits for a mean probability of ``rate``; looks at 200,000 at most."""
+    """Find by bisection the number to add to the logits for a mean probability of ``rate``; uses at most 200,000 of them."""
     sample = logit[:: 1 + len(logit) // 200_000]
     low, high = -30.0, 30.0
     for _ in range(40):

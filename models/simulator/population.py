@@ -1,7 +1,4 @@
-"""Who is in the simulated ad market: users and ads with hidden tastes, popularity, launches and retirements.
-
-Needs numpy and polars; `models.simulator.market` brings the two together.
-"""
+"""Users and ads of the simulated market, with hidden tastes, popularity, launches and retirements."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-# A trailing None is drawn like a value: an unknown age, a page without a category.
+# A trailing None is one more value: an unknown age.
 AGE_BANDS: Final = ("18-24", "25-34", "35-44", "45-54", "55+", None)
 COUNTRIES: Final = ("US", "IN", "BR", "DE", "JP", "GB", "FR", "MX", "ES", "PL", "SE", "NZ")
 DEVICES: Final = ("mobile", "desktop", "tablet", "tv")
@@ -53,13 +50,13 @@ def draw_normal(rng: np.random.Generator, scale: float, *shape: int) -> Floats:
 
 
 def dot(a: Floats, b: Floats) -> Floats:
-    """Return the inner products over the last axis; not by BLAS, whose sums may differ with the number of threads."""
+    """Return the inner products over the last axis. Not by BLAS, whose sums can depend on the number of threads."""
     products: Floats = np.einsum("...e,...e->...", a, b)
     return products
 
 
 class Users:
-    """Users in order of activity. Taste is shared by an age band in part; a user's past clicks reveal the rest."""
+    """Users in order of activity. Part of a user's taste is shared by the age band; past clicks reveal the rest."""
 
     def __init__(self, rng: np.random.Generator, count: int) -> None:
         self.count = count
@@ -72,12 +69,12 @@ class Users:
         self.bias = draw_normal(rng, 0.35, len(COUNTRIES))[self.country] + draw_normal(rng, 0.3, count)
 
     def draw(self, rng: np.random.Generator, size: int) -> Ints:
-        """Draw who sees an impression: few users see many."""
+        """Draw the users of impressions; few users see many."""
         return draw_zipf(rng, self.count, size, 0.8)
 
 
 class Ads:
-    """Every ad of the simulated days: those that run at first, then the launches day by day."""
+    """All ads of the simulated days: those that run on the first day, then the launches of each day."""
 
     def __init__(self, rng: np.random.Generator, at_once: int, days: int) -> None:
         launches = max(1, round(at_once * LAUNCHES_PER_DAY))
@@ -98,13 +95,13 @@ class Ads:
         self.drift_phase = rng.uniform(0.0, 2 * np.pi, count)
         self.appeal = draw_normal(rng, 0.5, len(CATEGORIES), TASTE_DIM)[self.category]  # [ads, TASTE_DIM]
         self.appeal += draw_normal(rng, 0.25, count, TASTE_DIM)
-        # Prices near the usual one are clicked most; an ad without a price lies between.
+        # Ads with prices near the usual one are clicked most; those without a price come between.
         distance = np.log(np.nan_to_num(self.price, nan=2.5 * USUAL_PRICE) / USUAL_PRICE)
         self.bias = draw_normal(rng, 0.5, num_advertisers)[self.advertiser] + draw_normal(rng, 0.35, count)
         self.bias += (0.7 * np.exp(-(distance**2))).astype(np.float32)
 
     def draw(self, rng: np.random.Generator, day: int, size: int) -> Ints:
-        """Draw which of the day's running ads is shown; popularity is long-tailed and waxes and wanes over weeks."""
+        """Draw which of the ads running on a day are shown; popularity is long-tailed and changes over weeks."""
         running = np.flatnonzero((self.launch_day <= day) & (self.retire_day > day))
         weight = np.exp(self.log_popularity[running] + 0.7 * np.sin(self.drift_phase[running] + day / 4.0))
         cumulative = np.cumsum(weight)
