@@ -1,4 +1,4 @@
-"""Pieces of Markdown that the sections of ``docs/performance.md`` share."""
+"""Markdown tables, figures and conditions for ``docs/performance.md``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ BESIDE: Mapping[str, tuple[str, ...]] = {
     "100 rows @1": ("100 columns @1",),
     "1000 rows @1": ("1000 columns @1", "rank 1000 @1"),
 }
-"""Scenario of other servers → those of ours that have no like elsewhere and stand beside it."""
+"""Scenario of other servers → scenarios that only ctrserve has and that are compared with it."""
 Result = Mapping[str, Any]
 
 
@@ -29,7 +29,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def conditions_of(result: Result) -> str:
-    """Say in one sentence what a result depends on."""
+    """Return the conditions of a result in one sentence."""
     machine, versions = result["machine"], result["versions"]
     python = f"Python {versions['python']}, numpy {versions.get('numpy', '?')}"
     return (
@@ -40,7 +40,7 @@ def conditions_of(result: Result) -> str:
 
 
 def number(value: float) -> str:
-    """Return a figure with three significant digits, thousands apart.
+    """Return a number with three significant digits and thousands separators.
 
     >>> number(12345.6), number(9.876), number(0.04)
     ('12,346', '9.88', '0.04')

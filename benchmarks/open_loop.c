@@ -1,8 +1,10 @@
-/* Sends requests when they are due, whatever the server does; `benchmarks/open_loop.py` says what for and makes the figures.
+/* Sends requests when they are due, whatever the server does. Started by `benchmarks/open_loop.py`.
  *
- * open_loop PORT CONNECTIONS REQUESTS DUE FOUND DRAIN_S. REQUESTS: of each request its length, uint32, and its bytes; they take
- * turns. DUE: float64 seconds, ascending. FOUND gets of each when it was sent and when its answer was whole, float64 seconds,
- * negative where that was not before the end, and the answer's status, float64, 0 where the server hung up. */
+ * open_loop PORT CONNECTIONS REQUESTS DUE FOUND DRAIN_S
+ * REQUESTS: the length, uint32, and the bytes of each request; they are sent in turn.
+ * DUE: float64 seconds, ascending.
+ * FOUND is written: for each due time, when the request was sent and when its answer was complete, float64 seconds, negative
+ * if not before the end, and the status of the answer, float64, 0 if the server closed the connection. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -10,13 +12,25 @@
 #include <math.h>
 #include <netinet/tcp.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "common.h"
+static void fail(const char *what) {
+    perror(what);
+    exit(1);
+}
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
 
 #define EVENTS 64
 #define MAX_HEAD 4096 /* of an answer */

@@ -1,10 +1,10 @@
-"""Open-loop load: requests leave when they are due, whatever the server does, as those of real users do.
+"""Open-loop load: requests are sent when they are due, whatever the server does, as those of real users are.
 
-A closed loop waits for answers, so a stalled server is asked less while it stalls, and the stall is counted once
-(coordinated omission). Here each latency counts from the moment a request was *due*: one that had to wait for a free
-connection behind a stall has that wait in it. Both are reported, from due and from sent.
+A closed loop waits for answers, so a stalled server gets fewer requests, and the stall is counted once (coordinated omission).
+Here latency counts from the moment a request was *due*, so it includes waiting for a free connection. The latency from the
+moment of sending is reported too.
 
-The requests are sent by ``open_loop.c``: a loop in Python took 50 µs for each, and was late when the server was not.
+``open_loop.c`` sends the requests; a loop in Python takes 50 µs for each and would be late by itself.
 """
 
 from __future__ import annotations
@@ -26,18 +26,17 @@ Arrivals = Literal["fixed", "poisson"]
 PAUSE_MS = 20.0
 DRAIN_S = 10.0
 SOURCE = Path(__file__).with_suffix(".c")
-SHARED = SOURCE.with_name("common.h")
 BUILD = Path(__file__).parents[1] / "build"
 
 
 def due_times(rate: float, seconds: float, arrivals: Arrivals, seed: int) -> NDArray[np.float64]:
-    """Return when each request is due, seconds from the start.
+    """Return the times at which requests are due, in seconds from the start.
 
     Args:
         rate: requests per second.
         seconds: how long requests are sent.
-        arrivals: ``fixed`` distances, or ``poisson``: independent users.
-        seed: of the distances.
+        arrivals: ``fixed`` intervals, or ``poisson`` for independent users.
+        seed: of the intervals.
 
     >>> due_times(4, 1, "fixed", 0).tolist()
     [0.0, 0.25, 0.5, 0.75]
@@ -54,19 +53,18 @@ def request_bytes(port: int, path: str, body: bytes) -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def build(source: Path = SOURCE) -> Path:
-    """Compile a program of this directory where it is missing or older than its source; return it.
+def build() -> Path:
+    """Compile ``open_loop.c`` unless its program is newer; return the program.
 
     Raises:
         SystemExit: there is no C compiler.
     """
-    program = BUILD / source.stem
-    changed = max(file.stat().st_mtime for file in (source, SHARED))
-    if not program.exists() or program.stat().st_mtime < changed:
+    program = BUILD / SOURCE.stem
+    if not program.exists() or program.stat().st_mtime < SOURCE.stat().st_mtime:
         if shutil.which("cc") is None:
             raise SystemExit("the open loop needs a C compiler; on Debian: apt-get install gcc")
         BUILD.mkdir(exist_ok=True)
-        subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-o", program, source, "-lm"], check=True)
+        subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-o", program, SOURCE, "-lm"], check=True)
     return program
 
 
@@ -81,7 +79,7 @@ def run(
     arrivals: Arrivals,
     seed: int,
 ) -> dict[str, Any]:
-    """Send requests when they are due; return what `summarise` makes of their latencies, and what sending cost."""
+    """Send requests when they are due; return the summary of their latencies and the processor time of the generator."""
     requests = [request_bytes(port, path, body) for body in bodies]
     due = due_times(rate, seconds, arrivals, seed)
     with TemporaryDirectory(prefix="ctrserve-open-loop-") as name:
@@ -109,13 +107,13 @@ def summarise(
 ) -> dict[str, Any]:
     """Return latencies in milliseconds from due and from sent, errors, and pauses.
 
-    A pause is a stretch without any answer, longer than `PAUSE_MS`, in which a request that was due had none.
+    A pause is an interval longer than `PAUSE_MS` without any answer while a request was due.
 
     Args:
         due: seconds, ascending.
-        sent: seconds, NaN where it was not sent before the end.
-        done: seconds, NaN where there was no answer before the end.
-        status: of the answer; 0 where the server hung up.
+        sent: seconds, NaN for requests that were not sent before the end.
+        done: seconds, NaN for requests without an answer before the end.
+        status: of the answer; 0 if the server closed the connection.
     """
     is_answered = np.isfinite(done)
     good = is_answered & (status == 200)
@@ -126,9 +124,9 @@ def summarise(
         return {**counts, "achieved_rps": 0.0}
     latency, service = (done - due)[good] * 1e3, (done - sent)[good] * 1e3
     ends = np.sort(done[is_answered])
-    # From the later of the last answer and the first request still open then, to the next answer.
+    # A gap lasts from the last answer, or the first request that is open then if it is later, to the next answer.
     order = np.argsort(done)
-    opened_after = np.minimum.accumulate(due[order][::-1])[::-1][: len(ends)]  # earliest due of what is answered later
+    opened_after = np.minimum.accumulate(due[order][::-1])[::-1][: len(ends)]  # earliest due time of later answers
     began = np.maximum(np.concatenate(([due[0]], ends[:-1])), opened_after)
     gaps_ms = (ends - began) * 1e3
     pauses = gaps_ms[gaps_ms > PAUSE_MS]

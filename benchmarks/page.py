@@ -1,8 +1,4 @@
-"""``python -m benchmarks.page``: renders ``docs/performance.md`` and its figures from the newest results.
-
-``performance_notes.md`` explains the figures and comes first. A section without a result is left out, so that every
-figure of the page comes from a file.
-"""
+"""``python -m benchmarks.page``: renders ``docs/performance.md`` from ``performance_notes.md`` and the newest results."""
 
 from __future__ import annotations
 
@@ -21,7 +17,7 @@ INTRODUCTION = """# Performance
 Made by `python -m benchmarks.page` from `benchmarks/results/` and `benchmarks/performance_notes.md`; do not edit. Each
 section names its machine and commit. Read the figures as ratios.
 """
-SECTIONS: Mapping[str, Callable[[Result, Path], str]] = {
+SECTIONS: Mapping[str, Callable[[Result], str]] = {
     "serving": serving_section,
     "scaling": scaling_section,
     "memory": memory_section,
@@ -30,14 +26,13 @@ SECTIONS: Mapping[str, Callable[[Result, Path], str]] = {
 
 
 def render(docs: Path = DOCS, results: Path = RESULTS) -> Path:
-    """Write the page and its figures; return the page."""
-    figures = docs / "performance"
-    figures.mkdir(parents=True, exist_ok=True)
+    """Write the page and return it."""
+    docs.mkdir(parents=True, exist_ok=True)
     parts = [INTRODUCTION, NOTES.read_text(encoding="utf-8")]
     for name, section in SECTIONS.items():
         result = read(name, results)
         if result is not None:
-            parts.append(section(result, figures))
+            parts.append(section(result))
     page = docs / "performance.md"
     page.write_text("\n\n".join(part.strip() for part in parts) + "\n", encoding="utf-8")
     return page

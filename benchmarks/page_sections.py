@@ -1,15 +1,12 @@
-"""The sections of ``docs/performance.md`` on ctrserve alone: growth, memory, Redis."""
+"""The sections of ``docs/performance.md`` on ctrserve alone: scaling, memory, the Redis tier."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from benchmarks import plots
 from benchmarks.markdown import MIB, Result, conditions_of, number, table
 
 
-def scaling_section(result: Result, figures: Path) -> str:
-    """Return how cost grows with batch, ids, fields and workers."""
+def scaling_section(result: Result) -> str:
+    """Return the section on batches, ids, fields and workers."""
     parts = ["## How cost grows", conditions_of(result)]
     if batches := result.get("batches"):
         rows = [
@@ -17,17 +14,9 @@ def scaling_section(result: Result, figures: Path) -> str:
             for b in batches
         ]
         parts += ["### With the batch", table(["rows", "p50 ms", "p99 ms", "rows/s"], rows)]
-        lines = {"p50": [b["p50_ms"] for b in batches], "p99": [b["p99_ms"] for b in batches]}
-        labels = ("Latency by rows in a request", "rows", "ms")
-        plots.plot_lines([b["rows"] for b in batches], lines, labels, figures / "batches.svg")
-        parts.append("![Batches](performance/batches.svg)")
     for name, by in (("ids", "ids"), ("fields", "fields")):
         if found := result.get(name):
             parts += [f"### With the {name}", _models_table(found, by)]
-            lines = {load: [m[load]["p50_ms"] for m in found] for load in ("1 row", "100 rows")}
-            labels = (f"Median latency by number of {name}", name, "ms")
-            plots.plot_lines([m[by] for m in found], lines, labels, figures / f"{name}.svg")
-            parts.append(f"![{name}](performance/{name}.svg)")
     if workers := result.get("workers"):
         loads = [key for key in workers[0] if "@" in key]
         rows = []
@@ -55,8 +44,8 @@ def _models_table(models: list[Result], by: str) -> str:
     return table(head, rows)
 
 
-def memory_section(result: Result, figures: Path) -> str:
-    """Return what workers hold with a table of 1 GB."""
+def memory_section(result: Result) -> str:
+    """Return the section on the memory of workers with a table of 1 GB."""
     parts = ["## Memory", conditions_of(result)]
     before: Result | None = None
     rows = []
@@ -93,8 +82,8 @@ def memory_section(result: Result, figures: Path) -> str:
     return "\n\n".join(parts)
 
 
-def redis_section(result: Result, figures: Path) -> str:
-    """Return what the Redis tier hits, and what it adds."""
+def redis_section(result: Result) -> str:
+    """Return the section on hit rates and added latency of the Redis tier."""
     states = {"without_redis": "no Redis", "redis_filling": "Redis while it fills", "redis_full": "Redis with all rows"}
     rows = []
     for state, title in states.items():

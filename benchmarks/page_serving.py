@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from benchmarks import plots
 from benchmarks.markdown import BESIDE, MIB, Result, conditions_of, number, table
-from benchmarks.systems import MACHINE
 
 
 def closest(systems: Mapping[str, Result], scenario: str, ours: str) -> str | None:
-    """Return which peer comes closest to ours, or lies farthest ahead, by requests per second side by side.
+    """Return the peer with the best requests per second relative to ctrserve's, measured side by side.
 
     Args:
         systems: of the result.
-        scenario: theirs.
-        ours: scenario of ours, most often the same.
+        scenario: of the peers.
+        ours: scenario of ctrserve, usually the same.
 
     >>> of = lambda rate, ours: {"kind": "peer", "closed_loop": {"x": {"requests_per_s": rate, "ours": {"x": ours}}}}
     >>> closest({"a": of(1.0, {"requests_per_s": 5.0}), "b": of(2.0, {"requests_per_s": 8.0})}, "x", "x")
@@ -44,8 +41,8 @@ def _side_by_side(name: str, system: Result, ours: str, theirs: str) -> list[str
     return [label, f"**{_ratio(system, theirs, ours):.2f} ×**", p50, name, *figures]
 
 
-def serving_section(result: Result, figures: Path) -> str:
-    """Return the comparison: ratios to the best peer, then every figure."""
+def serving_section(result: Result) -> str:
+    """Return the section: ratios to the best peer, then all figures."""
     systems: Mapping[str, Result] = result["systems"]
     parts = ["## Against other servers", conditions_of(result)]
     ours = next((system for system in systems.values() if system["kind"] == "ours"), None)
@@ -57,14 +54,13 @@ def serving_section(result: Result, figures: Path) -> str:
     )
     pairs = [(s, s) for s in common] + [(mine, s) for s, beside in BESIDE.items() if s in common for mine in beside]
     head = ["requests", "ours ÷ theirs", "p50 ÷ p50", "theirs", "requests/s", "p50 ms", "p99 ms"]
-    rivals = [(closest(systems, theirs, mine), mine, theirs) for mine, theirs in pairs]
-    if rows := [_side_by_side(name, systems[name], mine, theirs) for name, mine, theirs in rivals if name]:
+    closest_peers = [(closest(systems, theirs, mine), mine, theirs) for mine, theirs in pairs]
+    if rows := [_side_by_side(name, systems[name], mine, theirs) for name, mine, theirs in closest_peers if name]:
         parts += [
             "Beside the closest peer of each scenario, ours measured just before it (ours : theirs):",
             table(head, rows),
         ]
-    # The machine's own floor is there for the open loop.
-    floors = [(name, system) for name, system in systems.items() if system["kind"] == "floor" and name != MACHINE]
+    floors = [(name, system) for name, system in systems.items() if system["kind"] == "floor"]
     if floors:
         rows = [_side_by_side(name, system, s, s) for name, system in floors for s in common]
         parts += ["Beside the floors, which score nothing:", table(head, rows)]
@@ -75,7 +71,7 @@ def serving_section(result: Result, figures: Path) -> str:
         memory = system.get("memory", {}).get("pss_bytes", 0) / MIB
         every.append([name, *cells, f"{memory:,.0f}"])
     parts.append(table(["", *common, "PSS MiB"], every))
-    if spans := _spans({n: s for n, s in systems.items() if n != MACHINE}, common):
+    if spans := _spans(systems, common):
         parts.append(f"How much the machine varied: over the whole run ctrserve reached {spans} requests/s.")
     parts.append("Processor time of all processes of a server, µs a request:")
     work = [
@@ -91,10 +87,6 @@ def serving_section(result: Result, figures: Path) -> str:
                 [[s, _cell(ours["closed_loop"][s])] for s in extra],
             )
         )
-    for scenario, file in (("1 row @1", "single-1"), ("1 row @64", "single-64"), ("100 rows @1", "rows-100")):
-        if scenario in common:
-            plots.plot_throughput(result, scenario, figures / f"{file}.svg")
-            parts.append(f"![{scenario}](performance/{file}.svg)")
     wrk = [
         s["closed_loop"]["1 row @1"]["wrk_us_per_request"] for s in systems.values() if "1 row @1" in s["closed_loop"]
     ]
@@ -103,9 +95,6 @@ def serving_section(result: Result, figures: Path) -> str:
             f"wrk itself used {min(wrk):.0f}–{max(wrk):.0f} µs of processor time a request (one row, one connection)."
         )
     parts += ["### In an open loop", _open_loop_text(), _open_loop_table(systems)]
-    if ours is not None:
-        plots.plot_open_loop(result, figures / "open-loop.svg")
-        parts.append("![p99 by second](performance/open-loop.svg)")
     peers = "; ".join(
         f"{n} {', '.join(f'{p} {v}' for p, v in found.items())}" for n, found in result["peer_versions"].items()
     )

@@ -1,11 +1,11 @@
-"""``python -m benchmarks.serving --peers DIR``: every server with the same model, each beside ours, on the same machine.
+"""``python -m benchmarks.serving --peers DIR``: servers with the same model on the same machine, each compared with ctrserve.
 
-One worker process and one mathematics thread each; the load comes from one thread on the same machine. Before anything
-is timed each system must give the same probabilities on 64 rows, asked together and one by one at the same time.
-Then wrk in a closed loop, and an open loop at 70 % of each system's own best rate. What does not start is reported.
-ctrserve runs all the while and is loaded just before each figure of another system, so that both meet the same minute
-of a machine whose speed changes; while the other is loaded it has nothing to do.
-Needs ``wrk``, and the peers that ``python -m benchmarks.install_peers`` installs.
+Each has one worker process and one thread for mathematics; the load comes from one thread on the same machine. Before anything is
+timed, each system must give the same probabilities for 64 rows, asked together and one by one. Then come closed loops by wrk, and
+an open loop at 70 % of the system's best rate. Systems that do not start are reported.
+
+ctrserve keeps running and is loaded just before each figure of another system, so that both are measured at the same speed of
+the machine. Needs ``wrk`` and the peers that ``python -m benchmarks.install_peers`` installs.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 
 from benchmarks import open_loop, processes, wrk
 from benchmarks.conditions import SEED, conditions, save
@@ -29,7 +28,7 @@ from benchmarks.install_peers import PEERS
 from benchmarks.markdown import BESIDE
 from benchmarks.model import write_model
 from benchmarks.servers import PRODUCT, NotStarted, Row, System, ask, body_of, ctrserve, free_port, running
-from benchmarks.systems import MACHINE, peer_versions, systems
+from benchmarks.systems import peer_versions, systems
 from benchmarks.workload import SERVED, Traffic, column_bodies, rank_bodies, write_catalog
 
 TOLERANCE = 1e-4
@@ -49,7 +48,7 @@ NUM_BODIES = {1: 400, 100: 40, 1_000: 10}
 
 
 def check(system: System, port: int, rows: Sequence[Row], expected: Sequence[float]) -> float:
-    """Return the largest difference from ``expected``, asked in one request and, at the same time, row by row.
+    """Return the largest difference from ``expected``, asked in one request and, concurrently, row by row.
 
     Raises:
         NotStarted: it is larger than `TOLERANCE`.
@@ -65,17 +64,16 @@ def check(system: System, port: int, rows: Sequence[Row], expected: Sequence[flo
 
 @dataclass(frozen=True)
 class Load:
-    """Requests of a scenario, and over how many connections they come."""
+    """Requests of a scenario and the number of connections."""
 
     path: str
     bodies: Sequence[bytes]
     connections: int
-    own_headers: Sequence[Mapping[str, str]] = ()
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A running system and the requests for it, by scenario."""
+    """A running system and its requests, by scenario."""
 
     system: System
     port: int
@@ -84,12 +82,12 @@ class Subject:
 
 
 class Comparison:
-    """Measures systems, each beside ours, and collects what came out.
+    """Measures systems, each together with ctrserve.
 
     Args:
-        root: holds the model and what systems write.
+        root: directory of the model and of the files that systems write.
         seconds: of load for each figure.
-        open_s: seconds of open loop for ours.
+        open_s: seconds of open loop for ctrserve.
     """
 
     def __init__(self, root: Path, seconds: int, open_s: int) -> None:
@@ -104,16 +102,16 @@ class Comparison:
 
     @contextmanager
     def beside(self, ours: System, port: int) -> Iterator[dict[str, Any]]:
-        """Keep our server running; yield what it does alone."""
+        """Keep ctrserve running; yield its own figures."""
         with self._started(ours, port) as (subject, found):
             self._ours = subject
             yield found
 
     def measure(self, system: System, port: int) -> dict[str, Any]:
-        """Return what another system does, each of its figures with ours of the same minute in it.
+        """Return the figures of another system, each with that of ctrserve measured just before.
 
         Raises:
-            NotStarted: it did not start, or answers otherwise than ours.
+            NotStarted: it did not start, or its answers differ.
         """
         with self._started(system, port) as (_, found):
             return found
@@ -154,13 +152,13 @@ class Comparison:
         if not probe.is_success:
             raise NotStarted(f"{name}: {load.path} answers {probe.status_code}: {probe.text[:300]}")
         script = self._root / "load.lua"
-        wrk.write_lua(script, load.bodies, own_headers=load.own_headers)
+        wrk.write_lua(script, load.bodies)
         wrk.load(subject.port, load.path, script, load.connections, WARM_UP_S)
         pids = processes.family(subject.pid)
         before = processes.cpu_s(pids)
         found = wrk.load(subject.port, load.path, script, load.connections, self._seconds)
         served = found["requests_per_s"] * found["seconds"]
-        # What the system itself worked for a request, in all its processes: hardly depends on what else runs.
+        # Processor time of all processes of the system; it hardly depends on what else runs.
         found["server_us_per_request"] = round((processes.cpu_s(pids) - before) / max(served, 1) * 1e6, 1)
         shown = " ".join(f"{key} {found[key]:g}" for key in SHOWN)
         print(f"{subject.system.name:28}{name:17}{shown}", flush=True)
@@ -174,11 +172,9 @@ class Comparison:
         if system.kind == "ours":
             plan = [(1, "fixed", self._open_s), (1, "poisson", self._open_s / 2)]
             plan += [(n, "fixed", min(self._open_s, 60.0)) for n in (100, 1_000)]
-        elif system.name == MACHINE:
-            plan = [(1, "fixed", 60.0)]
         runs = []
         for n, arrivals, seconds in plan:
-            alike = [name for name, load in subject.loads.items() if load.bodies is bodies[n] and not load.own_headers]
+            alike = [name for name, load in subject.loads.items() if load.bodies is bodies[n]]
             offered = SHARE_OF_CAPACITY * max(closed[name]["requests_per_s"] for name in alike)
             found = open_loop.run(
                 subject.port,
@@ -200,11 +196,8 @@ class Comparison:
 
 
 def _loads_of_ours(path: str, bodies: Mapping[int, Sequence[bytes]]) -> dict[str, Load]:
-    """Return the scenarios that have no like elsewhere."""
-    rng = np.random.default_rng(SEED)
-    own = [{"traceparent": f"00-{rng.bytes(16).hex()}-{rng.bytes(8).hex()}-01"} for _ in bodies[1]]
-    own = [{**headers, "X-Request-Id": rng.bytes(16).hex()} for headers in own]
-    loads = {f"1 row @{c}, traced": Load(path, bodies[1], c, own) for c in (1, 16, 64)}
+    """Return the scenarios that only ctrserve has."""
+    loads = {}
     for n in (100, 1_000):
         loads[f"{n} rows @8"] = Load(path, bodies[n], 8)
         loads[f"{n} columns @1"] = Load(path, column_bodies(n, NUM_BODIES[n]), 1)
@@ -212,29 +205,27 @@ def _loads_of_ours(path: str, bodies: Mapping[int, Sequence[bytes]]) -> dict[str
 
 
 def main() -> None:
-    """Measure everything and write ``results/serving.json``, after each system anew."""
+    """Measure everything; write ``results/serving.json`` after each system."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peers", type=Path, default=PEERS, help="directory of the peers' virtual environments")
     parser.add_argument("--seconds", type=int, default=4, help="seconds of load for each figure")
     parser.add_argument("--long", action="store_true", help="five minutes of open loop, not one")
     parser.add_argument("--only", nargs="*", help="measure only systems whose name begins so; writes no results")
-    parser.add_argument("--drawn", action="store_true", help="weights as drawn, not learnt; writes no results")
     options = parser.parse_args()
-    shape = replace(SERVED, learnt_rows=0) if options.drawn else SERVED
     began, version = time.monotonic(), wrk.version()
     peers = options.peers.absolute()
     result: dict[str, Any] = {
         **conditions(),
         "load_generator": version,
         "peer_versions": peer_versions(peers),
-        "model": shape.describe(),
+        "model": SERVED.describe(),
         "seconds": options.seconds,
         "systems": {},
         "not_measured": {},
     }
     with tempfile.TemporaryDirectory(prefix="ctrserve-benchmark-") as directory:
         root = Path(directory)
-        write_model(root, Traffic(seed=1).rows(64), shape, for_peers=True)
+        write_model(root, Traffic(seed=1).rows(64), SERVED, for_peers=True)
         write_catalog(root / "catalog.json")
         comparison = Comparison(root, options.seconds, 300 if options.long else 60)
         own_port, port = free_port(), free_port(following=4)
@@ -250,13 +241,13 @@ def main() -> None:
                         raise NotStarted("not installed: python -m benchmarks.install_peers")
                     result["systems"][system.name] = comparison.measure(system, port)
                 except (RuntimeError, OSError, KeyError, ValueError, httpx.HTTPError) as error:
-                    # One rival that fails must not take the others' figures with it.
+                    # A system that fails must not prevent the figures of the others.
                     reason = f"{type(error).__name__}: {error}"[-800:]
                     for place in (root, peers, PRODUCT):
                         reason = reason.replace(str(place), place.name)
                     result["not_measured"][system.name] = reason
                     print(f"{system.name:28}not measured: {reason}", flush=True)
-                if not options.only and not options.drawn:
+                if not options.only:
                     save("serving", {**result, "took_s": round(time.monotonic() - began, 1)})
 
 

@@ -1,4 +1,4 @@
-"""What the serving comparison starts beside ours, and how each is set up: the obvious app, floors, and the peers."""
+"""The systems that the serving comparison starts, and how each is set up: a naive app, floors, and the peers."""
 
 from __future__ import annotations
 
@@ -7,21 +7,17 @@ import sys
 import zipfile
 from pathlib import Path
 
-from benchmarks import open_loop
 from benchmarks.conditions import versions_in
 from benchmarks.servers import PEER_CODE, System
 
 BATCH = "64"
-MACHINE = "floor: the machine itself"
-CONSTANT = Path(__file__).with_name("constant.c")
-WORK_US = 20
 
 
 def systems(root: Path, peers: Path, port: int) -> list[System]:
-    """Return the systems that ours is compared with.
+    """Return the systems that ctrserve is compared with.
 
     Args:
-        root: what `benchmarks.workload.write_model` wrote; files for peers are added to it.
+        root: directory in which `benchmarks.model.write_model` wrote the model; files for peers are added to it.
         peers: directory of the peers' environments, see `benchmarks.install_peers`.
         port: that each listens on.
     """
@@ -45,7 +41,7 @@ PACKAGES = {
 
 
 def peer_versions(peers: Path) -> dict[str, dict[str, str]]:
-    """Return what is installed in each peer's environment."""
+    """Return the versions of the packages in each peer's environment."""
     return {
         name: versions_in(_python(peers, name), wanted)
         for name, wanted in PACKAGES.items()
@@ -74,12 +70,6 @@ def _own_uvicorn(port: int) -> list[System]:
             "the same typed body, one constant for each row",
         ),
         System("floor: bare uvicorn", [*command, "floors:bare"], "floor", "raw ASGI, reads the body, one constant"),
-        System(
-            MACHINE,
-            [str(open_loop.build(CONSTANT)), str(port), str(WORK_US)],
-            "floor",
-            f"`benchmarks/constant.c`: {WORK_US} µs for each request, about what ours takes when many come, and one constant",
-        ),
     ]
 
 
@@ -122,7 +112,7 @@ def _mlserver(root: Path, peers: Path, port: int) -> list[System]:
     directory = root / "mlserver"
     directory.mkdir(exist_ok=True)
     model = {"name": "deepfm", "implementation": "mlserver_runtime.DeepFM"}
-    # 1 ms: its adaptive batching waits so long for a batch to fill.
+    # Its adaptive batching waits up to max_batch_time for a batch to fill.
     model |= {"max_batch_size": int(BATCH), "max_batch_time": 0.001}  # type: ignore[dict-item]
     (directory / "model-settings.json").write_text(json.dumps(model))
     (directory / "settings.json").write_text(json.dumps({"host": "127.0.0.1", "debug": False}))
@@ -214,7 +204,7 @@ def _torchserve(root: Path, peers: Path, port: int) -> list[System]:
         config.write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
         command = [str(python.with_name("torchserve")), "--start", "--foreground", "--disable-token-auth"]
         command += ["--ts-config", str(config), "--model-store", str(store), "--ncs"]
-        # It writes its logs where it is started.
+        # It writes its logs to the directory in which it is started.
         environment = {"LOG_LOCATION": str(store), "METRICS_LOCATION": str(store), "TEMP": str(store)}
         environment["PYTHONPATH"] = str(PEER_CODE)
         return System(

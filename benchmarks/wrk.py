@@ -1,4 +1,4 @@
-"""Closed-loop load by wrk: as many requests as a number of connections can carry, and their latencies."""
+"""Closed-loop load by wrk: requests per second over a number of connections, and their latencies."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import json
 import resource
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from benchmarks.steady import wait_for_full_speed
 
 PERCENTILES = (50, 90, 99, 99.9)
 GRACE_S = 45.0
@@ -20,10 +18,7 @@ wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 local requests, at = {}, 0
 init = function(args)
-  for i, body in ipairs(bodies) do
-    for name, value in pairs(own_headers[i] or {}) do wrk.headers[name] = value end
-    requests[i] = wrk.format(nil, nil, nil, body)
-  end
+  for i, body in ipairs(bodies) do requests[i] = wrk.format(nil, nil, nil, body) end
 end
 request = function()
   at = at % #requests + 1
@@ -50,38 +45,25 @@ def version() -> str:
     return subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False).stdout.split("[")[0].strip()
 
 
-def write_lua(
-    path: Path,
-    bodies: Sequence[bytes],
-    headers: Mapping[str, str] | None = None,
-    *,
-    own_headers: Sequence[Mapping[str, str]] = (),
-    further: str = "",
-) -> None:
-    """Write a script that cycles over request bodies, formatted once, and prints what it found as JSON.
+def write_lua(path: Path, bodies: Sequence[bytes], further: str = "") -> None:
+    """Write a script that cycles over request bodies and prints its figures as JSON.
 
     Args:
         path: of the script.
         bodies: of requests.
-        headers: besides the content type.
-        own_headers: of each request; all have the same names.
-        further: Lua that looks at answers; a line of JSON that begins with ``#`` is returned as ``checks``.
+        further: Lua that checks answers; a line of JSON that it prints after ``#`` is returned as ``checks``.
     """
     lines = [f"bodies[{i + 1}] = [==[{body.decode()}]==]" for i, body in enumerate(bodies)]
-    more = [f'wrk.headers["{name}"] = "{value}"' for name, value in (headers or {}).items()]
-    own = [", ".join(f'["{name}"] = "{value}"' for name, value in one.items()) for one in own_headers]
-    more += [f"own_headers[{i + 1}] = {{{one}}}" for i, one in enumerate(own)]
-    path.write_text("\n".join(["bodies, own_headers = {}, {}", *lines, *more, _SCRIPT, further]))
+    path.write_text("\n".join(["bodies = {}", *lines, _SCRIPT, further]))
 
 
 def load(port: int, path: str, script: Path, connections: int, seconds: int) -> dict[str, Any]:
-    """Load a server; return requests per second, latencies in milliseconds, errors, and what wrk itself used.
+    """Load a server; return requests per second, latencies in milliseconds, errors, and the processor time of wrk.
 
     Raises:
-        RuntimeError: wrk failed or did not end.
+        RuntimeError: wrk failed or did not end in time.
     """
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", str(script)]
-    slowness = wait_for_full_speed()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     try:
         ran = subprocess.run(
@@ -101,11 +83,11 @@ def load(port: int, path: str, script: Path, connections: int, seconds: int) -> 
     if "@" not in said:
         raise RuntimeError(f"wrk said: {ran.stdout[-500:]}{ran.stderr[-500:]}")
     checks = {"checks": said["#"]} if "#" in said else {}
-    return {**summarise(said["@"], connections, used_s), **checks, "machine_slowness_before": slowness}
+    return {**summarise(said["@"], connections, used_s), **checks}
 
 
 def summarise(raw: dict[str, int], connections: int, wrk_cpu_s: float) -> dict[str, Any]:
-    """Return wrk's own counts in the units of the results.
+    """Convert wrk's counts to the units of the results.
 
     >>> raw = {"requests": 1000, "duration_us": 2000000, "p50": 900, "p90": 950, "p99": 1500, "p99.9": 1600, "max": 1700}
     >>> raw |= {"connect": 0, "read": 0, "write": 0, "status": 3, "timeout": 1}

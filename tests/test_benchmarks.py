@@ -1,4 +1,4 @@
-"""The small pure parts of the benchmarks: what is counted, and what is shown. No speed is asserted anywhere."""
+"""The pure parts of the benchmarks. No test asserts a speed."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def test_arrivals_have_the_offered_rate_and_are_seeded() -> None:
     assert (random == due_times(100, 10, "poisson", 1)).all()
 
 
-def test_latency_counts_from_the_moment_due_so_a_stall_is_felt_by_all_behind_it() -> None:
+def test_latency_counts_from_the_due_time_so_a_stall_counts_for_all_requests_behind_it() -> None:
     due = np.array([0.0, 0.010, 0.020, 0.030])
     # The server stalls for 100 ms with one connection: the others are sent, and answered within a millisecond, after it.
     sent = np.array([0.0, 0.100, 0.101, 0.102])
@@ -50,14 +50,14 @@ def test_latency_counts_from_the_moment_due_so_a_stall_is_felt_by_all_behind_it(
     assert found["errors"] == 0
 
 
-def test_a_quiet_time_without_requests_is_no_pause() -> None:
+def test_a_time_without_requests_is_not_a_pause() -> None:
     due = np.array([0.0, 1.0, 2.0])
     found = summarise(due, due, due + 0.001, np.full(3, 200))
     assert found["pauses"]["count"] == 0
     assert found["pauses"]["longest_ms"] == pytest.approx(1)
 
 
-def test_errors_are_counted_by_kind_and_stay_out_of_the_latencies() -> None:
+def test_errors_are_counted_by_kind_and_excluded_from_the_latencies() -> None:
     due = np.array([0.0, 0.1, 0.2, 0.3])
     done = np.array([0.001, 0.101, 0.201, np.nan])
     found = summarise(due, due, done, np.array([200, 503, 0, 0]))
@@ -66,7 +66,7 @@ def test_errors_are_counted_by_kind_and_stay_out_of_the_latencies() -> None:
     assert found["from_due"]["max_ms"] == pytest.approx(1)
 
 
-def test_a_run_without_any_answer_is_reported_and_not_divided_by() -> None:
+def test_a_run_without_any_answer_is_reported() -> None:
     nothing = np.array([np.nan, np.nan])
     found = summarise(np.array([0.0, 0.1]), nothing, nothing, np.array([0, 0]))
     assert found["errors"] == 2
@@ -74,7 +74,7 @@ def test_a_run_without_any_answer_is_reported_and_not_divided_by() -> None:
 
 
 class Answers(socketserver.BaseRequestHandler):
-    """Answers a request as its body asks for."""
+    """Answers a request as its body says."""
 
     def handle(self) -> None:
         while (received := self.request.recv(1 << 16)).startswith(b"POST /predict HTTP/1.1\r\n"):
@@ -93,7 +93,7 @@ class Answers(socketserver.BaseRequestHandler):
 
 
 @pytest.mark.skipif(not os.environ.get("CI") and shutil.which("cc") is None, reason="no C compiler")
-def test_the_open_loop_tells_answers_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_open_loop_distinguishes_answers_and_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(open_loop, "DRAIN_S", 0.5)
     kinds = [b"pieces", b"chunked", b"503", b"hang up", b"never"]
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answers) as server:
@@ -115,7 +115,7 @@ def test_the_open_loop_tells_answers_apart(monkeypatch: pytest.MonkeyPatch) -> N
     assert 0 < found["from_due"]["p50_ms"] < 500
 
 
-def test_traffic_is_seeded_zipf_with_some_values_never_seen() -> None:
+def test_traffic_is_seeded_and_zipf_distributed_with_some_unseen_values() -> None:
     rows = Traffic(3, SMALL).rows(4_000)
     assert rows == Traffic(3, SMALL).rows(4_000)
     tokens = columns_of_rows(rows)["C0"]
@@ -124,7 +124,7 @@ def test_traffic_is_seeded_zipf_with_some_values_never_seen() -> None:
     assert len(json.loads(row_bodies(5, 2, shape=SMALL)[1])["instances"]) == 5
 
 
-def test_the_model_knows_its_tokens_and_counts_them_by_frequency() -> None:
+def test_the_model_has_its_tokens_with_counts_by_frequency() -> None:
     encoder = make_encoder(SMALL)
     assert encoder.num_rows == SMALL.num_ids
     first = encoder.fields[0]
@@ -140,7 +140,7 @@ def test_counters_are_read_and_compared() -> None:
     assert shares({}, {"hot": 0.0}) == {}
 
 
-def test_a_result_carries_its_conditions_and_another_version_is_not_read(tmp_path: Path) -> None:
+def test_a_result_has_its_conditions_and_another_schema_version_is_not_read(tmp_path: Path) -> None:
     path = save("x", conditions(), tmp_path)
     found = read("x", tmp_path)
     assert found is not None
@@ -178,16 +178,16 @@ def test_a_system_is_compared_by_the_mean_over_its_seeds_on_the_same_resamples()
     assert "| **+" in shown[3]
 
 
-def test_a_peers_probabilities_are_calibrated_on_its_validation_part() -> None:
+def test_probabilities_of_a_peer_are_calibrated_on_its_validation_part() -> None:
     rng = np.random.default_rng(2)
     truth = rng.random(8_000)
     labels = (rng.random(8_000) < truth).astype(np.float32)
-    promised = truth**2
-    fixed = calibrated(labels[:4_000], promised[:4_000], promised[4_000:])
-    assert abs(fixed.sum() / labels[4_000:].sum() - 1) < 0.05 < abs(promised[4_000:].sum() / labels[4_000:].sum() - 1)
+    predicted = truth**2
+    fixed = calibrated(labels[:4_000], predicted[:4_000], predicted[4_000:])
+    assert abs(fixed.sum() / labels[4_000:].sum() - 1) < 0.05 < abs(predicted[4_000:].sum() / labels[4_000:].sum() - 1)
 
 
-def test_every_peer_gets_ctrserves_rows_and_columns(tmp_path: Path) -> None:
+def test_peers_get_the_rows_and_columns_of_ctrserve(tmp_path: Path) -> None:
     n = 60
     (tmp_path / "log.csv").write_text(
         "click,day,user,item,seen,price\n"
@@ -226,7 +226,7 @@ def test_every_peer_gets_ctrserves_rows_and_columns(tmp_path: Path) -> None:
     assert inputs.scaled("train").mean() == pytest.approx(0, abs=1e-6)
 
 
-def test_the_best_epoch_is_kept_or_the_last_of_so_many() -> None:
+def test_the_best_epoch_is_kept_or_the_last_of_a_given_number() -> None:
     labels = np.array([1.0, 0.0])
     quality = [0.6, 0.8, 0.7, 0.65, 0.9]  # the probability that each epoch gives to what happened
 
@@ -242,7 +242,7 @@ def test_the_best_epoch_is_kept_or_the_last_of_so_many() -> None:
     assert epochs_of(BestEpoch(labels, 3)).test.tolist() == [3]
 
 
-def test_the_validation_rows_come_behind_the_training_rows() -> None:
+def test_validation_rows_are_appended_to_the_training_rows() -> None:
     def part(n: int, first: int) -> Examples:
         rows = np.arange(first, first + n)
         return Examples(
