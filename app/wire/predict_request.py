@@ -34,7 +34,7 @@ from app.wire.field_types import (
 )
 from app.wire.refusals import explain, invalid_input
 from models.features.encoder import FeatureEncoder
-from models.features.request_reader import IS_COMPILED, Fault, Limits, PredictReader, PredictReading, nothing
+from models.features.request_reader import IS_COMPILED, Fault, Limits, PredictReader, PredictReading, keep_cpu
 from models.schema.feature_schema import FittedSchema
 
 
@@ -57,23 +57,17 @@ class PredictWire:
         schema: the artifact's.
         encoder: the artifact's.
         max_rows: most rows in one request.
-        pause: called between pieces of work of less than a millisecond.
+        yield_cpu: called after each piece of work of less than a millisecond.
     """
 
     def __init__(
-        self,
-        schema: FittedSchema,
-        encoder: FeatureEncoder,
-        max_rows: int,
-        pause: Callable[[], None] = nothing,
-        *,
-        compiled: bool = IS_COMPILED,
+        self, schema: FittedSchema, encoder: FeatureEncoder, max_rows: int, yield_cpu: Callable[[], None] = keep_cpu
     ) -> None:
         self._names = encoder.names
         self._type = request_type(wire_fields(schema), max_rows)
         self._encoder = encoder
         limits = Limits(max_rows, MAX_TOKEN_CHARS, MAX_SEQUENCE)
-        self._reader = PredictReader(encoder, limits, pause) if compiled else None
+        self._reader = PredictReader(encoder, limits, yield_cpu) if IS_COMPILED else None
         self.example = {"instances": [example_of(schema)]}
 
     def read(self, body: bytes) -> PredictReading:

@@ -28,7 +28,7 @@ from app.wire.field_types import (
 from app.wire.refusals import explain, invalid_input
 from models.features.encoder import EncodedBatch, Encoder, FeatureEncoder
 from models.features.field_encoder import Value
-from models.features.request_reader import IS_COMPILED, Fault, Limits, RankReader, RankReading, add_counts, nothing
+from models.features.request_reader import IS_COMPILED, Fault, Limits, RankReader, RankReading, add_counts, keep_cpu
 from models.schema.feature_schema import FittedSchema
 
 Type = TypeAdapter[dict[str, Any]]
@@ -61,11 +61,11 @@ class RankWire:
         schema: the artifact's.
         encoder: the artifact's.
         max_rows: most candidates in one request.
-        pause: called between pieces of work of less than a millisecond.
+        yield_cpu: called after each piece of work of less than a millisecond.
     """
 
     def __init__(
-        self, schema: FittedSchema, encoder: FeatureEncoder, max_rows: int, pause: Callable[[], None] = nothing
+        self, schema: FittedSchema, encoder: FeatureEncoder, max_rows: int, yield_cpu: Callable[[], None] = keep_cpu
     ) -> None:
         fields = wire_fields(schema)
         self._names = [field.name for field in fields]
@@ -73,7 +73,7 @@ class RankWire:
         self._candidate = encoder.side("candidate")
         self._type, self._catalog_type = rank_types(fields, max_rows)
         limits = Limits(max_rows, MAX_TOKEN_CHARS, MAX_SEQUENCE)
-        self._reader = RankReader(encoder, limits, pause) if IS_COMPILED else None
+        self._reader = RankReader(encoder, limits, yield_cpu) if IS_COMPILED else None
         example = example_of(schema)
         context, candidate = ({name: example[name] for name in side.names} for side in (self._context, self._candidate))
         self.example = {"context": context, "candidates": [candidate, {}], "top_k": 1}

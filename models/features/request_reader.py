@@ -91,8 +91,8 @@ class Fault(NamedTuple):
     field: str | None
 
 
-def nothing() -> None:
-    """Yield to nobody."""
+def keep_cpu() -> None:
+    """Do not yield the CPU."""
 
 
 class PredictReader:
@@ -103,12 +103,12 @@ class PredictReader:
     Args:
         encoder: whose rows are wanted.
         limits: of a request.
-        pause: called between pieces of work of less than a millisecond.
+        yield_cpu: called after each piece of work of less than a millisecond.
     """
 
-    def __init__(self, encoder: FeatureEncoder, limits: Limits, pause: Callable[[], None] = nothing) -> None:
+    def __init__(self, encoder: FeatureEncoder, limits: Limits, yield_cpu: Callable[[], None] = keep_cpu) -> None:
         self._num_fields = len(encoder.fields)
-        self._read = _compile(encoder, limits, pause).read_predict
+        self._read = _compile(encoder, limits, yield_cpu).read_predict
 
     def read(self, body: bytes) -> PredictReading | Fault:
         """Return what a body holds, or what is wrong with it."""
@@ -124,10 +124,10 @@ class PredictReader:
 class RankReader:
     """Reads the bodies of ``/rank`` for one encoder; otherwise as `PredictReader`."""
 
-    def __init__(self, encoder: FeatureEncoder, limits: Limits, pause: Callable[[], None] = nothing) -> None:
+    def __init__(self, encoder: FeatureEncoder, limits: Limits, yield_cpu: Callable[[], None] = keep_cpu) -> None:
         sides = encoder.side("context"), encoder.side("candidate")
         self._num_fields = [len(side.fields) for side in sides]
-        context, self._candidates = (_compile(side, limits, pause) for side in sides)
+        context, self._candidates = (_compile(side, limits, yield_cpu) for side in sides)
         self._read = context.read_rank
 
     def read(self, body: bytes) -> RankReading | Fault:
@@ -155,10 +155,10 @@ def add_counts(a: Mapping[str, int], b: Mapping[str, int]) -> Mapping[str, int]:
     return dict(Counter(a) + Counter(b)) if a and b else a or b
 
 
-def _compile(encoder: Encoder, limits: Limits, pause: Callable[[], None]) -> _native.RequestReader:
+def _compile(encoder: Encoder, limits: Limits, yield_cpu: Callable[[], None]) -> _native.RequestReader:
     fields = []
     for field in encoder.fields:
-        pause()
+        yield_cpu()
         block = None if field.token_ids is None else field.token_ids.compiled
         length = field.spec.max_length if field.spec.kind == "sequence" else 0
         fields.append((field.spec.name, _kind(field), block, field.start, length, field.boundaries))

@@ -215,3 +215,11 @@ def test_of_a_large_body_the_first_fault_is_told(wire: PredictWire, text: str, f
 def test_what_pydantic_finds_right_is_refused_all_the_same(wire: PredictWire) -> None:
     (fault,) = problem(wire, b'{"instances":[{},{"price":"' + SECRET.encode() + b'","price":1}]}')["errors"]
     assert fault == {"message": "expected a finite number, or null", "row": 1, "field": "price"}
+
+
+def test_without_a_compiler_pydantic_decides(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.wire.predict_request.IS_COMPILED", False)
+    wire = PredictWire(artifact.schema, artifact.encoder, max_rows=8)
+    assert len(wire.read(body(instances=[ROW])).batch) == 1
+    assert len(wire.read(b'{"instances":[{"x":NaN}]}').batch) == 1
+    assert problem(wire, body(instances=[{"price": "x"}]))["errors"][0]["field"] == "price"

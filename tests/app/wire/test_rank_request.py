@@ -88,3 +88,10 @@ def test_the_example_is_a_valid_request_and_the_json_schema_shows_both_sides(wir
     definitions = wire.json_schema()["$defs"]
     assert list(definitions["Context"]["properties"]) == ["user_id", "site", "clicked_ads"]
     assert list(definitions["Candidate"]["properties"]) == ["ad_id", "price"]
+
+
+def test_without_a_compiler_pydantic_decides(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.wire.rank_request.IS_COMPILED", False)
+    wire = RankWire(artifact.schema, artifact.encoder, max_rows=8)
+    assert wire.read(body(context={"x": float("nan")}, candidate_ids=["a"])).candidate_ids == ["a"]
+    assert fault_of(wire, body(candidates=[{}, {"price": "x"}]))["row"] == 1
