@@ -1,4 +1,4 @@
-"""What figures depend on, and where they are kept: ``results/<name>.json``, one file a benchmark, the newest run."""
+"""The conditions of a measurement, and the result files: ``results/<name>.json`` holds the newest run of a benchmark."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RESULTS = Path(__file__).parent / "results"
 SCHEMA_VERSION = 1
 SEED = 7
 PACKAGES = ("numpy", "pydantic", "pydantic-core", "fastapi", "starlette", "uvicorn", "uvloop", "httptools", "orjson")
-# Of the processor's many flags those that decide how fast a matrix product can be.
+# The processor flags that matter for the speed of a matrix product.
 VECTOR_FLAGS = ("avx", "avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile", "amx_bf16")
 
 
@@ -26,12 +26,12 @@ def conditions(seed: int = SEED, threads: int = 1) -> dict[str, Any]:
     """Return machine, versions, commit, date, seed and threads.
 
     Args:
-        seed: of whatever is drawn.
-        threads: that a measured process may use for its mathematics.
+        seed: of the random generators.
+        threads: for mathematics in a measured process.
     """
     git = ["git", "-C", str(Path(__file__).parent)]
     head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
-    # A result just written does not make the tree another one.
+    # A result that was just written does not count as a change.
     status = [*git, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":!/benchmarks/results", ":!/docs"]
     dirty = subprocess.run(status, capture_output=True, text=True, check=False).stdout
     return {
@@ -47,7 +47,7 @@ def conditions(seed: int = SEED, threads: int = 1) -> dict[str, Any]:
 
 
 def _shown(arguments: list[str]) -> list[str]:
-    # Where somebody keeps their files is no condition of a figure.
+    # Paths of the machine are not a condition.
     return ["DIR" if argument.startswith("/") else argument for argument in arguments]
 
 
@@ -66,7 +66,7 @@ def _machine() -> dict[str, Any]:
 
 
 def versions(packages: tuple[str, ...]) -> dict[str, str]:
-    """Return the versions of the packages that are installed here."""
+    """Return the versions of the installed packages among these."""
     found = {}
     for name in packages:
         try:
@@ -77,7 +77,7 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
 
 
 def versions_in(python: Path, packages: tuple[str, ...]) -> dict[str, str]:
-    """Return the versions of packages in another environment, those that are there."""
+    """Return the versions of the packages that are installed in another environment."""
     code = (
         "import sys, json, importlib.metadata as m\nfound = {}\n"
         "for n in sys.argv[1:]:\n    try: found[n] = m.version(n)\n    except m.PackageNotFoundError: pass\n"
@@ -89,7 +89,7 @@ def versions_in(python: Path, packages: tuple[str, ...]) -> dict[str, str]:
 
 
 def save(name: str, found: Mapping[str, Any], results: Path = RESULTS) -> Path:
-    """Write one benchmark's result; return the file."""
+    """Write the result of a benchmark; return the file."""
     results.mkdir(exist_ok=True)
     path = results / f"{name}.json"
     temporary = path.with_suffix(".tmp")
@@ -100,7 +100,7 @@ def save(name: str, found: Mapping[str, Any], results: Path = RESULTS) -> Path:
 
 
 def read(name: str, results: Path = RESULTS) -> dict[str, Any] | None:
-    """Return one benchmark's newest result, ``None`` where there is none or it is of another version."""
+    """Return the newest result of a benchmark; ``None`` if there is none or its schema version differs."""
     path = results / f"{name}.json"
     if not path.exists():
         return None

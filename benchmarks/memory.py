@@ -1,7 +1,7 @@
-"""``python -m benchmarks.memory``: what the first worker and a further one hold with a 1 GB table, and start to ready.
+"""``python -m benchmarks.memory``: memory of the first and of further workers with a table of 1 GB, and the time to start.
 
-Memory is read from ``/proc/<pid>/smaps_rollup`` of the service and all that it started. RSS counts shared pages in each
-process; PSS divides them among those that map them, so that sums of PSS are what the machine gives.
+Memory is read from ``/proc/<pid>/smaps_rollup`` of the service's processes. RSS counts shared pages in each process; PSS divides
+them among the processes, so that the sum of PSS is the memory of the machine that is used.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ LOAD_S = 5
 
 
 def measure_workers(root: Path, artifacts: Path, shape: Shape, workers: int, hot_bytes: int) -> dict[str, Any]:
-    """Start so many workers, load them, return each process's memory and the sums."""
+    """Start workers, load them, and return the memory of each process and the sums."""
     port, script = free_port(), root / "load.lua"
     wrk.write_lua(script, row_bodies(100, 200, shape=shape))
     server = ctrserve(artifacts, port, workers=workers, hot_bytes=hot_bytes)
     with running(server, port, Traffic(2, shape).rows(1)[0], root / "log") as (process, start_s):
-        time.sleep(2 * (workers - 1))  # the others become ready
-        wrk.load(port, "/predict", script, 8 * workers, LOAD_S)  # so that every worker has touched what it needs
+        time.sleep(2 * (workers - 1))  # until the other workers are ready
+        wrk.load(port, "/predict", script, 8 * workers, LOAD_S)  # so that every worker has touched its pages
         pids = processes.family(process.pid)
         each = [processes.total_memory([pid]) for pid in pids]
         found = {"workers": workers, "hot_bytes": hot_bytes, "start_to_ready_s": round(start_s, 3)}
@@ -41,7 +41,7 @@ def measure_workers(root: Path, artifacts: Path, shape: Shape, workers: int, hot
 
 
 def time_starts(root: Path, artifacts: Path, shape: Shape, times: int) -> list[float]:
-    """Return seconds from starting the process to its first answer, of several starts."""
+    """Return the seconds from starting the process to its first answer, for several starts."""
     found = []
     for _ in range(times):
         port = free_port()

@@ -1,4 +1,4 @@
-"""A DeepFM of any size, learnt from a drawn log: as an artifact for ctrserve, and as plain arrays for the peers."""
+"""Writes a DeepFM of any size, trained on a random log: as an artifact for ctrserve, and as plain arrays for the peers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from models.artifact.current import set_current
 from models.artifact.golden import Golden, columns_of
 from models.artifact.manifest import FORMAT_VERSION, DataFacts, Manifest
 from models.artifact.tensor_file import Tensors
-from models.artifact.writing import write_artifact
+from models.artifact.writing import model_files, write_artifact
 from models.features.encoder import FeatureEncoder
 from models.features.field_encoder import Value
 from models.features.vocabulary import NUM_SPECIAL, OOV, Vocabulary
@@ -30,7 +30,7 @@ from models.network.predictor import Predictor
 from models.schema.feature_schema import FeatureSchema, FieldSpec, FittedField, FittedSchema
 
 ZIPF = 1.1
-"""Exponent of the tokens' frequencies, in traffic as in the training that the artifact claims to have had."""
+"""Exponent of the token frequencies, in the traffic and in the artifact's counts."""
 BOUNDARIES = tuple(float(x) for x in range(1, 20))
 MAX_NUMBER = 20
 UNSEEN_SHARE = 0.01
@@ -47,21 +47,21 @@ class Shape:
     embedding_dim: int = 16
     hidden: tuple[int, ...] = (400, 400, 400)
     learnt_rows: int = 200_000
-    """Impressions that the weights were learnt from; with 0 they are as drawn."""
+    """Impressions that the model is trained on; 0 keeps random weights."""
 
     @property
     def num_ids(self) -> int:
-        """How many ids have an embedding."""
+        """Number of ids that have an embedding."""
         per_number = len(BOUNDARIES) + 1 + NUM_SPECIAL
         return self.num_categorical * (self.tokens_per_field + NUM_SPECIAL) + self.num_numeric * per_number
 
     def describe(self) -> dict[str, Any]:
-        """Return the sizes for a result."""
+        """Return the sizes for a result file."""
         return {**asdict(self), "num_ids": self.num_ids, "zipf_exponent": ZIPF}
 
 
 def token(position: int) -> str:
-    """Return the token of a place in a field's vocabulary, most frequent first: eight hexadecimal digits.
+    """Return the token at a position of a vocabulary, ordered by frequency: eight hexadecimal digits.
 
     >>> token(0), token(1)
     ('00000000', '9e3779b1')
@@ -70,7 +70,7 @@ def token(position: int) -> str:
 
 
 def make_fields(shape: Shape) -> tuple[FieldSpec, ...]:
-    """Return the fields, every other one the candidate's."""
+    """Return the fields; every other one is a candidate field."""
     names = [(f"C{i}", "categorical") for i in range(shape.num_categorical)]
     names += [(f"I{i}", "numeric") for i in range(shape.num_numeric)]
     return tuple(
@@ -80,7 +80,7 @@ def make_fields(shape: Shape) -> tuple[FieldSpec, ...]:
 
 
 def make_encoder(shape: Shape) -> FeatureEncoder:
-    """Return the encoder: all categorical fields know the same tokens."""
+    """Return the encoder; all categorical fields have the same tokens."""
     fields = make_fields(shape)
     vocabulary = Vocabulary.from_tokens([token(i) for i in range(shape.tokens_per_field)])
     fitted = [FittedField(dtype="string", example=token(0))] * shape.num_categorical
@@ -91,7 +91,7 @@ def make_encoder(shape: Shape) -> FeatureEncoder:
 
 
 def draw_positions(shape: Shape, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return places of tokens in their vocabularies, int64 [n, categorical fields]; -1 is a token never seen."""
+    """Draw positions of tokens in their vocabularies, int64 [n, categorical fields]; -1 is an unseen token."""
     weights = np.arange(1, shape.tokens_per_field + 1, dtype=np.float64) ** -ZIPF
     size = (n, shape.num_categorical)
     at = np.searchsorted(np.cumsum(weights) / weights.sum(), rng.random(size)).clip(max=shape.tokens_per_field - 1)
@@ -99,12 +99,12 @@ def draw_positions(shape: Shape, n: int, rng: np.random.Generator) -> NDArray[np
 
 
 def draw_numbers(shape: Shape, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return values of the numeric fields, float64 [n, numeric fields]."""
+    """Draw values of the numeric fields, float64 [n, numeric fields]."""
     return np.round(rng.random((n, shape.num_numeric)) * MAX_NUMBER, 2)
 
 
 def draw_ids(shape: Shape, encoder: FeatureEncoder, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return the table rows of n impressions, int64 [n, fields]."""
+    """Draw the table rows of n impressions, int64 [n, fields]."""
     positions = draw_positions(shape, n, rng)
     bins = np.searchsorted(BOUNDARIES, draw_numbers(shape, n, rng), side="right")
     rows = np.concatenate((np.where(positions < 0, OOV, positions + NUM_SPECIAL), bins + NUM_SPECIAL), axis=1)
@@ -112,7 +112,7 @@ def draw_ids(shape: Shape, encoder: FeatureEncoder, n: int, rng: np.random.Gener
 
 
 def make_counts(shape: Shape, encoder: FeatureEncoder) -> NDArray[np.int64]:
-    """Return how often training is said to have seen each row, int64 [R]: Zipf within each categorical field."""
+    """Return counts for the table rows, int64 [R]: Zipf-distributed within each categorical field."""
     frequencies = (np.arange(1, shape.tokens_per_field + 1, dtype=np.float64) ** -ZIPF * 1e8).astype(np.int64) + 1
     counts = np.full(encoder.num_rows, frequencies.sum() // (len(BOUNDARIES) + 1), np.int64)
     for field in encoder.fields[: shape.num_categorical]:
@@ -125,8 +125,8 @@ def write_model(root: Path, rows: list[dict[str, Value]], shape: Shape, *, for_p
     """Write ``root/artifacts``; return it.
 
     Args:
-        root: directory, made when absent; an artifact that is there is replaced.
-        rows: become the golden rows.
+        root: directory, created if necessary; an artifact in it is replaced.
+        rows: the golden rows.
         shape: sizes.
         for_peers: write ``root/model.safetensors`` and ``root/vocabulary.json`` as well.
     """
@@ -159,19 +159,9 @@ def write_model(root: Path, rows: list[dict[str, Value]], shape: Shape, *, for_p
         files={},
     )
     head = {key: np.asarray(value.numpy(), order="C") for key, value in module.state_dict().items()}
-    texts = {
-        "schema.json": encoder.schema.model_dump_json(),
-        "calibration.json": predictor.calibration.model_dump_json(),
-        "golden.json": golden.model_dump_json(),
-        "report.html": "",
-        "model_card.md": "",
-    }
-    vocabularies = {f"{n}.{part}": array for n, v in encoder.vocabularies.items() for part, array in v.arrays.items()}
-    tensors: dict[str, Tensors] = {
-        "vocabularies.safetensors": vocabularies,
-        "embeddings.safetensors": {"rows": table, "counts": make_counts(shape, encoder)},
-        "head.safetensors": head,
-    }
+    embeddings: Tensors = {"rows": table, "counts": make_counts(shape, encoder)}
+    texts, tensors = model_files(encoder, predictor.calibration, golden, embeddings, head)
+    texts |= {"report.html": "", "model_card.md": ""}
     write_artifact(root / "artifacts", manifest, texts, tensors)
     set_current(root / "artifacts", VERSION)
     if for_peers:

@@ -1,7 +1,7 @@
-"""``python -m benchmarks.overload``: three times the load that the service can take, offered in an open loop.
+"""``python -m benchmarks.overload``: an open loop at three times the capacity of the service.
 
-The service has a core of its own, the clients the other one. Closed-loop stretches of wrk, which say what the service can take,
-and overloaded ones alternate, so that the machine's moods meet both.
+The service has one core, the clients the other. Closed loops of wrk, which measure the capacity, and overloaded periods
+alternate, so that changes in the speed of the machine affect both.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from benchmarks.workload import SERVED, Traffic, row_bodies
 ROWS = 100
 MAX_WAITING = 16
 CONNECTIONS = 128
-"""More than may wait, so that the gate and not the client's connections limits what is in the service."""
+"""More than may wait, so that admission and not the number of connections is the limit."""
 TIMES = 3.0
 
 
 def pin() -> int:
-    """Keep this process and its clients on the last core; return the first, which is for the service.
+    """Pin this process and its clients to the last core; return the first one, for the service.
 
     Raises:
-        SystemExit: there is one core only.
+        SystemExit: there is only one core.
     """
     first, *others = sorted(os.sched_getaffinity(0))
     if not others:
@@ -44,7 +44,7 @@ def main() -> None:
     """Measure and write ``results/overload.json``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overload", description=__doc__)
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--seconds", type=int, default=5, help="of each stretch (default 5)")
+    parser.add_argument("--seconds", type=int, default=5, help="of each period (default 5)")
     options = parser.parse_args()
     core = pin()
     result: dict[str, Any] = {**conditions(), "load_generator": wrk.version(), "model": SERVED.describe()}

@@ -1,4 +1,4 @@
-"""Processes as the system sees them (Linux): a server and all that it started, their memory and time, and their end."""
+"""Linux processes: a server and its descendants, their memory and processor time, and how to end them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def stat(pid: int) -> list[str] | None:
-    """Return the fields of ``/proc/<pid>/stat`` from the third on, ``None`` for a process that is gone."""
+    """Return the fields of ``/proc/<pid>/stat`` from the third on; ``None`` for a process that has ended."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -24,7 +24,7 @@ def stat(pid: int) -> list[str] | None:
 
 
 def family(pid: int) -> list[int]:
-    """Return a process and all its descendants that run, itself first."""
+    """Return the process and its running descendants, the process first."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (fields := stat(int(entry.name))) is not None and fields[0] != "Z":
@@ -38,7 +38,7 @@ def family(pid: int) -> list[int]:
 def memory(pid: int) -> dict[str, int]:
     """Return resident (RSS), proportional (PSS), anonymous and shared bytes of one process.
 
-    Anonymous pages are the process's own; the others are files' and can be taken from it at no loss.
+    Anonymous pages belong to the process; other pages belong to files and can be evicted.
     """
     kib: dict[str, int] = {}
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
@@ -53,7 +53,7 @@ def memory(pid: int) -> dict[str, int]:
 
 
 def total_memory(pids: Iterable[int]) -> dict[str, int]:
-    """Return the sums of `memory` over processes, those left out that have gone."""
+    """Return the sums of `memory` over the processes that still run."""
     total: dict[str, int] = {}
     for pid in pids:
         with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
@@ -63,14 +63,14 @@ def total_memory(pids: Iterable[int]) -> dict[str, int]:
 
 
 def cpu_s(pids: Iterable[int]) -> float:
-    """Return the processor seconds that processes have used, user and system."""
+    """Return the processor seconds, user and system, that processes have used."""
     fields = [found for pid in pids if (found := stat(pid)) is not None]
     return sum(int(f[11]) + int(f[12]) for f in fields) / TICKS_PER_S
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process that was started here and everything it started: SIGTERM, a deadline, SIGKILL."""
-    # With its start time: a pid may be another process by then.
+    """End a process and its descendants: SIGTERM, then SIGKILL after a deadline."""
+    # With start times, since a pid can be reused.
     began = {pid: fields[19] for pid in family(process.pid) if (fields := stat(pid)) is not None}
     process.terminate()
     with suppress(subprocess.TimeoutExpired):

@@ -32,7 +32,7 @@ STAGES = ("parse and code", "count, bins, vocabularies", "code → table row", "
 
 
 def main() -> None:
-    """Make the log, read it some times, print and write what the quickest reading took."""
+    """Write a log, read it several times, print and save the times of the fastest reading."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reading", description=__doc__)
     parser.add_argument("--rows", type=int, default=500_000)
     parser.add_argument("--ids", type=int, default=2_300_000, help="that the tokens are drawn from")
@@ -80,7 +80,7 @@ def write_log(path: Path, num_rows: int, num_ids: int) -> None:
 
 
 def read(path: Path, schema: FeatureSchema) -> dict[str, Any]:
-    """Return the seconds of each stage of one reading, and what was read."""
+    """Read the log once; return the seconds of each stage and the sizes."""
     stages: dict[str, dict[str, float]] = {}
 
     def timed(stage: str, work: Callable[[], T]) -> T:

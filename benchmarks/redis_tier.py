@@ -1,7 +1,7 @@
-"""``python -m benchmarks.redis_tier``: the Redis tier at speed: a table ten times ``CTR_HOT_BYTES``, Zipf traffic.
+"""``python -m benchmarks.redis_tier``: the Redis tier with a table ten times ``CTR_HOT_BYTES`` and Zipf-distributed traffic.
 
-Measured with no request twice, at the same offered load: without Redis; with the packaged Valkey while it fills, after
-some traffic of another seed; and with all rows in it, as after a day. The hit rate is that of requests never seen.
+Measured at the same offered load, without repeated requests: without Redis; with the packaged Valkey while it fills, after
+traffic of another seed; and with all rows in it, as after a day.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ CLOSED_S = 3
 
 
 def counters(port: int, name: str) -> dict[str, float]:
-    """Return a counter of ``/metrics`` by its label's value."""
+    """Return a counter of ``/metrics``, by the value of its label."""
     text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
     return parse_counter(text, name)
 
 
 def parse_counter(text: str, name: str) -> dict[str, float]:
-    r"""Return a counter's samples by their one label.
+    r"""Return the samples of a counter with one label, by the value of the label.
 
     >>> parse_counter('# x\nrows_total{tier="hot"} 3.0\nrows_total{tier="table"} 1.0\n', "rows_total")
     {'hot': 3.0, 'table': 1.0}
@@ -55,7 +55,7 @@ def parse_counter(text: str, name: str) -> dict[str, float]:
 
 
 def shares(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
-    """Return each label's share of what was counted in between.
+    """Return the share of each label in the increase between two readings.
 
     >>> shares({"hot": 1.0}, {"hot": 4.0, "table": 1.0})
     {'hot': 0.75, 'table': 0.25}
@@ -66,14 +66,14 @@ def shares(before: dict[str, float], after: dict[str, float]) -> dict[str, float
 
 
 def fill(port: int) -> None:
-    """Send traffic of its own seed, again while that still adds rows; what is written behind may be dropped when busy."""
+    """Send traffic of another seed until it adds no more rows; the service may drop writes when it is busy."""
     bodies = row_bodies(ROWS_TO_FILL_WITH, FILL_ROWS // ROWS_TO_FILL_WITH, seed=SEED + 10)
     written, deadline = 0.0, time.monotonic() + FILL_DEADLINE_S
     with httpx.Client(timeout=30, headers={"content-type": "application/json"}) as client:
         while time.monotonic() < deadline:
             for body in bodies:
                 client.post(f"http://127.0.0.1:{port}/predict", content=body).raise_for_status()
-            time.sleep(1.0)  # for the last of them
+            time.sleep(1.0)  # for the last writes
             now = counters(port, "ctr_redis_writes_total").get("ok", 0.0)
             if now - written <= 0.01 * now:
                 return
@@ -81,7 +81,7 @@ def fill(port: int) -> None:
 
 
 def write_all(url: str, artifacts: Path) -> None:
-    """Write every row of the table, as the service writes them one by one."""
+    """Write every row of the table to Redis, in the format of the service."""
     artifact = load_artifact(artifacts / VERSION)
     codec = RowCodec(artifact.manifest.table_digest, artifact.table.shape[1])
     with Redis.from_url(url, protocol=2) as client:
@@ -91,7 +91,7 @@ def write_all(url: str, artifacts: Path) -> None:
 
 
 def measure(port: int, seconds: float) -> dict[str, Any]:
-    """Return latencies, and shares of tiers and outcomes, by rows in a request."""
+    """Return latencies and the shares of tiers and outcomes, by rows in a request."""
     found = {}
     for n, rate in LOADS.items():
         bodies = row_bodies(n, int(rate * seconds), seed=SEED + 20 + n)
@@ -116,7 +116,7 @@ def measure(port: int, seconds: float) -> dict[str, Any]:
 
 
 def measure_most(port: int, root: Path) -> dict[str, Any]:
-    """Return what a closed loop of single rows reaches, by connections."""
+    """Return the figures of closed loops of single rows, by number of connections."""
     script = root / "load.lua"
     wrk.write_lua(script, row_bodies(1, CLOSED_BODIES, seed=SEED + 30))
     wrk.load(port, "/predict", script, 1, 1)
@@ -124,7 +124,7 @@ def measure_most(port: int, root: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure with Redis and without; write ``results/redis_tier.json``."""
+    """Measure with and without Redis; write ``results/redis_tier.json``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=15.0, help="seconds of load for each figure")
     options = parser.parse_args()
@@ -140,7 +140,7 @@ def main() -> None:
         root, port = Path(directory), free_port()
         artifacts = write_model(root, Traffic(1).rows(64), SERVED)
         with running(ctrserve(artifacts, port, hot_bytes=HOT_BYTES), port, example, root / "log"):
-            fill(port)  # warms the service alike
+            fill(port)  # the same warm-up as with Redis
             result["without_redis"] = measure(port, options.seconds)
             result["closed_loop"] = {"without_redis": measure_most(port, root)}
         with (

@@ -1,7 +1,7 @@
-"""``python -m benchmarks.scaling``: how cost grows with the batch, the ids, the fields and the workers.
+"""``python -m benchmarks.scaling``: cost by size of the batch, number of ids, of fields and of workers.
 
-A fresh server for each size of model; wrk in a closed loop. Start to ready counts from starting the process to the
-first answer, with the artifact in the page cache, where writing it left it.
+Each model has a fresh server; wrk sends a closed loop. The time to start is from starting the process to the first answer, with
+the artifact in the page cache.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ NUM_DEALS = 5
 
 
 class Bench:
-    """Measures servers of one model after the other in a scratch directory."""
+    """Measures one server after the other in a temporary directory."""
 
     def __init__(self, root: Path, seconds: int) -> None:
         self._root = root
         self._seconds = seconds
 
     def write(self, shape: Shape) -> Path:
-        """Write the artifact of a shape in place of the last one."""
+        """Write the artifact of a shape; it replaces the one before."""
         return write_model(self._root, Traffic(1, shape).rows(64), shape)
 
     def load(self, port: int, shape: Shape, rows: int, connections: int) -> dict[str, Any]:
-        """Load the server with requests of so many rows."""
+        """Load the server with requests of ``rows`` rows."""
         script = self._root / "load.lua"
         wrk.write_lua(script, row_bodies(rows, max(4, min(400, 4_000 // rows)), shape=shape))
         wrk.load(port, "/predict", script, connections, WARM_UP_S)
@@ -61,7 +61,7 @@ class Bench:
         return [self._model(Shape(tokens_per_field=n // SERVED.num_categorical)) for n in NUM_IDS]
 
     def fields(self) -> list[dict[str, Any]]:
-        """Return start, memory and latencies by number of fields; two in three are categorical, 100,000 ids in all."""
+        """Return start, memory and latencies by number of fields; two thirds are categorical, with 100,000 ids in all."""
         found = []
         for n in NUM_FIELDS:
             numeric = n // 3
@@ -91,7 +91,7 @@ class Bench:
     def workers(self) -> list[dict[str, Any]]:
         """Return throughput and memory by number of worker processes.
 
-        The system deals connections out to workers by chance, now and then all to one: each figure is the median of five loads.
+        The system distributes connections to workers at random, sometimes all to one: each figure is the median of five runs.
         """
         artifacts, found = self.write(SERVED), []
         for n in WORKERS:

@@ -1,4 +1,4 @@
-"""A server under measurement: how it starts and stops, and how it is asked."""
+"""Starts, stops and asks a server under measurement."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class System:
     """A server to measure.
 
     Args:
-        name: unique; as it is printed.
-        command: what to start, the port included.
+        name: unique, as printed.
+        command: including the port.
         kind: ``ours``, ``naive``, ``floor`` (answers a constant) or ``peer``.
-        how: how it is set up for speed, for the page.
+        how: its setup, for the page.
         environment: added to this process's own.
         path: of its prediction.
         protocol: ``rows`` is ``{"instances": [row, …]}``; ``v2`` the open inference protocol.
-        python: interpreter whose packages it runs on.
+        python: interpreter of its environment.
         directory: to start in.
     """
 
@@ -54,11 +54,11 @@ class System:
 
 
 class NotStarted(RuntimeError):
-    """A server ended or did not answer in time; the text is the end of its log."""
+    """A server ended or did not answer in time; the message is the end of its log."""
 
 
 def free_port(following: int = 0) -> int:
-    """Return a port of 127.0.0.1 that nobody listens on, nor on so many that follow it."""
+    """Return a free port of 127.0.0.1 whose ``following`` next ports are free too."""
     while True:
         with ExitStack() as stack:
             try:
@@ -73,7 +73,7 @@ def free_port(following: int = 0) -> int:
 
 
 def ctrserve(artifacts: Path, port: int, **settings: object) -> System:
-    """Return the product itself, one worker and no Redis unless ``settings`` say so."""
+    """Return ctrserve with one worker and without Redis, unless ``settings`` say otherwise."""
     environment = {"CTR_ARTIFACTS": str(artifacts), "CTR_PORT": str(port), "CTR_DRAIN_S": "0"}
     environment |= {f"CTR_{name.upper()}": str(value) for name, value in settings.items()}
     return System(
@@ -90,18 +90,18 @@ def ctrserve(artifacts: Path, port: int, **settings: object) -> System:
 def running(
     system: System, port: int, example: Row, log: Path, model: Path | None = None, key: str | None = None
 ) -> Iterator[tuple[subprocess.Popen[bytes], float]]:
-    """Start a server, wait until it answers ``example``; yield it and the seconds that took; end it and all it started.
+    """Start a server and wait until it answers ``example``; yield the process and the seconds it took; end it in the end.
 
     Raises:
         NotStarted: it ended or did not answer in time.
     """
-    # Told to end, leave no server behind.
+    # On SIGTERM, end the server too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("CTR_", "PYTHON"))}
     environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(system.directory)}
     if model is not None:
         environment["BENCHMARK_MODEL"] = str(model)
-    # What a peer's launcher looks for by name comes from its own environment.
+    # A peer's launcher must find the programs of its own environment.
     environment["PATH"] = f"{system.python.parent}{os.pathsep}{environment.get('PATH', '')}"
     environment |= system.environment
     with log.open("wb") as output:
@@ -133,25 +133,25 @@ def _wait(
                     return
             except (httpx.HTTPError, KeyError, ValueError):
                 time.sleep(0.02)
-    raise NotStarted(log.read_text(errors="replace")[-2_000:] or "it said nothing")
+    raise NotStarted(log.read_text(errors="replace")[-2_000:] or "its log is empty")
 
 
 def body_of(system: System, rows: Sequence[Row]) -> bytes:
-    """Return the request for rows in the system's protocol."""
+    """Return the request for some rows in the protocol of the system."""
     if system.protocol == "rows":
         return orjson.dumps({"instances": list(rows)})
-    # The open inference protocol knows tensors only: one string tensor with a row's JSON in each element.
+    # The open inference protocol has only tensors: a string tensor with the JSON of a row in each element.
     data = [orjson.dumps(row).decode() for row in rows]
     tensor = {"name": "rows", "shape": [len(data), 1], "datatype": "BYTES", "parameters": {"content_type": "str"}}
     return orjson.dumps({"inputs": [{**tensor, "data": data}]})
 
 
 def ask(system: System, port: int, rows: Sequence[Row], client: httpx.Client) -> list[float]:
-    """Return a system's probabilities.
+    """Return the probabilities that a system answers.
 
     Raises:
-        httpx.HTTPError: no answer, or one that is not a success.
-        KeyError: an answer of another shape.
+        httpx.HTTPError: there is no answer, or its status is an error.
+        KeyError: the answer has another format.
     """
     answer = client.post(
         f"http://127.0.0.1:{port}{system.path}",

@@ -1,8 +1,9 @@
-"""``python -m benchmarks.swaps``: new models, one after the other, while a service on a core of its own is at full load.
+"""``python -m benchmarks.swaps``: model swaps while the service, on a core of its own, is at full load.
 
-wrk, on the other core, sends one body whose answer by each version is known, and compares every answer: to the bit with one
-connection, to rounding with several, whose rows may share a matrix product. Three versions take turns, for the one before
-the last is still in memory and would not be loaded. Calm and swapping stretches alternate, so that the machine's moods meet both.
+wrk, on the other core, sends one request and compares every answer with that of the version which it names: exactly with one
+connection, up to rounding with several, whose rows can share a matrix product. Three versions take turns, because the version
+before the last is still in memory and would not be loaded. Periods with and without swaps alternate, so that changes in the speed
+of the machine affect both.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ from benchmarks.workload import SERVED, Traffic, row_bodies
 from models.artifact.artifact import load_artifact
 from models.artifact.current import set_current
 from models.artifact.tensor_file import Tensors
-from models.artifact.writing import write_artifact
+from models.artifact.writing import model_files, write_artifact
 from models.network.calibration import Calibration
 
 VERSIONS = {"v1": -1.0, "v2": -1.5, "v3": -2.0}
-"""Each version's calibration has another intercept."""
+"""Version → intercept of its calibration."""
 CONNECTIONS = (1, 16)
 ROUNDING = 1e-6
 LOOK_S = 0.25
-"""Rarely: this process shares its core with wrk, and twenty looks a second were half a percent of a lone connection's requests."""
+"""Interval of reading the log. Not shorter: this process shares its core with wrk."""
 JSON = {"content-type": "application/json"}
 _CHECKS = """
 failed, wrong = 0, 0
@@ -74,29 +75,19 @@ end
 def write_versions(root: Path) -> Path:
     """Write the artifacts below ``root``; return their directory."""
     first = load_artifact(write_model(root, Traffic(1).rows(64), SERVED) / "benchmark")
-    vocabularies = {f"{n}.{part}": a for n, v in first.encoder.vocabularies.items() for part, a in v.arrays.items()}
     for version, intercept in VERSIONS.items():
         calibration = Calibration(method="platt", slope=0.9, intercept=intercept)
         probabilities = calibration.of_traffic(np.array(first.golden.logits, np.float32))
         golden = first.golden.model_copy(update={"probabilities": tuple(probabilities.tolist())})
-        texts = {
-            "schema.json": first.schema.model_dump_json(),
-            "calibration.json": calibration.model_dump_json(),
-            "golden.json": golden.model_dump_json(),
-            "report.html": "",
-            "model_card.md": "",
-        }
-        tensors: dict[str, Tensors] = {
-            "vocabularies.safetensors": vocabularies,
-            "embeddings.safetensors": {"rows": first.table, "counts": first.counts},
-            "head.safetensors": first.head,
-        }
+        embeddings: Tensors = {"rows": first.table, "counts": first.counts}
+        texts, tensors = model_files(first.encoder, calibration, golden, embeddings, first.head)
+        texts |= {"report.html": "", "model_card.md": ""}
         write_artifact(root / "versions", first.manifest.model_copy(update={"model_version": version}), texts, tensors)
     return root / "versions"
 
 
-def learn(client: httpx.Client, artifacts: Path, body: bytes) -> dict[str, bytes]:
-    """Return the right answer of every version, by name."""
+def right_answers(client: httpx.Client, artifacts: Path, body: bytes) -> dict[str, bytes]:
+    """Return the right answer of each version."""
     right = {}
     for version in VERSIONS:
         set_current(artifacts, version)
@@ -110,10 +101,7 @@ def learn(client: httpx.Client, artifacts: Path, body: bytes) -> dict[str, bytes
 
 @contextmanager
 def swapping(artifacts: Path, log: Path, pause_s: float) -> Iterator[None]:
-    """Have another version served, then the next, while the block lasts.
-
-    What is served stands in the log. To ask the service, twenty times a second, delayed 1 % of a lone connection's requests.
-    """
+    """Swap to one version after the other while the block lasts; the log says when each is being served."""
     is_over = threading.Event()
 
     def swap() -> None:
@@ -138,7 +126,7 @@ def main() -> None:
     """Measure and write ``results/swaps.json``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.swaps", description=__doc__)
     parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--seconds", type=int, default=10, help="of each stretch (default 10)")
+    parser.add_argument("--seconds", type=int, default=10, help="of each period (default 10)")
     parser.add_argument("--pause", type=float, default=0.2, help="seconds from one swap to the next (default .2)")
     options = parser.parse_args()
     core = pin()
@@ -156,7 +144,7 @@ def main() -> None:
             running(system, port, Traffic(1).rows(1)[0], root / "log"),
             httpx.Client(base_url=url, timeout=30) as client,
         ):
-            right = learn(client, artifacts, body)
+            right = right_answers(client, artifacts, body)
             for connections in CONNECTIONS:
                 script = root / f"load{connections}.lua"
                 checks = _CHECKS.replace("TOLERANCE", "0" if connections == 1 else f"{ROUNDING}")
@@ -177,7 +165,7 @@ def main() -> None:
 
 
 def loaded(client: httpx.Client) -> int:
-    """Return how many artifacts the service has loaded."""
+    """Return the number of artifacts that the service has loaded."""
     found = re.search(r'^ctr_model_loads_total\{result="ok"\} (\S+)', client.get("/metrics").text, re.MULTILINE)
     return int(float(found[1])) if found else 0
 

@@ -1,4 +1,4 @@
-"""The requests of the benchmarks, all seeded: Zipf-distributed tokens, one value in a hundred never seen in training."""
+"""The requests of the benchmarks, all seeded: Zipf-distributed tokens, of which one in a hundred is unseen."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def row_bodies(n: int, count: int, seed: int = SEED, shape: Shape = SERVED) -> l
 
 
 def column_bodies(n: int, count: int, seed: int = SEED, shape: Shape = SERVED) -> list[bytes]:
-    """Return ``count`` requests of n rows each, given by column."""
+    """Return ``count`` columnar requests of n rows each."""
     traffic = Traffic(seed, shape)
     return [orjson.dumps({"inputs": columns_of_rows(traffic.rows(n))}) for _ in range(count)]
 
 
 def columns_of_rows(rows: Sequence[Row]) -> dict[str, list[Value]]:
-    """Turn rows into one list for each field.
+    """Convert rows to one list per field.
 
     >>> columns_of_rows([{"a": 1}, {"a": 2}])
     {'a': [1, 2]}
@@ -65,14 +65,14 @@ def columns_of_rows(rows: Sequence[Row]) -> dict[str, list[Value]]:
 
 
 def write_catalog(path: Path) -> None:
-    """Write the candidates that ``/rank`` may name."""
+    """Write the catalog of candidates for ``/rank``."""
     names = _names("candidate")
     rows = Traffic(SEED + 1).rows(NUM_CATALOG)
     path.write_bytes(orjson.dumps({"items": {f"c{i}": {n: row[n] for n in names} for i, row in enumerate(rows)}}))
 
 
 def rank_bodies(num_candidates: int, count: int) -> list[bytes]:
-    """Return requests to rank candidates of the catalog."""
+    """Return ``count`` requests to rank candidates of the catalog."""
     names, rng = _names("context"), np.random.default_rng(SEED)
     bodies = []
     for row in Traffic(SEED + 2).rows(count):

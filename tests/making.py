@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from models.artifact.current import read_current, set_current
 from models.artifact.golden_rows import make_golden
 from models.artifact.manifest import FORMAT_VERSION, DataFacts, Manifest
-from models.artifact.writing import write_artifact
+from models.artifact.writing import model_files, write_artifact
 from models.data import fitting
 from models.data.chunk_encoder import encode_frame
 from models.data.impressions import Chunk
@@ -91,23 +91,10 @@ def make_artifact(root: Path, model_version: str = "v1", seed: int = 0, *, curre
         environment={},
         files={},
     )
-    texts = {
-        "schema.json": encoder.schema.model_dump_json(),
-        "calibration.json": predictor.calibration.model_dump_json(),
-        "golden.json": golden.model_dump_json(),
-        "report.html": "<!doctype html>",
-        "model_card.md": "# A model\n",
-    }
-    tensors = {
-        "vocabularies.safetensors": {
-            f"{name}.{part}": a for name, v in encoder.vocabularies.items() for part, a in v.arrays.items()
-        },
-        "embeddings.safetensors": {
-            "rows": table,
-            "counts": np.bincount(encode_frame(encoder, log.frame).ids, minlength=encoder.num_rows),
-        },
-        "head.safetensors": {key: value.numpy() for key, value in head.state_dict().items()},
-    }
+    counts = np.bincount(encode_frame(encoder, log.frame).ids, minlength=encoder.num_rows)
+    weights = {key: value.numpy() for key, value in head.state_dict().items()}
+    texts, tensors = model_files(encoder, predictor.calibration, golden, {"rows": table, "counts": counts}, weights)
+    texts |= {"report.html": "<!doctype html>", "model_card.md": "# A model\n"}
     directory = write_artifact(root, manifest, texts, tensors)
     if current:
         set_current(root, model_version)

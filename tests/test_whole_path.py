@@ -183,10 +183,10 @@ def test_the_service_undoes_dropped_negatives(tmp_path: Path) -> None:
     assert np.average(served, weights=stands_for) == pytest.approx(
         np.average(truth[test[:1_000]], weights=stands_for), rel=0.2
     )
-    assert clicks.mean() > 2 * np.average(served, weights=stands_for)  # which an uncorrected model would promise
+    assert clicks.mean() > 2 * np.average(served, weights=stands_for)  # which an uncorrected model would predict
 
 
-def test_mistakes_on_the_command_line_are_one_line(
+def test_errors_on_the_command_line_are_one_line(
     simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     patterns, schema = str(simulated / "impressions-*.parquet"), str(simulated / "schema.toml")
@@ -209,7 +209,7 @@ def test_mistakes_on_the_command_line_are_one_line(
 
 @pytest.mark.parametrize("num_checkpoints", [1, 2], ids=["learning", "learning again"])
 @pytest.mark.parametrize("shard_rows", ["1000000", "5000"], ids=["in memory", "on disk"])
-def test_a_run_killed_outright_goes_on_to_the_same_bytes(
+def test_a_killed_run_resumes_to_the_same_bytes(
     simulated: Path, tmp_path: Path, shard_rows: str, num_checkpoints: int
 ) -> None:
     patterns, schema = str(simulated / "impressions-*.parquet"), str(simulated / "schema.toml")
@@ -235,9 +235,7 @@ def test_a_run_killed_outright_goes_on_to_the_same_bytes(
         assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name
 
 
-def test_a_refitted_model_is_another_one_but_validation_speaks_of_the_one_that_had_not_seen_it(
-    simulated: Path, tmp_path: Path
-) -> None:
+def test_a_refit_changes_the_model_but_not_the_validation_metrics(simulated: Path, tmp_path: Path) -> None:
     command = ["--data", str(simulated / "impressions-*.parquet"), "--schema", str(simulated / "schema.toml"), *QUICK]
     artifacts = []
     for flag in ("--no-refit", "--refit"):

@@ -1,11 +1,10 @@
 """Compare accuracy: ``python -m benchmarks.accuracy --log DIR --schema FILE --fuxictr PYTHON --deepctr PYTHON``.
 
-Every system gets the same rows, split and columns, encoded once by ctrserve's encoder. A peer trains in a process of its
-own environment (``pip install fuxictr==2.3.10 polars==1.35.2``, ``pip install deepctr-torch``, ``pip install lightgbm``),
-tries several settings on the validation part with the first seed, takes the best for all seeds and predicts the test part.
-ctrserve runs with its defaults. It learns once more with the validation rows, so it is compared twice: without that beside
-the others as they are, and with it beside the others learning once more in the same way. Writes one JSON file and prints
-Markdown tables.
+Every system gets the same rows, split and columns, encoded by ctrserve. A peer trains in a process of its own environment
+(``pip install fuxictr==2.3.10 polars==1.35.2``, ``pip install deepctr-torch``, ``pip install lightgbm``). It tries several settings
+on the validation part with the first seed, takes the best for all seeds and predicts the test part. ctrserve runs with its
+defaults. Since it is refitted with the validation rows, it is compared twice: all systems without a refit, and all with one.
+Writes one JSON file and prints Markdown tables.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ def main() -> None:
             f"--{name}", type=Path, help=f"python of an environment with {name}; left out: not compared"
         )
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
-    parser.add_argument("--chosen", type=Path, help="an earlier result, whose settings are taken instead of tried anew")
+    parser.add_argument("--chosen", type=Path, help="an earlier result, whose settings are taken")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     chosen = {} if options.chosen is None else json.loads(options.chosen.read_text())["systems"]
@@ -110,7 +109,7 @@ def main() -> None:
     print(accuracy_table(found), difference_table(found), sep="\n\n")
     print("\nPeers after ctrserve's calibration step, fitted on their validation predictions:\n")
     print(accuracy_table(found_calibrated), difference_table(found_calibrated), sep="\n\n")
-    print("\nThe same, all having learnt the validation rows too, for as many epochs as were best without them:\n")
+    print("\nThe same, all refitted with the validation rows, for the number of epochs that was best without them:\n")
     print(accuracy_table(found_refitted), difference_table(found_refitted), sep="\n\n")
     print(path)
 
@@ -118,7 +117,7 @@ def main() -> None:
 def _ours(
     data: list[str], schema: FeatureSchema, exported: Exported, seeds: list[int], folder: Path, *, refit: bool
 ) -> tuple[list[Floats], dict[str, Any]]:
-    """Train with the default configuration and score the test rows, as they stand in the log, through each artifact."""
+    """Train with the default configuration and score the canonical test rows with each artifact."""
     predictions, validation, seconds = [], [], []
     for seed in seeds:
         started = time.perf_counter()
@@ -135,7 +134,7 @@ def _ours(
 
 
 def _logistic(exported: Exported, parts: list[str]) -> tuple[list[Floats], dict[str, Any]]:
-    """Fit the logistic regression that every training report has; it has one optimum and no seed."""
+    """Fit the logistic regression of the training report; it does not depend on a seed."""
     started, prepared = time.perf_counter(), exported.prepared
     of = {"train": prepared.train[0], "validation": prepared.held_out["validation"].part}
     examples = [of[name].load() for name in parts]
@@ -146,7 +145,7 @@ def _logistic(exported: Exported, parts: list[str]) -> tuple[list[Floats], dict[
 
 
 def _peer(name: str, python: Path, seeds: list[int], folder: Path, setting: Any) -> dict[str, Any]:
-    """Run one peer in its environment; return what it says of itself, or its ``error``."""
+    """Run a peer in its environment; return what it prints, or its ``error``."""
     command = [str(python), "-m", f"benchmarks.accuracy.run_{name}", "--inputs", str(folder), "--out", str(folder)]
     command += ["--seeds", *map(str, seeds)]
     if setting is not None:
@@ -156,7 +155,7 @@ def _peer(name: str, python: Path, seeds: list[int], folder: Path, setting: Any)
     lines = ran.stdout.strip().splitlines()
     if ran.returncode or not lines:
         return {"error": f"exit status {ran.returncode}"}
-    result: dict[str, Any] = json.loads(lines[-1])  # a library may print before
+    result: dict[str, Any] = json.loads(lines[-1])  # a library can print before
     return result
 
 

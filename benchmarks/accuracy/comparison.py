@@ -1,4 +1,4 @@
-"""Metrics of each system, mean over seeds, with intervals by user and paired differences to ctrserve; and the table of them."""
+"""Metrics of each system as mean over seeds, with intervals by user and paired differences to ctrserve, and their tables."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def compare(
 ) -> dict[str, dict[str, Any]]:
     """Return, by system, each metric's mean over seeds, its 95 % interval, the seeds' values, and the difference to ctrserve.
 
-    Every interval is of the mean over seeds, on the same resamples of the test part's users: it says what another draw of
-    users would change. What another seed would change stands beside it, as a standard deviation.
+    Every interval is of the mean over seeds, on the same resamples of the test part's users. The variation over seeds is given
+    as a standard deviation.
 
     Args:
         labels: of the test part, [B].

@@ -1,4 +1,4 @@
-"""Makes the peers' inputs from ctrserve's own split and encoder, so that nobody has rows or columns that another lacks."""
+"""Makes the inputs of the peers with ctrserve's split and encoder, so that all systems have the same rows and columns."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from models.features.packed_rows import PackedRows
 from models.schema.feature_schema import FeatureSchema
 
 SHIFT = 1
-"""Of local ids: 0 is left for padding."""
+"""Added to local ids, since 0 is padding."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """The peers' inputs; and what is compared with: the log prepared, the canonical test rows and their groups."""
+    """The inputs of the peers, the prepared log, the canonical test rows and their groups."""
 
     inputs: Inputs
     prepared: Prepared
@@ -32,12 +32,12 @@ class Exported:
 
 
 def export(data: Sequence[str], schema: FeatureSchema, folder: Path) -> Exported:
-    """Read a log that fits memory.
+    """Read a log that fits in memory.
 
     Args:
         data: paths or glob patterns.
         schema: of the log, split by a column.
-        folder: for what `models.data.preparation.prepare` may have to put on disk.
+        folder: for the files of `models.data.preparation.prepare`.
     """
     frame = read_frame(data, schema)  # by time, as the parts are
     prepared = prepare(data, schema, 0, frame.height, folder, lambda _: None)

@@ -1,6 +1,6 @@
-"""What every peer is given, and how each is tried: settings are compared on validation, the test part is only predicted.
+"""The inputs of the peers, and how each is run: settings are chosen on the validation part, the test part is only predicted.
 
-Needs numpy alone: the peers' environments import it.
+Needs numpy alone, since the environments of the peers import it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 EMBEDDING_DIM = 16
 MAX_EPOCHS = 10
 PATIENCE = 2
-"""Epochs without a better validation log loss before a peer's training stops; the best epoch predicts."""
+"""Epochs without a better validation log loss before training stops; the best epoch predicts."""
 PARTS = ("train", "validation", "test")
 Setting = Mapping[str, Any]
 
@@ -34,7 +34,7 @@ class Examples:
     Args:
         labels: float32 [n] of 0 and 1.
         tokens: int32 [n, C], a column per categorical field and then one per numeric field, its bin. 1 is a missing
-            value, 2 a token that the training rows do not hold often enough, known ones follow; 0 is padding only.
+            value, 2 a token that is too rare in the training rows, known tokens follow; 0 is padding.
         numbers: float32 [n, K], the numeric fields as they are, NaN where missing.
         sequences: by field, int32 [n, L], oldest first, zeros after the last token.
     """
@@ -47,7 +47,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Parts by name; and of each column of tokens its name and number of ids, of each sequence the field it shares ids with."""
+    """Parts by name; the name and the number of ids of each token column; the field that each sequence shares its ids with."""
 
     parts: Mapping[str, Examples]
     columns: Sequence[str]
@@ -56,7 +56,7 @@ class Inputs:
     shares: Mapping[str, str]
 
     def with_validation(self) -> Inputs:
-        """Return the same with the validation rows behind the training rows, to learn once more when all else is decided."""
+        """Return the inputs with the validation rows appended to the training rows, for the refit."""
         a, b = self.parts["train"], self.parts["validation"]
         both = Examples(
             np.concatenate([a.labels, b.labels]),
@@ -80,7 +80,7 @@ def _squeezed(numbers: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def save_inputs(folder: Path, inputs: Inputs) -> None:
-    """Write what `load_inputs` reads."""
+    """Write the inputs for `load_inputs`."""
     for name, part in inputs.parts.items():
         arrays: dict[str, Any] = {f"sequence.{field}": ids for field, ids in part.sequences.items()}
         np.savez(folder / f"{name}.npz", labels=part.labels, tokens=part.tokens, numbers=part.numbers, **arrays)
@@ -89,7 +89,7 @@ def save_inputs(folder: Path, inputs: Inputs) -> None:
 
 
 def load_inputs(folder: Path) -> Inputs:
-    """Read what `save_inputs` wrote."""
+    """Read the files of `save_inputs`."""
     about = json.loads((folder / "inputs.json").read_text(encoding="utf-8"))
     parts = {}
     for name in PARTS:
@@ -106,11 +106,11 @@ def log_loss(labels: NDArray[Any], probabilities: NDArray[Any]) -> float:
 
 
 class BestEpoch:
-    """Keeps the predictions of the epoch with the best validation log loss, and says when to stop.
+    """Keeps the predictions of the epoch with the best validation log loss and decides when to stop.
 
     Args:
         labels: of the validation part.
-        epochs: learn for so many instead, and keep the last one's.
+        epochs: train for this number of epochs instead, and keep the predictions of the last.
     """
 
     def __init__(self, labels: NDArray[Any], epochs: int | None) -> None:
@@ -120,7 +120,7 @@ class BestEpoch:
         self.predictions: Predictions | None = None
 
     def is_over(self, predict: Callable[[str], NDArray[Any]]) -> bool:
-        """Take note of an epoch; ``predict`` gives the probabilities of a part as the model stands."""
+        """Record an epoch; ``predict`` returns the current probabilities of a part."""
         validation = predict("validation")
         self.losses.append(log_loss(self._labels, validation))
         n, best = len(self.losses), 1 + int(np.argmin(self.losses))
@@ -131,7 +131,7 @@ class BestEpoch:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Click probabilities of the two held-out parts, [n] each, after so many epochs (or trees)."""
+    """Click probabilities of the two held-out parts, [n] each, after a number of epochs (or trees)."""
 
     validation: NDArray[Any]
     test: NDArray[Any]
@@ -139,17 +139,17 @@ class Predictions:
 
 
 Fit = Callable[[Inputs, Setting, int, int | None], Predictions]
-"""From inputs, a setting and a seed; with a number of epochs it learns for so many, with ``None`` until validation says stop."""
+"""Trains on inputs with a setting and a seed, for a number of epochs or, with ``None``, until validation stops it."""
 
 
 def run(library: str, packages: Sequence[str], settings: Sequence[Setting], fit: Fit) -> None:
-    """Try every setting with the first seed, fit the best one with all seeds, write ``.npy`` files and print one line of JSON.
+    """Try every setting with the first seed, fit the best with all seeds, write ``.npy`` files and print one line of JSON.
 
     Each seed is fitted once more with the validation rows too, for as many epochs as were best without them.
 
     Args:
         library: name of the files.
-        packages: whose versions are told.
+        packages: whose versions are recorded.
         settings: to choose from, by validation log loss.
         fit: trains with one setting and one seed.
     """

@@ -8,9 +8,38 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from models.artifact.current import sync
+from models.artifact.golden import Golden
 from models.artifact.manifest import FILES, MANIFEST, Manifest
 from models.artifact.tensor_file import Tensors, save_tensors
 from models.artifact.verified_file import describe_file
+from models.features.encoder import FeatureEncoder
+from models.network.calibration import Calibration
+
+
+def model_files(
+    encoder: FeatureEncoder, calibration: Calibration, golden: Golden, embeddings: Tensors, head: Tensors
+) -> tuple[dict[str, str], dict[str, Tensors]]:
+    """Return the text files of a model, without the report and the model card, and its safetensors files, by name.
+
+    Args:
+        encoder: with its schema and vocabularies.
+        calibration: of the probabilities.
+        golden: rows with the model's answers.
+        embeddings: ``rows`` float32 [R, E+1] and ``counts`` int64 [R].
+        head: the head's tensors by name.
+    """
+    texts = {
+        "schema.json": encoder.schema.model_dump_json(),
+        "calibration.json": calibration.model_dump_json(),
+        "golden.json": golden.model_dump_json(),
+    }
+    vocabularies = encoder.vocabularies.items()
+    tensors: dict[str, Tensors] = {
+        "vocabularies.safetensors": {f"{n}.{part}": array for n, v in vocabularies for part, array in v.arrays.items()},
+        "embeddings.safetensors": embeddings,
+        "head.safetensors": head,
+    }
+    return texts, tensors
 
 
 def write_artifact(root: Path, manifest: Manifest, texts: Mapping[str, str], tensors: Mapping[str, Tensors]) -> Path:

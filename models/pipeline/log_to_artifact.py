@@ -21,7 +21,7 @@ from models.artifact.current import set_current
 from models.artifact.golden_rows import make_golden
 from models.artifact.manifest import FORMAT_VERSION, Manifest
 from models.artifact.tensor_file import Tensors
-from models.artifact.writing import write_artifact
+from models.artifact.writing import model_files, write_artifact
 from models.data.preparation import Prepared, Say, prepare
 from models.data.warm_start import ROWS_BEFORE
 from models.errors import TrainingError
@@ -185,21 +185,10 @@ def _write(
 ) -> Path:
     encoder = prepared.encoder
     golden = make_golden(encoder, predictor, trained.table, prepared.golden)
-    texts = {
-        "schema.json": encoder.schema.model_dump_json(),
-        "calibration.json": predictor.calibration.model_dump_json(),
-        "golden.json": golden.model_dump_json(),
-        "report.html": render_report(report),
-        "model_card.md": render_model_card(report),
-    }
     if prepared.inheritance is not None:
         counts = prepared.inheritance.with_counts(counts)
-    vocabularies = {
-        f"{name}.{part}": array for name, v in encoder.vocabularies.items() for part, array in v.arrays.items()
-    }
-    tensors: dict[str, Tensors] = {
-        "vocabularies.safetensors": vocabularies,
-        "embeddings.safetensors": {"rows": trained.table, "counts": counts},
-        "head.safetensors": {key: value.numpy() for key, value in trained.head.state_dict().items()},
-    }
+    head = {key: value.numpy() for key, value in trained.head.state_dict().items()}
+    embeddings: Tensors = {"rows": trained.table, "counts": counts}
+    texts, tensors = model_files(encoder, predictor.calibration, golden, embeddings, head)
+    texts |= {"report.html": render_report(report), "model_card.md": render_model_card(report)}
     return write_artifact(out, manifest, texts, tensors)

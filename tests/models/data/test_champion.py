@@ -23,7 +23,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     return load_artifact(make_artifact(tmp_path_factory.mktemp("artifacts")))
 
 
-def test_rows_of_a_coded_log_are_scored_as_the_service_would_score_them(artifact: Artifact) -> None:
+def test_rows_of_a_log_get_the_probabilities_that_the_service_would_answer(artifact: Artifact) -> None:
     frame = make_log(200, seed=9).frame
     rows = np.array([5, 180, 3, 77])
     found = score_log(artifact, token_log(make_log(200, seed=9)), {"test": rows})

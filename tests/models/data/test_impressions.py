@@ -88,7 +88,7 @@ def test_files_and_globs_are_read_in_order_each_once(tmp_path: Path) -> None:
     ],
     ids=lambda v: v if isinstance(v, str) else "",
 )
-def test_faults_name_row_and_column(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_errors_name_row_and_column(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     path = write(tmp_path / "log.parquet", make_frame(**change))
     with pytest.raises(LogError) as caught:
         read_frame([str(path)], make_schema())
@@ -158,7 +158,7 @@ def make_timed(n: int) -> pl.DataFrame:
     return pl.DataFrame({"click": rng.integers(0, 2, n).astype(np.int8), "t": np.sort(rng.integers(0, n // 4, n))})
 
 
-def test_a_time_split_puts_every_later_moment_in_a_later_part() -> None:
+def test_a_time_split_puts_later_rows_into_later_parts() -> None:
     frame, schema = make_timed(1_000), make_schema(split={"column": "t"})
     parts = split(frame, schema, seed=0)
     t = frame["t"].to_numpy()
@@ -186,7 +186,7 @@ def test_boundaries_split_at_the_values_given() -> None:
         (pl.String, "2026-01-03"),
     ],
 )
-def test_a_boundary_in_words_splits_dates_and_times(dtype: pl.DataType, boundary: str) -> None:
+def test_a_boundary_given_as_text_splits_dates_and_times(dtype: pl.DataType, boundary: str) -> None:
     days = pl.Series([f"2026-01-0{1 + i // 10}" for i in range(40)])
     times = days if dtype == pl.String else days.str.to_date().cast(dtype)
     schema = make_schema(split={"column": "t", "validation_from": boundary, "test_fraction": 0.0})
@@ -195,7 +195,7 @@ def test_a_boundary_in_words_splits_dates_and_times(dtype: pl.DataType, boundary
 
 
 @pytest.mark.parametrize("boundary", ["soon", "2026-01-03T00:00:00+01:00"])
-def test_a_boundary_that_is_no_moment_of_the_column_is_refused(boundary: str) -> None:
+def test_a_boundary_that_is_not_a_time_of_the_column_is_refused(boundary: str) -> None:
     times = pl.Series(["2026-01-01", "2026-01-02"]).str.to_date().cast(pl.Datetime("ms"))
     schema = make_schema(split={"column": "t", "validation_from": boundary})
     with pytest.raises(SchemaError, match="cannot be compared"):

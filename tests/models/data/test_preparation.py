@@ -1,4 +1,4 @@
-"""A log in memory and the same log on disk are one thing."""
+"""A log is prepared to the same result in memory and on disk."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard_rows: int, c
     return prepare([str(path)], SCHEMA, 1, shard_rows, folder, lambda _: None)
 
 
-def test_what_is_learnt_from_does_not_depend_on_where_it_lies_nor_on_the_chunks(
+def test_the_prepared_log_does_not_depend_on_disk_or_chunk_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory = prepared(tmp_path, monkeypatch, 5_000, chunk_rows=5_000)
@@ -38,7 +38,7 @@ def test_what_is_learnt_from_does_not_depend_on_where_it_lies_nor_on_the_chunks(
         assert (part.special == other.special).all()
 
 
-def test_a_long_log_is_dealt_evenly_to_shards_that_together_hold_each_training_row_once(
+def test_the_shards_of_a_long_log_are_equal_in_size_and_hold_each_training_row_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory, disk = prepared(tmp_path, monkeypatch, 5_000), prepared(tmp_path, monkeypatch, 400)

@@ -1,4 +1,4 @@
-"""Schemas inferred from logs whose columns are known to be names, quantities, times, lists, or written with the label."""
+"""Schemas inferred from logs whose columns are known to be ids, quantities, times, lists, or written with the label."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def kinds(found: InferredSchema) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def drawn() -> dict[str, np.ndarray]:
-    """Names and quantities of a thousand values each, and clicks that depend on both in their ways."""
+    """Ids and quantities of a thousand values each, and clicks that depend on both."""
     rng = np.random.default_rng(1)
     names, amounts = rng.integers(0, 1_000, N), rng.integers(0, 1_000, N)
     z = -1 + rng.normal(0, 1, 1_000)[names] + 0.002 * amounts
@@ -42,7 +42,7 @@ def drawn() -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("file", ["log.parquet", "log.csv"])
-def test_the_label_says_whether_whole_numbers_are_names_where_the_column_does_not(
+def test_the_label_decides_whether_integers_are_ids_if_the_column_name_does_not(
     tmp_path: Path, drawn: dict[str, np.ndarray], file: str
 ) -> None:
     noise = np.random.default_rng(2).integers(0, 1_000, N)
@@ -50,7 +50,7 @@ def test_the_label_says_whether_whole_numbers_are_names_where_the_column_does_no
     assert kinds(infer(tmp_path, columns, file)) == {"x1": "categorical", "x2": "numeric", "x3": "numeric"}
 
 
-def test_a_columns_own_name_comes_first(tmp_path: Path, drawn: dict[str, np.ndarray]) -> None:
+def test_the_column_name_takes_precedence_over_the_label(tmp_path: Path, drawn: dict[str, np.ndarray]) -> None:
     columns = {
         "movieId": drawn["amounts"],
         "item_price": drawn["names"],
@@ -61,7 +61,7 @@ def test_a_columns_own_name_comes_first(tmp_path: Path, drawn: dict[str, np.ndar
     assert kinds(found) == {"movieId": "categorical", "item_price": "numeric", "bid": "numeric"}
 
 
-def test_what_is_written_with_the_label_is_left_out(tmp_path: Path, drawn: dict[str, np.ndarray]) -> None:
+def test_columns_that_predict_the_label_perfectly_are_left_out(tmp_path: Path, drawn: dict[str, np.ndarray]) -> None:
     click, rng = drawn["click"], np.random.default_rng(3)
     columns = {
         "nonclk": 1 - click,
@@ -76,7 +76,7 @@ def test_what_is_written_with_the_label_is_left_out(tmp_path: Path, drawn: dict[
     assert all("predicts the label" in found.reasons[name] for name in ("nonclk", "dwell", "outcome"))
 
 
-def test_a_handful_of_clicks_proves_nothing() -> None:
+def test_a_few_clicks_are_no_evidence() -> None:
     click = np.zeros(N)
     click[:: N // 30] = 1
     evidence = Evidence(pl.Series(click))
@@ -106,11 +106,11 @@ EPOCHS = np.array([int(hour.timestamp()) for hour in HOURS])
         ("day", [], False),
     ],
 )
-def test_moments_are_told_from_other_numbers(name: str, values: Any, expected: bool) -> None:
+def test_times_are_distinguished_from_other_numbers(name: str, values: Any, expected: bool) -> None:
     assert is_moment(pl.Series(name, values)) is expected
 
 
-def test_the_finest_time_in_the_logs_order_splits_it_and_its_like_are_left_out(tmp_path: Path) -> None:
+def test_the_finest_time_in_the_order_of_the_log_splits_it_and_other_times_are_left_out(tmp_path: Path) -> None:
     n = len(HOURS)
     columns = {
         "date": [hour.strftime("%Y-%m-%d") for hour in HOURS],
@@ -132,7 +132,7 @@ def test_the_separator_is_read_from_the_header(tmp_path: Path, separator: str) -
     assert found.schema.log.separator == (None if separator == "," else separator)
 
 
-def test_texts_that_are_lists_are_sequences_and_share_the_likest_vocabulary(tmp_path: Path) -> None:
+def test_texts_that_are_lists_are_sequences_and_share_the_most_similar_vocabulary(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     columns = {
         "user_id": rng.permutation(np.tile(np.arange(1_000), 2)),
@@ -147,7 +147,7 @@ def test_texts_that_are_lists_are_sequences_and_share_the_likest_vocabulary(tmp_
     assert found.schema.group == "user_id"
 
 
-def test_the_sample_is_of_more_files_than_the_first(tmp_path: Path) -> None:
+def test_the_sample_is_taken_from_several_files(tmp_path: Path) -> None:
     for day in range(20):
         columns = {"weekday": [day % 7] * 10, "click": [0, 1] * 5}
         pl.DataFrame(columns).write_parquet(tmp_path / f"day-{day:02d}.parquet")
@@ -156,14 +156,14 @@ def test_the_sample_is_of_more_files_than_the_first(tmp_path: Path) -> None:
     assert kinds(infer_schema([str(tmp_path / "day-*.parquet")], "click")) == {"weekday": "categorical"}
 
 
-def test_the_sample_is_from_all_over_a_large_table_file(tmp_path: Path) -> None:
+def test_the_sample_is_spread_over_a_large_parquet_file(tmp_path: Path) -> None:
     n = SAMPLE_ROWS + 100_000
     found = infer(tmp_path, {"month": np.arange(n) * 12 // n, "ts": np.arange(n), "click": np.arange(n) % 2})
     assert found.reasons["month"].startswith("categorical: 12 different")
     assert found.schema.split.column == "ts"
 
 
-def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "log.csv"
     file.write_text("click,a\n0,1\n")
     monkeypatch.setattr(Path, "open", _refuse)  # root may read everything
@@ -175,6 +175,6 @@ def _refuse(*args: object) -> None:
     raise PermissionError(13, "Permission denied")
 
 
-def test_a_log_of_nothing_but_its_label_is_refused(tmp_path: Path) -> None:
+def test_a_log_with_only_a_label_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LogError, match="no column but 'click'"):
         infer(tmp_path, {"nonclk": [1, 0] * 500, "click": [0, 1] * 500})

@@ -25,7 +25,7 @@ def same(a: PackedRows, b: PackedRows) -> bool:
 
 
 @pytest.mark.parametrize("single", [True, False])
-def test_packing_loses_nothing_and_selects_as_a_batch_does(single: bool) -> None:
+def test_packing_is_lossless_and_select_equals_that_of_a_batch(single: bool) -> None:
     rows = make_rows(50, single=single)
     batch, at = rows.unpack(), np.array([7, 3, 3, 49])
     selected, taken = rows.select(at, rows.row_starts()).unpack(), batch.take(at)
@@ -49,7 +49,7 @@ def test_a_part_gives_its_rows_in_the_order_of_their_places(tmp_path: Path, sing
     assert np.array_equal(loaded.labels, labels)
 
 
-def test_rows_of_one_id_and_of_many_join() -> None:
+def test_parts_with_and_without_sequences_are_joined() -> None:
     one, many = make_rows(5, single=True), make_rows(5)
     joined = join([one, many])
     assert same(joined.select(np.arange(5, 10), joined.row_starts()), many)
@@ -68,7 +68,7 @@ def visited(shards: list[Part], epoch: int = 1, done: int = 0) -> list[float]:
     return [x for _, labels in batches(shards, 8, 3, epoch, done) for x in labels.tolist()]
 
 
-def test_an_epoch_visits_each_row_at_most_once_and_all_but_what_fills_no_batch() -> None:
+def test_an_epoch_visits_each_row_at_most_once_in_whole_batches() -> None:
     shards = make_shards(50, 30, 5)
     seen = visited(shards)
     assert len(seen) == len(set(seen)) == rows_in_epoch(shards, 8) == 48 + 24 + 5
@@ -77,14 +77,14 @@ def test_an_epoch_visits_each_row_at_most_once_and_all_but_what_fills_no_batch()
 
 
 @pytest.mark.parametrize("done", [0, 8, 40, 48, 56, 72])
-def test_an_epoch_goes_on_where_a_killed_run_stopped(done: int) -> None:
+def test_an_epoch_resumes_where_a_killed_run_stopped(done: int) -> None:
     shards = make_shards(50, 30)
     assert visited(shards, done=done) == visited(shards)[done:]
 
 
 @pytest.mark.parametrize("on_disk", [True, False])
 @pytest.mark.parametrize("sizes", [(7,), (5, 4, 6)])
-def test_shards_that_were_dealt_another_part_hold_every_row_once(
+def test_shards_to_which_a_part_was_dealt_hold_every_row_once(
     tmp_path: Path, sizes: tuple[int, ...], on_disk: bool
 ) -> None:
     parts = []

@@ -1,4 +1,4 @@
-"""Going on from an artifact: what it knew stays where it can be found, and what is new finds its place."""
+"""Warm start: known tokens keep their weights under new ids, and new tokens are sorted in."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def later_log() -> Chunk:
     return Chunk(log.frame.with_columns(("9" + pl.col("user_id")).alias("user_id")), log.stated)
 
 
-def test_every_old_row_moves_to_the_place_of_its_own_token(artifact: Artifact) -> None:
+def test_every_old_row_moves_to_the_new_id_of_its_token(artifact: Artifact) -> None:
     log = later_log()
     encoder = fit_encoder(token_log(log), np.arange(log.frame.height), artifact)
     rows = inherit(artifact, encoder).rows

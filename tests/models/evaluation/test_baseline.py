@@ -66,7 +66,7 @@ def test_a_known_model_is_recovered() -> None:
     assert fitted.probabilities(PackedRows.of(batch)).sum() == pytest.approx(labels.sum(), rel=1e-3)
 
 
-def test_rows_that_training_never_saw_weigh_nothing() -> None:
+def test_rows_that_training_never_saw_have_zero_weight() -> None:
     batch = make_batch(500)
     fitted = fit_logistic_regression(PackedRows.of(batch), np.arange(len(batch)) % 2, 20)
     assert fitted.weights.shape == (20,)

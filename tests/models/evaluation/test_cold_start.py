@@ -7,7 +7,7 @@ from models.features.packed_rows import PackedRows
 from tests.making import SCHEMA, fit_encoder, make_log
 
 
-def test_the_slices_are_the_rows_whose_user_or_item_has_no_token_of_its_own() -> None:
+def test_unseen_rows_are_those_whose_user_or_item_is_not_in_the_vocabulary() -> None:
     log = make_log()
     encoder = fit_encoder(log, SCHEMA, np.arange(200))
     rows = PackedRows.of(encode_frame(encoder, log.frame))
@@ -21,7 +21,7 @@ def test_the_slices_are_the_rows_whose_user_or_item_has_no_token_of_its_own() ->
         assert found[f"seen {name}"] == evaluate(labels[~unseen], p[~unseen])
 
 
-def test_a_slice_without_rows_is_left_out() -> None:
+def test_a_set_without_rows_is_left_out() -> None:
     log = make_log()
     encoder = fit_encoder(log, SCHEMA, np.arange(log.frame.height))
     rows = PackedRows.of(encode_frame(encoder, log.frame))

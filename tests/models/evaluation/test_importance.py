@@ -1,4 +1,4 @@
-"""What each field contributes, against the slow way: shuffle the raw values of one column and score everything again."""
+"""Permutation importance against the slow way: shuffle one raw column and score everything again."""
 
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def test_it_is_the_rise_of_the_loss_when_one_raw_column_is_shuffled(artifact: Ar
         assert error == pytest.approx(expected[field][1], rel=1e-3, abs=1e-9)
 
 
-def test_a_field_that_decides_everything_matters_most_and_a_silent_one_not_at_all(artifact: Artifact) -> None:
+def test_a_field_that_decides_alone_is_most_important_and_a_constant_one_has_none(artifact: Artifact) -> None:
     frame = make_log(400, seed=3).frame.with_columns(pl.lit(None, pl.String).alias("site"))
     rows = packed(artifact, frame)
     table = np.zeros_like(artifact.table)
@@ -64,7 +64,7 @@ def test_a_field_that_decides_everything_matters_most_and_a_silent_one_not_at_al
     assert all(i.rise == i.error == 0 for i in found[1:])
 
 
-def test_more_rows_than_the_bound_are_thinned(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_at_most_max_rows_are_used(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     frame = make_log(500, seed=3).frame
     labels = frame["click"].to_numpy()
     monkeypatch.setattr("models.evaluation.importance.MAX_ROWS", 100)

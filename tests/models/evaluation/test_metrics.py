@@ -73,20 +73,20 @@ def test_metrics_equal_those_of_scikit_learn() -> None:
     assert normalized_entropy(y, p) == pytest.approx(log_loss(y, p) / oracle.log_loss(y, constant))
 
 
-def test_a_wrong_certainty_costs_a_finite_loss() -> None:
+def test_a_certain_wrong_prediction_has_a_finite_loss() -> None:
     assert log_loss(np.array([1]), np.array([0.0])) == pytest.approx(-np.log(1e-15))
     assert log_loss(np.array([0]), np.array([1.0])) == pytest.approx(-np.log(1e-15), rel=1e-2)
     assert log_loss(np.array([0, 1]), np.array([0.0, 1.0])) == pytest.approx(0, abs=1e-14)
 
 
-def test_one_class_only_is_answered() -> None:
+def test_metrics_of_one_class_only() -> None:
     m = evaluate(np.zeros(3), np.array([0.1, 0.2, 0.3]), np.array([1, 1, 2]))
     assert (m.auc, m.gauc, m.normalized_entropy, m.calibration) == (None, None, np.inf, np.inf)
     assert calibration_ratio(np.zeros(2), np.zeros(2)) == 1.0
     assert evaluate(np.ones(2), np.array([0.5, 0.5])).calibration == 0.5
 
 
-def test_ece_of_a_slow_loop_over_bins() -> None:
+def test_ece_equals_a_slow_loop_over_bins() -> None:
     y, p = make_scores(1_000)
     order = np.argsort(p, kind="stable")
     ranked = p[order]
@@ -97,7 +97,7 @@ def test_ece_of_a_slow_loop_over_bins() -> None:
     assert ece(y, p) == pytest.approx(expected)
 
 
-def test_the_ece_of_true_probabilities_is_what_drawing_clicks_from_them_gives() -> None:
+def test_ece_by_chance_agrees_with_simulated_clicks() -> None:
     rng = np.random.default_rng(0)
     p = rng.beta(1, 4, 5_000)
     drawn = [ece(rng.random(len(p)) < p, p) for _ in range(400)]
@@ -135,7 +135,7 @@ def test_roc_points_are_those_of_scikit_learn() -> None:
 
 
 @given(ROWS)
-def test_roc_encloses_the_area_and_stays_thin(rows: list[tuple[int, float, int]]) -> None:
+def test_the_area_under_the_roc_is_the_auc_and_points_are_thinned(rows: list[tuple[int, float, int]]) -> None:
     y, p, _ = arrays(rows)
     false, true = roc_curve(y, p)
     expected = auc(y, p)
@@ -156,7 +156,9 @@ def test_roc_encloses_the_area_and_stays_thin(rows: list[tuple[int, float, int]]
         ([0, 1], [0.5, 1.1], "from 0 to 1"),
     ],
 )
-def test_what_is_no_prediction_is_refused(labels: list[float], probabilities: list[float], message: str) -> None:
+def test_invalid_labels_and_probabilities_are_refused(
+    labels: list[float], probabilities: list[float], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         log_loss(np.array(labels, float), np.array(probabilities, float))
 
@@ -167,7 +169,7 @@ def test_auc_takes_logits_but_no_nan() -> None:
         auc(np.array([0, 1]), np.array([np.nan, 7.0]))
 
 
-def test_a_known_area_comes_out_of_a_million_rows_in_many_groups() -> None:
+def test_a_known_gauc_is_found_for_a_million_rows() -> None:
     rng = np.random.default_rng(0)
     p = rng.random(1_000_000)
     y = rng.random(len(p)) < p

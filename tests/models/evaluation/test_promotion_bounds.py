@@ -14,20 +14,20 @@ def make_scores(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return (rng.random(n) < p).astype(np.float32), p
 
 
-def test_every_bound_that_is_missed_is_told_and_no_other() -> None:
+def test_failures_lists_exactly_the_missed_bounds() -> None:
     metrics = evaluate(*make_scores(2_000))
     assert failures(parse_requirements("auc>=0.6, calibration<=1.2,calibration>=0.8"), metrics) == ()
     missed = failures(parse_requirements("auc>=0.99,log_loss<=0.9,ece<=1e-9"), metrics)
     assert [m.split()[0] for m in missed] == ["auc", "ece"]
 
 
-def test_a_metric_that_cannot_be_told_misses_its_bound() -> None:
+def test_an_undefined_metric_misses_its_bound() -> None:
     metrics = evaluate(*make_scores(100))
     assert failures(parse_requirements("gauc>=0.1"), metrics) == ("gauc is unknown, required at least 0.1",)
 
 
 @pytest.mark.parametrize("text", ["auc", "auc>0.7", "auc>=", "auc>=1.2.3", "rows>=5", "AUC>=0.7", "__class__<=1"])
-def test_what_is_no_bound_is_refused(text: str) -> None:
+def test_invalid_bounds_are_refused(text: str) -> None:
     with pytest.raises(ModelsError, match="--require"):
         parse_requirements(text)
 
@@ -43,7 +43,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     assert covered >= 34
 
 
-def test_rows_drawn_by_group_give_wider_intervals_where_groups_are_alike() -> None:
+def test_resampling_correlated_groups_gives_wider_intervals() -> None:
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(100), 20)
     p = sigmoid(rng.normal(0, 1, 100))[groups]
@@ -52,7 +52,7 @@ def test_rows_drawn_by_group_give_wider_intervals_where_groups_are_alike() -> No
     assert grouped[1] - grouped[0] > 2 * (single[1] - single[0])
 
 
-def test_many_rows_are_resampled_in_part_and_the_interval_is_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_smaller_resamples_of_many_rows_give_the_interval_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     labels, p = make_scores(8_000)
     whole = bootstrap(labels, p)["log_loss"]
     monkeypatch.setattr("models.evaluation.bootstrap.MAX_ROWS", 1_000)

@@ -100,7 +100,7 @@ def page(data: ReportData) -> str:
     return render_report(data)
 
 
-def test_the_page_says_the_numbers(data: ReportData, page: str) -> None:
+def test_the_page_shows_the_figures(data: ReportData, page: str) -> None:
     text = Page(page).text
     assert data.test is not None
     for scored in data.parts:
@@ -122,7 +122,7 @@ def test_the_page_says_the_numbers(data: ReportData, page: str) -> None:
         assert word in text, word
 
 
-def test_the_page_needs_nothing_from_outside_and_runs_nothing(page: str) -> None:
+def test_the_page_has_no_scripts_and_no_external_references(page: str) -> None:
     parsed = Page(page)
     assert not parsed.open
     assert {tag for tag, _ in parsed.tags}.isdisjoint(
@@ -138,18 +138,18 @@ def test_the_page_needs_nothing_from_outside_and_runs_nothing(page: str) -> None
     assert len(set(ids)) == len(ids)
 
 
-def test_the_same_data_gives_the_same_bytes_whatever_matplotlib_is_set_to(page: str) -> None:
+def test_the_same_data_gives_the_same_bytes_with_any_matplotlib_settings(page: str) -> None:
     with mpl.rc_context({"lines.linewidth": 9, "axes.grid": False, "svg.hashsalt": None}):
         assert render_report(make_data()) == page
 
 
-def test_the_tiles_say_how_sure_they_are(data: ReportData, page: str) -> None:
+def test_the_tiles_show_intervals(data: ReportData, page: str) -> None:
     low, high = data.parts[-1].intervals["auc"]
     assert low < (data.parts[-1].metrics.auc or 0) < high
     assert f"{low:.4f} to {high:.4f}" in Page(page).text
 
 
-def test_without_a_test_part_validation_is_what_counts(data: ReportData) -> None:
+def test_without_a_test_part_the_headline_is_about_validation(data: ReportData) -> None:
     rows = {"train": 12_345, "validation": 3_000, "test": 0}
     alone = replace(data, test=None, data=data.data.model_copy(update={"rows": rows}))
     text = Page(render_report(alone)).text
@@ -159,7 +159,7 @@ def test_without_a_test_part_validation_is_what_counts(data: ReportData) -> None
     assert "| test |" not in render_model_card(alone)
 
 
-def test_the_least_there_can_be_is_shown() -> None:
+def test_a_report_with_the_least_data_is_rendered() -> None:
     y, p = np.array([0.0, 0.0]), np.array([0.1, 0.1])
     data = replace(make_data(), validation=Scored("validation", y, p, p, 0.1), test=None, fields=[], environment={})
     data = replace(data, history=data.history[1:2], data=data.data.model_copy(update={"window": {}}))
@@ -192,9 +192,7 @@ def test_the_verdict_beats_loses_or_is_on_a_par() -> None:
     assert not verdict(dear)[1]
 
 
-def test_what_fields_contribute_is_shown_where_it_is_clear_and_the_others_are_named(
-    data: ReportData, page: str
-) -> None:
+def test_clear_importances_are_shown_and_other_fields_are_listed(data: ReportData, page: str) -> None:
     assert "What each field contributes" not in page
     found = [Importance(EVIL, 0.02, 0.005), Importance("price", 0.01, 0.002), Importance("hour", 0.001, 0.002)]
     shown = Page(render_report(replace(data, importance=found, importance_rows=2_345)))
@@ -235,7 +233,7 @@ def test_segments_are_the_twelve_largest_and_the_others() -> None:
     assert [r.rows for r in ratios[:-1]] == sorted((r.rows for r in ratios[:-1]), reverse=True)
 
 
-def test_dots_tell_by_shape_whether_the_interval_covers_one() -> None:
+def test_the_shape_of_a_dot_shows_whether_the_interval_covers_one() -> None:
     assert "<circle" in interval_dot(0.9, 1.0, 1.1, 2.0)
     assert "l5 5-5 5-5-5z" in interval_dot(1.1, 1.2, 1.3, 2.0)
     assert "l5 5 -5 5z" in interval_dot(0.9, float("inf"), float("inf"), 2.0)

@@ -93,7 +93,7 @@ def test_clicks_are_calibrated_in_every_decile_of_the_truth(impressions: pl.Data
         assert abs(int(click[rows].sum()) - p.sum()) < 4.5 * np.sqrt((p * (1 - p)).sum())
 
 
-def test_the_truth_can_be_learnt_but_not_read_off(impressions: pl.DataFrame, truth: np.ndarray) -> None:
+def test_the_true_probabilities_have_a_moderate_auc(impressions: pl.DataFrame, truth: np.ndarray) -> None:
     assert truth.min() > 0.0
     assert truth.max() < 1.0
     area = BayesScore.of(truth, impressions["click"].to_numpy()).auc
@@ -158,7 +158,7 @@ def test_click_histories_hold_all_clicks_of_earlier_days_and_none_of_this_one() 
     assert full > 1_000
 
 
-def test_past_clicks_tell_of_future_ones(impressions: pl.DataFrame) -> None:
+def test_past_clicks_predict_future_ones(impressions: pl.DataFrame) -> None:
     category = dict(impressions.select("ad_id", "ad_category").unique().iter_rows())
     rows = impressions.select("clicked_ads", "ad_category", "click").drop_nulls("clicked_ads").rows()
     repeated = [click for history, shown, click in rows if shown in {category.get(ad) for ad in history}]
@@ -204,7 +204,7 @@ def test_csv_and_parquet_hold_the_same_log(tmp_path: Path) -> None:
     assert text.with_columns(lists).cast(parquet.schema).equals(parquet)
 
 
-def test_a_directory_with_a_log_is_left_alone(tmp_path: Path) -> None:
+def test_a_directory_with_a_log_is_not_changed(tmp_path: Path) -> None:
     write_log(SMALL, tmp_path)
     before = file_hashes(tmp_path)
     with pytest.raises(LogError, match=r"already holds 'impressions-2026-01-05\.parquet'"):
