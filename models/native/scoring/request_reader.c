@@ -147,6 +147,7 @@ static int add_field(RequestReader *self, PyObject *description) {
         r->counts = calloc(r->max_rows * r->num_fields, sizeof *r->counts);
         if (r->counts == NULL) return PyErr_NoMemory(), -1;
     }
+    r->starts[f] = start;
     r->fields[f] = (Field){.kind = (enum kind)kind, .start = start, .max_length = (size_t)max_length,
                            .block = kind == NUMBER ? NULL : token_block(block), .boundaries = view->buf,
                            .num_boundaries = (size_t)view->len / sizeof(double)};

@@ -20,14 +20,15 @@ int rows_init(Rows *r) {
     r->decoded_room = 4 * r->max_chars + NUM_PENDING * 64;
     r->order = calloc(r->num_places, sizeof *r->order);
     r->decoded = malloc(r->decoded_room);
+    r->starts = calloc(r->num_fields + 1, sizeof *r->starts);
     r->cells = calloc(num_cells + 1, sizeof *r->cells); /* takes memory where it is written */
-    if (r->order == NULL || r->decoded == NULL || r->cells == NULL) return -1;
+    if (r->order == NULL || r->decoded == NULL || r->starts == NULL || r->cells == NULL) return -1;
     for (size_t i = 0; i < r->num_places; i++) r->order[i] = i;
     return field_names_init(&r->names, r->num_fields);
 }
 
 void rows_free(Rows *r) {
-    free(r->fields), free(r->order), free(r->decoded), free(r->cells), free(r->counts), free(r->tail);
+    free(r->fields), free(r->order), free(r->decoded), free(r->starts), free(r->cells), free(r->counts), free(r->tail);
     field_names_free(&r->names);
 }
 
@@ -42,154 +43,28 @@ void rows_begin(Rows *r, Fault *fault) {
     r->tail = NULL, r->tail_room = 0;
 }
 
-/* Read a key and its colon, up to the value; `name` is its place among the names, or NOT_COUNTED_APART. */
-static Cursor read_key(Rows *r, Cursor p, Cursor end, size_t place, size_t row, size_t *name) {
-    FieldNames *names = &r->names;
-    if (*p != '"') return refuse(r->fault, "expected a field's name in double quotes");
-    *name = place < r->num_places ? r->order[place] : NOT_COUNTED_APART;
-    Cursor after = NULL;
-    if (*name < names->num_fields + names->num_unknown) { /* most objects have their fields in one order */
-        const Name *expected = &names->names[*name];
-        size_t n = expected->num_bytes;
-        if ((size_t)(end - p) > n + 1 && p[n + 1] == '"' && is_equal(p + 1, expected->text, n)) {
-            after = p + n + 2;
-            if (*name >= names->num_fields) field_names_count(names, *name, row);
-        }
-    }
-    if (after == NULL) {
-        Text text;
-        after = read_string(p, end, MAX_NAME_CHARS, r->decoded_name, &text);
-        if (after == NULL) after = skip_string(p, end), text.text = NULL;
-        if (after == NULL) return refuse(r->fault, "a field's name is not a valid JSON string");
-        *name = field_names_find(names, text, row);
-        if (place < r->num_places) r->order[place] = *name;
-    }
-    p = skip_mark(after, ':');
-    return p == NULL ? refuse(r->fault, "expected ':' after a field's name") : skip_space(p);
+void rows_flush(Rows *r) {
+    find_tokens(r->pending, r->num_pending);
+    r->num_pending = r->decoded_used = 0;
 }
 
-static Cursor refuse_value(Rows *r, size_t f) {
-    const Name *name = &r->names.names[f];
-    const Field *field = &r->fields[f];
-    r->fault->field = (Text){name->text, (uint32_t)name->num_bytes};
-    if (field->kind == NUMBER) return refuse(r->fault, "expected a finite number, or null");
-    char token[64] = "integer from -2^63 to 2^63 - 1";
-    if (field->kind == TEXT) snprintf(token, sizeof token, "string of at most %zu characters", r->max_chars);
-    if (field->max_length == 0) return refuse(r->fault, "expected %s %s, or null", field->kind == TEXT ? "a" : "an", token);
-    return refuse(r->fault, "expected a list of at most %zu items, each %s %s, or null", r->max_sequence,
-                  field->kind == TEXT ? "a" : "an", token);
-}
-
-static Cursor skip_unknown(Rows *r, Cursor p, Cursor end) {
-    p = skip_value(p, end);
-    return p != NULL ? p : refuse(r->fault, "an unknown field's value is not valid JSON of at most %d levels", MAX_DEPTH);
-}
-
-static Cursor read_object(Rows *r, Cursor p, Cursor end, size_t row) {
-    size_t num_named = 0;
-    if (*p != '{') return refuse(r->fault, "expected an object");
-    p = skip_space(p + 1);
-    if (*p == '}') p++;
-    else
-        for (size_t place = 0, f;; place++, p = skip_space(p + 1)) {
-            if ((p = read_key(r, p, end, place, row, &f)) == NULL) return NULL;
-            if (f < r->num_fields) {
-                Name *name = &r->names.names[f];
-                if (name->last_row == row + 1) {
-                    if (++r->num_repeated > r->max_rows) return refuse(r->fault, "more than %zu repeated values", r->max_rows);
-                    rows_flush(r); /* so that the last value is written last */
-                } else {
-                    num_named++;
-                    name->last_row = row + 1;
-                }
-                if ((p = rows_read_value(r, f, p, end, row)) == NULL) return refuse_value(r, f);
-            } else if ((p = skip_unknown(r, p, end)) == NULL) {
-                return NULL;
-            }
-            p = skip_space(p);
-            if (*p == '}') {
-                p++;
-                break;
-            }
-            if (*p != ',') return refuse(r->fault, "expected ',' or '}' after a value");
-        }
-    if (num_named < r->num_fields)
-        for (size_t f = 0; f < r->num_fields; f++)
-            if (r->names.names[f].last_row != row + 1) rows_put_missing(r, f, row * r->num_fields + f);
-    return p;
-}
-
-Cursor rows_read_object(Rows *r, Cursor p, Cursor end) {
-    r->num_rows = 1;
-    return read_object(r, p, end, 0);
-}
-
-void rows_set_missing(Rows *r) {
-    r->num_rows = 1;
-    for (size_t f = 0; f < r->num_fields; f++) rows_put_missing(r, f, f);
-}
-
-Cursor rows_read_list(Rows *r, Cursor p, Cursor end) {
-    if (*p != '[' || *skip_space(p + 1) == ']') return refuse(r->fault, "expected a list of 1 to %zu objects", r->max_rows);
-    for (size_t row = 0;; row++) {
-        if (row == r->max_rows) return refuse(r->fault, "expected a list of 1 to %zu objects", r->max_rows);
-        if ((p = read_object(r, skip_space(p + 1), end, row)) == NULL) return r->fault->row = (ptrdiff_t)row, NULL;
-        p = skip_space(p);
-        r->num_rows = row + 1;
-        if (*p == ']') return p + 1;
-        if (*p != ',') return refuse(r->fault, "expected ',' or ']' after an object");
+static void count_special(Field *field, const int64_t *rows, int32_t n) {
+    for (int32_t i = 0; i < n; i++) {
+        field->num_missing += rows[i] == field->start + MISSING;
+        field->num_unseen += rows[i] == field->start + OOV;
     }
 }
 
-/* Read the list of one field. */
-static Cursor read_column(Rows *r, size_t f, Cursor p, Cursor end, size_t *num_rows) {
-    const Name *name = &r->names.names[f];
-    *num_rows = 0;
-    if (*p == '[' && *skip_space(p + 1) != ']')
-        for (;;) {
-            if (*num_rows == r->max_rows) break;
-            if ((p = rows_read_value(r, f, skip_space(p + 1), end, *num_rows)) == NULL)
-                return r->fault->row = (ptrdiff_t)*num_rows, refuse_value(r, f);
-            ++*num_rows;
-            p = skip_space(p);
-            if (*p == ']') return p + 1;
-            if (*p != ',') break;
+/* Special values are counted once all cells are final: of a field that is given twice in an object, the last value counts. */
+void rows_end(Rows *r) {
+    rows_flush(r);
+    const int64_t *cells = r->cells, *starts = r->starts;
+    const int32_t *counts = r->counts;
+    for (size_t row = 0; row < r->num_rows; row++, cells += r->num_fields) {
+        for (size_t f = 0; f < r->num_fields; f++) {
+            if (counts != NULL && counts[f] > 0) count_special(&r->fields[f], r->tail + cells[f], counts[f]);
+            else if ((uint64_t)(cells[f] - starts[f]) < NUM_SPECIAL) count_special(&r->fields[f], &cells[f], 1);
         }
-    r->fault->field = (Text){name->text, (uint32_t)name->num_bytes};
-    return refuse(r->fault, "expected a list of 1 to %zu values", r->max_rows);
-}
-
-Cursor rows_read_columns(Rows *r, Cursor p, Cursor end) {
-    if (*p != '{') return refuse(r->fault, "expected an object of lists");
-    size_t num_named = 0;
-    p = skip_space(p + 1);
-    if (*p != '}')
-        for (size_t place = 0, f, n;; place++, p = skip_space(p + 1)) {
-            if ((p = read_key(r, p, end, place, 0, &f)) == NULL) return NULL;
-            if (f >= r->num_fields) {
-                if ((p = skip_unknown(r, p, end)) == NULL) return NULL;
-            } else {
-                Name *name = &r->names.names[f];
-                if (name->last_row != 0) {
-                    r->fault->field = (Text){name->text, (uint32_t)name->num_bytes};
-                    return refuse(r->fault, "given twice");
-                }
-                name->last_row = 1;
-                num_named++;
-                if ((p = read_column(r, f, p, end, &n)) == NULL) return NULL;
-                if (r->num_rows != 0 && r->num_rows != n) return refuse(r->fault, "all columns must have the same length");
-                r->num_rows = n;
-            }
-            p = skip_space(p);
-            if (*p == '}') break;
-            if (*p != ',') return refuse(r->fault, "expected ',' or '}' after a list");
-        }
-    if (num_named == 0) return refuse(r->fault, "expected at least one field of the model");
-    for (size_t f = 0; f < r->num_fields; f++)
-        if (r->names.names[f].last_row != 1)
-            for (size_t row = 0; row < r->num_rows; row++) rows_put_missing(r, f, row * r->num_fields + f);
-    FieldNames *names = &r->names; /* every row has the fields that were named once */
-    for (size_t i = 0; i < names->num_unknown; i++) names->names[names->num_fields + i].count *= r->num_rows;
-    names->num_strange *= r->num_rows, names->num_others *= r->num_rows;
-    return p + 1;
+        if (counts != NULL) counts += r->num_fields;
+    }
 }

@@ -41,6 +41,7 @@ typedef struct {
     Fault *fault;
     size_t num_rows;
     size_t num_repeated; /* values of fields that their row had before */
+    int64_t *starts; /* [F], of the fields */
     int64_t *cells;  /* [max_rows * F]: a row of the table, or the place of a sequence's first one in `tail` */
     int32_t *counts; /* [max_rows * F]: rows of a sequence, or 0 for a cell that is one row; NULL if no field is a sequence */
     int64_t *tail;
@@ -62,9 +63,7 @@ void rows_free(Rows *rows);
 void rows_begin(Rows *rows, Fault *fault);
 void rows_end(Rows *rows);
 
-/* Read a value of field f; NULL if it is not one. Tokens are looked up when enough of them wait, and by `rows_flush`. */
-Cursor rows_read_value(Rows *rows, size_t f, Cursor p, Cursor end, size_t row);
-void rows_put_missing(Rows *rows, size_t f, size_t cell);
+/* Look up the tokens that wait for it. */
 void rows_flush(Rows *rows);
 
 /* Read one object as row 0. Of a field that is given twice, the last value counts; to bound the work, a request may repeat
