@@ -74,7 +74,8 @@ sanitize: setup
 		-Imodels/native models/native/*.c models/native/*/*.c
 	cd build/sanitized && LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc $(abspath $(BIN))/python -m pytest -q -p no:cacheprovider \
-		tests/app/wire tests/models/features tests/models/network tests/models/data/test_token_index.py
+		tests/app/wire tests/models/features tests/models/network tests/models/data/test_token_index.py \
+		tests/models/training/test_rowwise_adagrad.py
 
 # What the Dockerfile installs for serving; the tools that inspect it are in $(VENV).
 build/serving/.installed: pyproject.toml constraints.txt $(wildcard models/native/*.c models/native/*/*)

@@ -1,4 +1,4 @@
-/* A product with a matrix many of whose numbers are zero, as a rectifier leaves them; its code is `sparse_body.h`. */
+/* Products with a matrix of which many elements are zero, as after a rectifier; the code is in `sparse_body.h`. */
 #ifndef CTRSERVE_SPARSE_H
 #define CTRSERVE_SPARSE_H
 
@@ -6,17 +6,17 @@
 #include <stdint.h>
 #include <string.h>
 
-#define PADDING 16 /* a row is padded to a multiple of so many numbers, the longest vector */
-#define BLOCK 256  /* rows of a product that are gone through before the next numbers of theirs */
-#define BITS 64    /* numbers of a row whose zeros are marked in one word; a multiple of the longest vector */
-#define MOST 9     /* vectors of a row that are summed together: BITS rows of so many stay in the first cache */
+#define PADDING 16 /* rows are padded to a multiple of this, the longest vector */
+#define BLOCK 256  /* rows of the sparse matrix that are worked on at a time */
+#define BITS 64    /* columns of the sparse matrix that are worked on at a time; their zeros are the bits of one word */
+#define MOST 9     /* vectors of a result row that are in registers at a time: BITS such pieces fit the first-level cache */
 
 static inline size_t padded(size_t n) { return (n + PADDING - 1) / PADDING * PADDING; }
 
-/* From one row to the next: an odd number of vectors, so that numbers of a column do not share one set of the cache. */
+/* Distance between rows: an odd number of vectors, so that the elements of a column are spread over all sets of the cache. */
 static inline size_t stride(size_t n) { return (padded(n) / PADDING | 1) * PADDING; }
 
-/* Numbers (i, k) of a matrix, or of its transpose, at[i * row + k * column]. Rows that lie together are padded with zeros. */
+/* Element (i, k) of a matrix is at[i * row + k * column], so it may be transposed. Contiguous rows are padded with zeros. */
 typedef struct {
     const float *at;
     size_t row, column;

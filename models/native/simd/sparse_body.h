@@ -1,9 +1,9 @@
-/* What `sparse.h` is about, with vectors of LANES numbers.
+/* Products with sparse matrices, with vectors of LANES numbers; see `sparse.h`.
  *
- * 64 numbers of a row are a word of bits, and for each that is set, in order, a row of the other matrix, which the first cache
- * has, is added to sums in registers. */
+ * For 64 elements of a row at a time, a word says which are not zero. For each of these, in order, a row of the dense matrix,
+ * which is in the first-level cache, is added to sums in registers. */
 
-/* Some rows' words: which of `count` numbers are not zero. */
+/* marks [rows]: bit k says whether element k, below `count`, is not zero. */
 INLINE void NAME(mark)(Sparse a, size_t rows, size_t count, uint64_t *marks) {
     memset(marks, 0, rows * sizeof *marks);
     if (a.row == 1) {
@@ -15,14 +15,14 @@ INLINE void NAME(mark)(Sparse a, size_t rows, size_t count, uint64_t *marks) {
         for (size_t k = 0; k < count; k += LANES) marks[i] |= (uint64_t)NAME(not_zero)(a.at + i * a.row + k) << k;
 }
 
-/* sums[n] += number times the vectors at b. */
+/* sums [n vectors] += number * b. */
 INLINE void NAME(add_times)(size_t n, float number, const float *b, NAME(Vector) *sums) {
     NAME(Vector) numbers = NAME(all)(number);
 #pragma GCC unroll 9
     for (size_t v = 0; v < n; v++) sums[v] += numbers * NAME(load)(b + v * LANES);
 }
 
-/* c[rows, n vectors] += a b; n is a constant where this is inlined, so sums stay in registers. */
+/* c [rows, n vectors] += a b for BITS columns of a; n is a constant where this is inlined, so sums stay in registers. */
 INLINE void NAME(add_vectors)(size_t n, Sparse a, size_t rows, const uint64_t *marks, const float *b, size_t b_stride,
                               float *c, size_t c_stride) {
     for (size_t i = 0; i < rows; i++, c += c_stride) {
@@ -37,7 +37,7 @@ INLINE void NAME(add_vectors)(size_t n, Sparse a, size_t rows, const uint64_t *m
             NAME(add_times)(n, numbers[k * a.column], b + k * b_stride, sums);
             left &= left - 1;
         }
-        for (count /= 2; count > 0; count--) { /* by twos: half as many jumps to guess */
+        for (count /= 2; count > 0; count--) { /* by twos: half as many mispredicted jumps */
             size_t k = (size_t)__builtin_ctzll(left);
             left &= left - 1;
             size_t next = (size_t)__builtin_ctzll(left);
@@ -50,7 +50,7 @@ INLINE void NAME(add_vectors)(size_t n, Sparse a, size_t rows, const uint64_t *m
     }
 }
 
-/* c[rows, width] += a[rows, depth] b[depth, width], leaving out zeros of a; rows of b and c are padded. */
+/* c [rows, width] += a [rows, depth] b [depth, width], skipping zeros of a; rows of b and c are padded. */
 KERNEL void NAME(add_sparse)(Sparse a, size_t rows, size_t depth, const float *b, size_t b_stride, size_t width, float *c,
                              size_t c_stride) {
     size_t vectors = (width + LANES - 1) / LANES, panels = (vectors + MOST - 1) / MOST;

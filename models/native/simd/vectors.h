@@ -1,5 +1,5 @@
-/* Vectors of LANES numbers for a processor with TARGET; without TARGET for any. Included once for each kind, by a file that
- * undefines LANES and TARGET afterwards. */
+/* Vectors of LANES floats for processors with the instructions TARGET, or for all without TARGET. Included once for each
+ * length, by a file that undefines LANES and TARGET afterwards. */
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -27,7 +27,7 @@ INLINE NAME(Vector) NAME(load)(const float *p) { return *(const NAME(Vector) *)p
 INLINE void NAME(store)(float *p, NAME(Vector) v) { *(NAME(Vector) *)p = v; }
 INLINE NAME(Vector) NAME(all)(float x) { return x - (NAME(Vector)){0}; }
 
-/* Which of the LANES numbers at p are not zero, a bit for each; what is no number is not. */
+/* Bit j says whether p[j] is not zero; NaN counts as not zero. */
 INLINE unsigned NAME(not_zero)(const float *p) {
 #if LANES == 16
     return _mm512_cmp_ps_mask(_mm512_loadu_ps(p), _mm512_setzero_ps(), _CMP_NEQ_UQ);

@@ -3,8 +3,8 @@
  * The first layer is linear, so it is applied to each distinct row once and the results are summed over an impression's
  * fields; backwards, the hidden units' gradients are summed over the impressions of each row first. */
 
-/* to[0 … n vectors) = Σ mask · row over some shares of rows, which are n vectors wide; n is a constant where this is inlined,
- * so sums stay in registers. */
+/* to [n vectors] = Σ mask · row over the shares of rows [*, n vectors]; n is a constant where this is inlined, so sums stay in
+ * registers. */
 INLINE void NAME(sum_some)(size_t n, const float *rows, const Share *shares, size_t count, float *to) {
     NAME(Vector) sums[PANEL] = {0};
     for (size_t j = 0; j < count; j++) {
@@ -25,7 +25,7 @@ INLINE void NAME(sum)(size_t n, const float *rows, const Share *shares, size_t c
 #undef CASE
 }
 
-/* to[length], a multiple of LANES, = Σ mask · row[0 … length). */
+/* to [length], a multiple of LANES, = Σ mask · row [length] over the shares of rows [*, width]. */
 INLINE void NAME(sum_embeddings)(const float *rows, size_t width, size_t length, const Share *shares, size_t count, float *to) {
     for (size_t at = 0; at < length; at += LANES) {
         NAME(Vector) sum = {0};
@@ -34,7 +34,7 @@ INLINE void NAME(sum_embeddings)(const float *rows, size_t width, size_t length,
     }
 }
 
-/* How many vectors the next panel of the hidden units has, of those from unit h on: all about as many. */
+/* Vectors in the next panel of hidden units, which begins at unit h; panels are about equal. */
 INLINE size_t NAME(panel)(const Batch *x, size_t h) {
     size_t left = (x->H - h + LANES - 1) / LANES, panels = (left + PANEL - 1) / PANEL;
     return (left + panels - 1) / panels;
@@ -52,7 +52,7 @@ INLINE void NAME(copy_rows)(const Batch *x, float *rows) {
     }
 }
 
-/* to [U, n vectors]: each distinct row's part of the hidden units from h on. */
+/* to [U, n vectors] = the first layer of each distinct row, for the panel of hidden units from h on. */
 INLINE void NAME(project)(const Batch *x, const float *rows, size_t h, size_t n, float *by_unit, float *to) {
     size_t width = padded(x->E) + PADDING, H = n * LANES, num = x->H - h < H ? x->H - h : H, E = x->E;
     for (size_t f = 0; f < x->F; f++) {
@@ -112,8 +112,8 @@ KERNEL void NAME(first_layer)(const Batch *x, float *scratch, float *sums, float
     }
 }
 
-/* TOGETHER rows of one field: their sums of H hidden units' gradients, by the layer's weight [H, E], are added to those of
- * their embeddings, and by their values [TOGETHER, E] to the change of the layer [H, E]. */
+/* For TOGETHER rows of one field, from the gradients `sums` of their H hidden units: by_embedding [TOGETHER, E] += sums weight
+ * [H, E], and change [H, E], the weight's gradient, += sumsᵀ values [TOGETHER, E]. */
 INLINE void NAME(back_through)(size_t H, size_t E, const float *weight, float *change, const float *values, const float *sums,
                                size_t width, float *by_embedding) {
     for (size_t e = 0; e < E; e += LANES) {
