@@ -1,7 +1,4 @@
-"""Time ctrserve's own learning loop: batches taken from packed rows, forward, backward, both optimizers.
-
-With ``--spread k`` the same batches are learnt in a table with k times as many rows, of which they hold every k-th.
-"""
+"""Time ctrserve's own training loop: batches taken from packed rows, forward, backward, both optimizers."""
 
 from __future__ import annotations
 
@@ -22,14 +19,13 @@ NUM_BINS = 20
 
 def main() -> None:
     """Run once."""
-    options = parse(spread=True)
+    options = parse()
     torch.set_num_threads(options.threads)
     ids, numbers, labels = rows(options.rows, options.ids)
     blocks = np.concatenate((sizes(options.ids) + 2, np.full(numbers.shape[1], NUM_BINS + 2)))
     starts = np.cumsum(blocks) - blocks
-    blocks, starts = blocks * options.spread, starts * options.spread
     local = np.concatenate((ids, (numbers * NUM_BINS).astype(np.int64)), axis=1) + 2
-    packed = PackedRows((local * options.spread + starts).astype(np.int32).reshape(-1), None, len(blocks))
+    packed = PackedRows((local + starts).astype(np.int32).reshape(-1), None, len(blocks))
     counts = np.bincount(packed.ids, minlength=int(blocks.sum()))
     model = DeepFMConfig(embedding_dim=EMBEDDING_DIM, hidden=tuple(options.hidden))
     config = TrainConfig(model=model, batch_size=options.batch_size, threads=options.threads, device="cpu")
@@ -46,12 +42,8 @@ def main() -> None:
 
         yield from [step] * (options.rows // options.batch_size)
 
-    answer(
-        "ctrserve",
-        "batching and TrainStep, default settings",
-        clock(steps(), options.seconds),
-        ["torch", "numpy"],
-    )
+    what = "batching and TrainStep, default settings"
+    answer("ctrserve", what, clock(steps(), options.seconds), ["torch", "numpy"])
 
 
 if __name__ == "__main__":

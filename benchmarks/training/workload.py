@@ -19,11 +19,9 @@ WARM_UP_STEPS = 3
 SHARES = np.array([0.25, 0.2, 0.15, 0.12, 0.1, 0.08, 0.05, 0.03] + [0.02 / 18] * 18)
 
 
-def parse(*, spread: bool = False) -> argparse.Namespace:
-    """Return the options of one run; with ``spread``, that option too."""
+def parse() -> argparse.Namespace:
+    """Return the options of one run."""
     parser = argparse.ArgumentParser()
-    if spread:
-        parser.add_argument("--spread", type=int, default=1, help="table rows for each that the log can hold")
     parser.add_argument("--rows", type=int, required=True)
     parser.add_argument("--ids", type=int, required=True)
     parser.add_argument("--hidden", type=int, nargs="+", required=True)
@@ -62,7 +60,7 @@ def clock(steps: Iterable[Callable[[], int]], seconds: float) -> dict[str, float
 
 
 def rates(steps: int, num_rows: int, seconds: float, cpu_seconds: float) -> dict[str, float]:
-    """Return what was done and how fast, by the clock on the wall and by the processor's, which neighbours disturb less."""
+    """Return steps, rows and speed, by wall-clock time and by CPU time, which other processes disturb less."""
     return {
         "steps": steps,
         "rows": num_rows,

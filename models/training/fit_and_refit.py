@@ -1,4 +1,4 @@
-"""The two stages of training: until validation says stop, then once more with the validation rows. Each has a checkpoint."""
+"""The two stages of training: with early stopping, then again with the validation rows. Each has a checkpoint of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from models.training.trainer import Progress, Trained, Trainer
 
 
 class Stage(StrEnum):
-    """Of a run: each has a checkpoint of its own."""
+    """Of a training run."""
 
     FIT = ""
     REFIT = "refit"
@@ -33,7 +33,7 @@ def make_step(prepared: Prepared, config: TrainConfig) -> TrainStep:
 
 
 def fit(prepared: Prepared, config: TrainConfig, out: Path, progress: Progress, say: Say) -> Trained:
-    """Train on the training rows until validation no longer gains; rows never seen are settled."""
+    """Train until the validation log loss stops falling; rows never seen get their block's mean."""
     checkpoint = checkpoint_of(prepared, config, out, Stage.FIT)
     if checkpoint.exists():
         say(f"going on from {checkpoint}")

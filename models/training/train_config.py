@@ -48,8 +48,8 @@ class TrainConfig(Strict):
     """Of weights, batches and dropout; on one machine and device the same seed gives the same bytes."""
     shard_rows: Annotated[int, Field(ge=1)] = 1_000_000
     """Rows shuffled together; a log with more is kept on disk below the output directory, and read shard by shard."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; auto takes a GPU where torch finds one."""
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    """Where to train; auto takes a GPU where torch finds one. The compiled operators are for the CPU."""
     threads: Annotated[int, Field(ge=1)] = 1
     """Threads of torch. Steps are so small that a second one costs more than it brings; compiled operators use one."""
 

@@ -6,6 +6,7 @@ Knows nothing of epochs, files or printing.
 from __future__ import annotations
 
 import math
+import os
 
 import numpy as np
 import torch
@@ -55,8 +56,8 @@ class TrainStep:
         self.config = config
         self.device = device_of(config)
         self.batch_size = batch_size_of(config, len(labels))
-        self.num_steps = max(1, len(labels) // self.batch_size) * config.epochs
-        self.step = 0
+        self.rows_seen = 0
+        self._rows_to_see = max(1, len(labels) // self.batch_size) * self.batch_size * config.epochs
         torch.manual_seed(config.seed)
         E = config.model.embedding_dim
         table = torch.randn(len(counts), E + 1) * config.init_std
@@ -72,7 +73,7 @@ class TrainStep:
         self.dense = _adam(head, config.dense_l2)
         self.rates = np.array([config.learning_rate, config.dense_learning_rate])
         precision = torch.tensor([1 / config.embedding_variance] * E + [1 / config.weight_variance], device=self.device)
-        seen, variance = _counts_after_dropout(counts, oov_rows, config.id_dropout), base_rate * (1 - base_rate)
+        seen, variance = counts_after_dropout(counts, oov_rows, config.id_dropout), base_rate * (1 - base_rate)
         self.prior = GaussianPrior(precision, seen, inheritance, variance)
         if inheritance is not None:
             self.rates *= WARM_STEP, WARM_HEAD_STEP
@@ -87,7 +88,8 @@ class TrainStep:
 
         Where that is not finite nothing is updated.
         """
-        self.step += 1
+        remaining = max(0.0, 1 - self.rows_seen / self._rows_to_see)
+        self.rows_seen += len(batch)
         clicks = torch.from_numpy(labels).to(self.device)
         unique, bags = self._look_up(batch)
         values = self.table.index_select(0, unique.rows).requires_grad_()  # [U, E+1]
@@ -99,7 +101,7 @@ class TrainStep:
         self.dense.zero_grad()
         (loss + self.prior.penalty(values, unique, len(batch))).backward()  # type: ignore[no-untyped-call]
         assert values.grad is not None
-        rate, dense_rate = self.rates * (1 - (self.step - 1) / self.num_steps)
+        rate, dense_rate = self.rates * remaining
         self.rows.step(unique.rows, values.grad, float(rate))
         for group in self.dense.param_groups:
             group["lr"] = float(dense_rate)
@@ -129,7 +131,7 @@ class TrainStep:
         return score_rows(Predictor(self.head.frozen(), Calibration()), rows, self.table.numpy(force=True))
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return all that a step changes, by name, but for the number of steps."""
+        """Return all tensors that a step changes, by name."""
         state = {"table": self.table, "squares": self.rows.squares, "generator": torch.get_rng_state()}
         if self.device.type == "cuda":
             state["cuda_generator"] = torch.cuda.get_rng_state(self.device)
@@ -138,14 +140,14 @@ class TrainStep:
             state |= {f"adam.{i}.{name}": tensor for name, tensor in moments.items()}
         return state
 
-    def load_state_dict(self, state: dict[str, Tensor], step: int) -> None:
-        """Go on from what `state_dict` returned after so many steps.
+    def load_state_dict(self, state: dict[str, Tensor], rows_seen: int) -> None:
+        """Go on from what `state_dict` returned after so many impressions.
 
         Raises:
             KeyError: a tensor is missing.
             RuntimeError: a tensor is of another shape.
         """
-        self.step = step
+        self.rows_seen = rows_seen
         self.table.copy_(state["table"])
         self.rows.squares.copy_(state["squares"])
         self.head.load_state_dict({name: state[f"head.{name}"] for name in self.head.state_dict()})
@@ -166,10 +168,12 @@ def device_of(config: TrainConfig) -> torch.device:
     Raises:
         TrainingError: a GPU is asked for and torch finds none.
     """
-    has_gpu = torch.cuda.is_available()
-    if config.device == "cuda" and not has_gpu:
+    if config.device == "cpu" or (config.device == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
         raise TrainingError("--device cuda: torch finds no GPU")
-    return torch.device("cuda" if has_gpu and config.device != "cpu" else "cpu")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not deterministic
+    return torch.device("cuda")
 
 
 def _adam(head: nn.Module, l2: float) -> torch.optim.Adam:
@@ -179,7 +183,7 @@ def _adam(head: nn.Module, l2: float) -> torch.optim.Adam:
     return torch.optim.Adam(groups, fused=True)
 
 
-def _counts_after_dropout(
+def counts_after_dropout(
     counts: NDArray[np.int64], oov_rows: NDArray[np.int64], id_dropout: float
 ) -> NDArray[np.float64]:
     """Return how often each row occurs in an epoch, float64 [R], when ids are dropped to their field's OOV row."""

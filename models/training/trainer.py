@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel
 from safetensors import safe_open
@@ -38,13 +37,13 @@ class Epoch(Strict):
 
 
 class Run(BaseModel):
-    """How far a run has come: rows done in the current epoch, their summed loss and seconds, and the epochs before it."""
+    """How far a run has come: rows done in the current epoch, their summed loss and seconds; rows in all; the epochs before."""
 
     epoch: int = 1
     done: int = 0
     loss_sum: float = 0.0
     seconds: float = 0.0
-    step: int = 0
+    rows_seen: int = 0
     history: list[Epoch] = []
 
 
@@ -109,8 +108,7 @@ class Trainer:
                 head = {f"head.{name}": tensor.clone() for name, tensor in step.head.state_dict().items()}
                 self._best = {"table": step.table.clone(), **head}
             self._begin_epoch(run.epoch + 1, [*run.history, epoch])
-        with torch.no_grad():
-            step.table.copy_(self._best["table"])
+        step.table.copy_(self._best["table"])
         step.head.load_state_dict({name: self._best[f"head.{name}"] for name in step.head.state_dict()})
         return self._trained()
 
@@ -154,7 +152,7 @@ class Trainer:
         path = self._checkpoint
         if path is None:
             return
-        self._run.step = self._step.step
+        self._run.rows_seen = self._step.rows_seen
         best = {f"best.{name}": tensor for name, tensor in self._best.items()}
         temporary = path.with_suffix(".tmp")
         save_file(self._step.state_dict() | best, temporary, {"run": self._run.model_dump_json()})
@@ -167,7 +165,7 @@ class Trainer:
             self._run = Run.model_validate_json(file.metadata()["run"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
         try:
-            self._step.load_state_dict(tensors, self._run.step)
+            self._step.load_state_dict(tensors, self._run.rows_seen)
         except (KeyError, RuntimeError) as error:
             raise TrainingError(f"{path.name}: is not a checkpoint of this run, delete it to start anew") from error
         self._best = {name.removeprefix("best."): t for name, t in tensors.items() if name.startswith("best.")}

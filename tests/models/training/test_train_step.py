@@ -10,7 +10,7 @@ from models.errors import TrainingError
 from models.features.packed_rows import PackedRows
 from models.network.head import DeepFMConfig
 from models.training.train_config import TrainConfig
-from models.training.train_step import TrainStep
+from models.training.train_step import TrainStep, counts_after_dropout
 from tests.models.training.making import CONFIG, OOV_ROWS, R, make_examples, make_step
 
 
@@ -96,6 +96,24 @@ def test_dropped_ids_train_the_out_of_vocabulary_row() -> None:
     before = step.table.clone()
     step(train.rows, train.labels)
     assert all((step.table[row] != before[row]).any() for row in OOV_ROWS)
+
+
+def test_counts_after_dropout_are_what_epochs_hold_on_average() -> None:
+    counts, oov, rng = np.array([0, 5, 40, 3, 9, 0, 2]), np.array([1, 1, 5]), np.random.default_rng(0)
+    ids = np.repeat(np.arange(7), counts)
+    oov_of = np.where(ids < 4, 1, 5)
+    held = [np.bincount(np.where(rng.random(len(ids)) < 0.3, oov_of, ids), minlength=7) for _ in range(4_000)]
+    assert counts_after_dropout(counts, oov, 0.3).tolist() == pytest.approx(np.mean(held, axis=0).tolist(), abs=0.2)
+    assert counts_after_dropout(counts, oov, 0.0).tolist() == counts.tolist()
+
+
+def test_the_step_size_falls_to_zero_and_not_below() -> None:
+    train = make_examples(128, 1)
+    step = make_step(CONFIG.model_copy(update={"batch_size": 128, "epochs": 1}), train)
+    step(train.rows, train.labels)
+    table = step.table.clone()
+    step(train.rows, train.labels)  # as when shards smaller than a batch make more steps
+    assert torch.equal(step.table, table)
 
 
 def test_a_warm_start_begins_with_the_artifacts_weights_and_stays_nearer_the_more_they_saw() -> None:
