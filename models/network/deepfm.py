@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from models.network import operators
 from models.network.head import BATCH_NORM_EPS, DICE_EPS, Activation, DeepFMConfig, Floats, Head, make_head
@@ -56,12 +57,12 @@ class Bags:
 
 def pool(rows: Tensor, bags: Bags) -> Tensor:
     """Return the mean of each bag's rows, float32 [B, F, E+1], of rows float32 [U, E+1]."""
-    pooled = rows.index_select(0, bags.index)  # [N, E+1]
-    if bags.lengths is not None:
-        # Not embedding_bag, whose backward sorts the index and takes twice as long.
-        bag_of = torch.repeat_interleave(bags.lengths, output_size=len(bags.index))  # [N]
-        sums = pooled.new_zeros(len(bags.lengths), rows.shape[1]).index_add(0, bag_of, pooled)
-        pooled = sums / bags.lengths.unsqueeze(1)
+    index = bags.index.long()  # by which torch adds gradients faster
+    if bags.lengths is None:
+        pooled = rows.index_select(0, index)
+    else:
+        offsets = functional.pad(bags.lengths.cumsum(0), (1, 0))  # [B·F + 1]
+        pooled = functional.embedding_bag(index, rows, offsets, mode="mean", include_last_offset=True)
     return pooled.view(-1, bags.num_fields, rows.shape[1])
 
 
@@ -97,10 +98,10 @@ def fm_and_first_layer(fields: Tensor, mask: Tensor | None, weight: Tensor) -> t
         mask: float32 [B, F], what each field's embedding is multiplied by.
         weight: float32 [H, F·E].
     """
-    embeddings, weights = fields[..., :-1], fields[..., -1]
+    embeddings, weights = fields.split((fields.shape[2] - 1, 1), dim=2)  # [B, F, E], [B, F, 1]
     if mask is not None:
         embeddings = embeddings * mask.unsqueeze(2)
-    return weights.sum(dim=1) + second_order(embeddings), embeddings.flatten(1) @ weight.T
+    return weights.sum(dim=(1, 2)) + second_order(embeddings), embeddings.flatten(1) @ weight.T
 
 
 class DeepFMHead(nn.Module):
