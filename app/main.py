@@ -83,6 +83,6 @@ def create_app(settings: Settings | None = None) -> Application:
     application = Application(framework, endpoint, scored, telemetry)
 
     def begin_drain() -> None:
-        application.is_draining = True
+        application.is_draining = service.is_draining = True
 
     return application

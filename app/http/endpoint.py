@@ -135,11 +135,6 @@ class Application:
         await send({"type": "http.response.body", "body": answer.body})
 
     async def _answer_by_framework(self, request: _Request, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.is_draining and request.path == "/health/ready":
-            answer = answer_of(Problem("draining"), request.id)
-            await self._send(answer, request, send)
-            self._note(request, request.path, answer.status, "draining")
-            return
         status = 500
 
         async def send_traced(message: Message) -> None:

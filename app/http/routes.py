@@ -15,6 +15,7 @@ from app.http.error_answers import MEDIA_TYPE
 from app.http.guarded_routes import PUBLIC, requires
 from app.http.request_body import read_json_body
 from app.http.service import Service
+from app.problems import Problem
 
 router = APIRouter()
 metrics_router = APIRouter()
@@ -85,6 +86,8 @@ async def live() -> Live:
 )
 async def ready(service: ServiceDep) -> Ready:
     """Whether requests can be answered."""
+    if service.is_draining:
+        raise Problem("draining")
     return Ready(model_version=service.model().artifact.model_version, redis=service.redis_state())
 
 

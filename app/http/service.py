@@ -50,6 +50,7 @@ class Service:
         )
         self.document: tuple[ServedModel | None, bytes] | None = None
         """The OpenAPI document, as bytes, and the model that it describes."""
+        self.is_draining = False
         self._redis: RedisRows | None = None
 
     @asynccontextmanager
