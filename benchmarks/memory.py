@@ -19,8 +19,8 @@ from benchmarks.workload import SERVED, Traffic, row_bodies
 
 MIB = 2**20
 ROW_BYTES = 4 * (SERVED.embedding_dim + 1)
-GIGABYTE = Shape(tokens_per_field=10**9 // ROW_BYTES // SERVED.num_categorical, learnt_rows=0)
-TEN_MILLION = Shape(tokens_per_field=10**7 // SERVED.num_categorical, learnt_rows=0)
+GIGABYTE = Shape(tokens_per_field=10**9 // ROW_BYTES // SERVED.num_categorical, trained_rows=0)
+TEN_MILLION = Shape(tokens_per_field=10**7 // SERVED.num_categorical, trained_rows=0)
 WORKERS = (1, 2, 3)
 HOT_BYTES = (256 * MIB, 64 * MIB, 0)
 LOAD_S = 5

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from benchmarks.conditions import SEED
-from benchmarks.learnt import learn
+from benchmarks.trained_weights import train
 from models.artifact.current import set_current
 from models.artifact.golden import Golden, columns_of
 from models.artifact.manifest import FORMAT_VERSION, DataFacts, Manifest
@@ -46,7 +46,7 @@ class Shape:
     tokens_per_field: int = 38_460
     embedding_dim: int = 16
     hidden: tuple[int, ...] = (400, 400, 400)
-    learnt_rows: int = 200_000
+    trained_rows: int = 200_000
     """Impressions that the model is trained on; 0 keeps random weights."""
 
     @property
@@ -135,8 +135,8 @@ def write_model(root: Path, rows: list[dict[str, Value]], shape: Shape, *, for_p
     encoder = make_encoder(shape)
     config = DeepFMConfig(embedding_dim=shape.embedding_dim, hidden=shape.hidden)
     rng = np.random.default_rng(SEED)
-    if shape.learnt_rows:
-        table, module = learn(config, encoder, draw_ids(shape, encoder, shape.learnt_rows, rng), SEED)
+    if shape.trained_rows:
+        table, module = train(config, encoder, draw_ids(shape, encoder, shape.trained_rows, rng), SEED)
     else:
         table = rng.standard_normal((encoder.num_rows, shape.embedding_dim + 1), dtype=np.float32) * np.float32(0.1)
         torch.manual_seed(SEED)

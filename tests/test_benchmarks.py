@@ -26,7 +26,7 @@ from benchmarks.workload import Traffic, columns_of_rows, row_bodies
 from models.evaluation.metrics import log_loss
 from models.schema.feature_schema import FeatureSchema
 
-SMALL = Shape(num_categorical=3, num_numeric=2, tokens_per_field=50, embedding_dim=4, hidden=(8,), learnt_rows=2_000)
+SMALL = Shape(num_categorical=3, num_numeric=2, tokens_per_field=50, embedding_dim=4, hidden=(8,), trained_rows=2_000)
 
 
 def test_arrivals_have_the_offered_rate_and_are_seeded() -> None:

@@ -1,12 +1,13 @@
-"""Weights of the benchmarks' model: learnt by the product itself from a drawn log, as those that are served are.
+"""Trains the benchmarks' model on a random log with known logits, as a served model is trained.
 
-How much of a head's work is left depends on how many of its hidden units are zero: half where weights are drawn at random,
-four fifths where they were learnt. The truth that the log follows is a factorisation machine with effects for each token.
+The work of the head depends on how many of its hidden units are zero: half with random weights, four fifths after training. The
+true logits are those of a factorisation machine with an effect for each token.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 
@@ -24,17 +25,18 @@ CLICK_LOGIT = -1.5
 CHUNK = 10_000
 
 
-def learn(
+def train(
     config: DeepFMConfig, encoder: FeatureEncoder, ids: NDArray[np.int64], seed: int
 ) -> tuple[NDArray[np.float32], DeepFMHead]:
-    """Return a table float32 [R, E+1] and a head that were learnt, with ``models.train``'s defaults, from impressions.
+    """Return a table float32 [R, E+1] and a head, trained on impressions with the defaults of ``models.train``.
 
     Args:
         config: sizes.
         encoder: of all fields.
         ids: table rows of n impressions, int64 [n, F].
-        seed: of the truth, the clicks and the learning.
+        seed: of the true logits, the clicks and the training.
     """
+    torch.set_num_threads(1)  # several on one core, as when this process is pinned, would wait for each other
     rng = np.random.default_rng(seed)
     logits = true_logits(ids, encoder.num_rows, rng)
     labels = (rng.random(len(ids)) < expit(logits)).astype(np.float32)
@@ -50,7 +52,7 @@ def learn(
 
 
 def true_logits(ids: NDArray[np.int64], num_rows: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return the logits float64 [n] of a drawn factorisation machine (Rendle 2010), -1.5 on average."""
+    """Return the logits float64 [n] of a random factorisation machine (Rendle 2010), -1.5 on average."""
     weights = rng.standard_normal(num_rows, dtype=np.float32) * WEIGHT_STD
     factors = rng.standard_normal((num_rows, NUM_FACTORS), dtype=np.float32) * FACTOR_STD
     logits = np.empty(len(ids))
