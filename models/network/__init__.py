@@ -1,1 +1,1 @@
-"""DeepFM: the torch module that learns, its compiled operators, the serving head, calibration."""
+"""DeepFM: the torch module that is trained, its compiled operators, the heads that score, calibration."""

@@ -98,7 +98,7 @@ def fm_and_first_layer(fields: Tensor, mask: Tensor | None, weight: Tensor) -> t
         mask: float32 [B, F], what each field's embedding is multiplied by.
         weight: float32 [H, F·E].
     """
-    embeddings, weights = fields.split((fields.shape[2] - 1, 1), dim=2)  # [B, F, E], [B, F, 1]
+    embeddings, weights = torch.split(fields, [fields.shape[2] - 1, 1], dim=2)  # [B, F, E], [B, F, 1]
     if mask is not None:
         embeddings = embeddings * mask.unsqueeze(2)
     return weights.sum(dim=(1, 2)) + second_order(embeddings), embeddings.flatten(1) @ weight.T

@@ -34,6 +34,7 @@ from models.report.report_data import ReportData
 from models.schema.feature_schema import FeatureSchema
 from models.training.fit_and_refit import Stage, checkpoint_of, fit, refit
 from models.training.train_config import TrainConfig
+from models.training.train_step import device_of
 from models.training.trainer import Progress, Trained
 from models.training.tuning import TuneProgress, tune
 
@@ -99,13 +100,13 @@ def train(
         LogError: the log cannot be read as the schema says.
         SchemaError: the split leaves a part empty, or the fields do not fit one of the two artifacts.
         ArtifactError: one of the two artifacts is damaged.
-        TrainingError: the loss is not finite, or the model's sizes are not those of ``init_from``.
+        TrainingError: the loss is not finite, the model's sizes are not those of ``init_from``, or there is no such device.
     """
     started = time.monotonic()
-    torch.set_deterministic_debug_mode(
-        "error"
-    )  # use_deterministic_algorithms would import a compiler, which takes 0.8 s
+    # use_deterministic_algorithms would import a compiler, which takes 0.8 s
+    torch.set_deterministic_debug_mode("error")
     torch.set_num_threads(config.threads)
+    device_of(config)  # an error before the log is read
     out.mkdir(parents=True, exist_ok=True)
     before, champion = (None if path is None else load_artifact(path.resolve()) for path in (init_from, compare))
     if before is not None and before.manifest.model != config.model:

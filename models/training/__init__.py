@@ -1,1 +1,1 @@
-"""How a DeepFM is learnt: the step, the trainer, tuning."""
+"""Training a DeepFM: the step on a batch, the epochs, the refit with the validation rows, tuning."""

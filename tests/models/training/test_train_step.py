@@ -10,7 +10,7 @@ from models.errors import TrainingError
 from models.features.packed_rows import PackedRows
 from models.network.head import DeepFMConfig
 from models.training.train_config import TrainConfig
-from models.training.train_step import TrainStep, counts_after_dropout
+from models.training.train_step import TrainStep, counts_after_dropout, device_of
 from tests.models.training.making import CONFIG, OOV_ROWS, R, make_examples, make_step
 
 
@@ -131,10 +131,14 @@ def test_a_warm_start_begins_with_the_artifacts_weights_and_stays_nearer_the_mor
     assert moved[1] < 0.5 * moved[0]
 
 
-def test_a_gpu_that_is_not_there_is_an_error_and_auto_does_without() -> None:
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
-    train = make_examples(100, 1)
+def test_a_gpu_is_used_where_it_is_asked_for_and_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # put back afterwards
+    for has_gpu, devices in (
+        (True, {"cpu": "cpu", "auto": "cuda", "cuda": "cuda"}),
+        (False, {"cpu": "cpu", "auto": "cpu"}),
+    ):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda has_gpu=has_gpu: has_gpu)
+        for name, expected in devices.items():
+            assert device_of(TrainConfig.model_validate({"device": name})).type == expected
     with pytest.raises(TrainingError, match="--device cuda: torch finds no GPU"):
-        make_step(CONFIG.model_copy(update={"device": "cuda"}), train)
-    assert make_step(CONFIG, train).device.type == "cpu"
+        device_of(TrainConfig(device="cuda"))
