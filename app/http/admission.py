@@ -26,8 +26,8 @@ class Admission:
         self._num_requests = 0
         self._num_bytes = 0
 
-    def enter(self, num_bytes: int) -> None:
-        """Let a request with a body of ``num_bytes`` in.
+    def check(self, num_bytes: int = 0) -> None:
+        """Refuse a request with a body of ``num_bytes`` if there is no room for it now.
 
         Raises:
             Problem: ``overloaded``.
@@ -36,6 +36,10 @@ class Admission:
         if self._num_requests and is_full:
             self._count_refusal()
             raise Problem("overloaded", retry_after_s=1)
+
+    def enter(self, num_bytes: int) -> None:
+        """Let a request with a body of ``num_bytes`` in; errors as in `check`."""
+        self.check(num_bytes)
         self._num_requests += 1
         self._num_bytes += num_bytes
 

@@ -62,6 +62,7 @@ class Endpoint:
         if request.method != "POST":
             raise Problem("method_not_allowed")
         deadline = _deadline(request)
+        self._admission.check()  # while there is no room, bodies are not even waited for
         body = await read_json_body(request.headers, receive, self._max_body_bytes, self._uploads)
         num_bytes = len(body)
         self._admission.enter(num_bytes)

@@ -27,6 +27,8 @@ MAX_LENGTH_DIGITS = 20
 """Python refuses to read integers of thousands of digits, leading zeros included."""
 ONCE = {b"authorization", b"content-length", b"content-type", b"host", b"transfer-encoding", b"x-api-key"}
 """Headers that two readers could understand differently when they come twice."""
+UPGRADE_WITHIN = 4_096
+"""Bytes of a head in which an upgrade is looked for; one that comes later, with a body, is refused."""
 UPGRADE = re.compile(rb"\r\nupgrade(?=[ \t]*:)", re.IGNORECASE)
 
 
@@ -75,7 +77,8 @@ class GuardedProtocol(HttpToolsProtocol):
         if not self._is_in_body:
             if self._request_since is None:
                 self._request_since = self._received_at
-            if b"pgrade" in data or b"PGRADE" in data:
+            begin = data[:UPGRADE_WITHIN]
+            if b"pgrade" in begin or b"PGRADE" in begin:
                 data = without_upgrade(data)
             self._head_bytes += len(data)
         super().data_received(data)
