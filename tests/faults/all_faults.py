@@ -11,7 +11,6 @@ from tests.faults import (
     matrix,
     model_faults,
     reply_faults,
-    security_faults,
 )
 
 MODULES = (
@@ -22,6 +21,5 @@ MODULES = (
     input_faults,
     load_faults,
     life_faults,
-    security_faults,
 )
 FAULTS = sorted(matrix.FAULTS, key=lambda one: (one.id[0], int(one.id[1:])))

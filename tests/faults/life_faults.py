@@ -47,6 +47,9 @@ def stop_under_load(arena: Arena) -> None:
                 thread.start()
             time.sleep(0.5)
             server.process.send_signal(signal.SIGTERM)
+            until(lambda url=url: httpx.get(f"{url}/health/ready").status_code == 503, "draining", 0.9)  # type: ignore[misc]
+            assert httpx.get(f"{url}/health/ready").json()["code"] == "draining"
+            assert httpx.post(f"{url}/predict", content=arena.bodies[0], headers=JSON).status_code == 200
             for thread in clients:
                 thread.join(15)
             assert server.process.wait(15) == 0
@@ -64,11 +67,14 @@ def awkward_stops(arena: Arena) -> None:
             stack.enter_context(open_with(server, half))
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(REQUEST_S + 10) == 0
-    with arena.serve(drain_s=60) as server:
-        server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.2)
-        server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(15) == 0
+    for workers in (1, 2):
+        with arena.serve(drain_s=60, workers=workers) as server:
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            assert server.process.poll() is None
+            for pid in children(server) if workers > 1 else [server.process.pid]:
+                os.kill(pid, signal.SIGTERM)
+            assert server.process.wait(15) == 0
     environment = {**os.environ, "CTR_ARTIFACTS": str(arena.artifacts), "CTR_PORT": "0"}
     for delay_s in (0.05, 0.3, 0.6):
         process = subprocess.Popen([sys.executable, "-m", "app"], env=environment, stderr=subprocess.DEVNULL)
@@ -249,26 +255,25 @@ def clock(arena: Arena) -> None:
 )
 def bad_starts(arena: Arena) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        for changes in (
-            {"CTR_PORT": str(taken.getsockname()[1])},
-            {"CTR_PORT": "many"},
-            {"CTR_PROT": "80"},
-            {"CTR_KEYS": "/nowhere/keys"},
-            {"CTR_HOST": "0.0.0.0"},
-        ):
-            environment = {
-                **os.environ,
-                "CTR_ARTIFACTS": str(arena.artifacts),
-                "CTR_PORT": "0",
-                "CTR_DRAIN_S": "0",
-                **changes,
-            }
+        for said, changes in {
+            "address already in use": {"CTR_PORT": str(taken.getsockname()[1])},
+            "port": {"CTR_PORT": "many"},
+            "PROT": {"CTR_PROT": "80"},
+            "No such file": {"CTR_KEYS": "/nowhere/keys"},
+            "CTR_ALLOW_ANONYMOUS": {"CTR_HOST": "0.0.0.0"},
+        }.items():
+            environment = os.environ | {"CTR_ARTIFACTS": str(arena.artifacts), "CTR_PORT": "0", "CTR_DRAIN_S": "0"}
             started = time.monotonic()
             ended = subprocess.run(
-                [sys.executable, "-m", "app"], env=environment, capture_output=True, text=True, timeout=30, check=False
+                [sys.executable, "-m", "app"],
+                env=environment | changes,
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=False,
             )
             assert ended.returncode in (2, 3), (changes, ended.returncode, ended.stderr)
-            assert ended.stderr.strip()
+            assert said in ended.stderr, (changes, ended.stderr)
             assert "Traceback" not in ended.stderr, ended.stderr
             arena.tally.note(200, 200, time.monotonic() - started)
 

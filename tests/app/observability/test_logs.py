@@ -28,11 +28,14 @@ def test_lines_are_json_with_the_request_id_and_nothing_that_was_sent(tmp_path: 
     make_artifact(tmp_path)
     with serving(tmp_path) as server:
         headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
-        bad = {"instances": [{"user_id": 's3cr3t\n{"event": "forged"}'}]}
-        answer = server.client.post("/predict", json=bad, headers=headers)
-        assert answer.json()["request_id"] == TRACE
-        server.client.get("/s3cr3t%0d%0aforged")
-        server.wait_for(lambda: server.log.read_text().count("not answered") == 2)
+        for n, text in enumerate(
+            ('s3cr3t\r\n{"event": "forged"}', "\x1b[31ms3cr3t", "s3cr3t\u2028\u0085", "%s%ns3cr3t")
+        ):
+            bad = {"instances": [{"user_id": text, "s3cr3t": text, "price": text}]}
+            answer = server.client.post("/predict", json=bad, headers={} if n else headers)
+            assert n or answer.json()["request_id"] == TRACE
+            server.client.get("/" + "".join(f"%{b:02x}" for b in text.encode()))
+        server.wait_for(lambda: server.log.read_text().count("not answered") == 8)
         lines = [json.loads(line) for line in server.log.read_text().splitlines()]
         (about,) = [line for line in lines if line.get("request_id") == TRACE]
         assert {"path": "/predict", "status": 422, "code": "invalid_input", "level": "info"}.items() <= about.items()
