@@ -6,13 +6,23 @@ Defaults work on a laptop: loopback only, no Redis. The README's table is tested
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "CTR_"
+KUBERNETES_NAME = re.compile(r"CTR_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?)")
+"""What Kubernetes sets in every container beside a Service called ``ctr``."""
+KUBERNETES_PORT = re.compile(r"(tcp|udp|sctp)://\S+")
+"""And the value that it gives ``CTR_PORT``."""
+DEFAULT_PORT = 8000
+
+
+def _port(value: object) -> object:
+    return DEFAULT_PORT if isinstance(value, str) and KUBERNETES_PORT.fullmatch(value) else value
 
 
 class Settings(BaseSettings):
@@ -24,7 +34,7 @@ class Settings(BaseSettings):
     """Directory of artifacts; its file `current` names the one to serve."""
     host: str = "127.0.0.1"
     """Address to listen on."""
-    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    port: Annotated[int, BeforeValidator(_port), Field(ge=0, le=65535)] = DEFAULT_PORT
     """Port to listen on; 0 lets the system choose."""
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     """Server processes; they share one memory-mapped table."""
@@ -63,12 +73,15 @@ class Settings(BaseSettings):
 
 
 def unknown_variables(environ: dict[str, str] | None = None) -> list[str]:
-    """Return the ``CTR_*`` names in the environment that no setting reads, sorted.
+    """Return the ``CTR_*`` names in the environment that no setting reads, sorted; those that Kubernetes sets are no error.
 
-    >>> unknown_variables({"CTR_PROT": "80", "CTR_PORT": "80", "HOME": "/"})
+    >>> unknown_variables({"CTR_PROT": "80", "CTR_PORT": "80", "HOME": "/", "CTR_SERVICE_HOST": "10.0.0.5"})
     ['CTR_PROT']
     """
     known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    given = os.environ if environ is None else environ
     return sorted(
-        n for n in (os.environ if environ is None else environ) if n.startswith(PREFIX) and n.upper() not in known
+        name
+        for name in given
+        if name.startswith(PREFIX) and name.upper() not in known and not KUBERNETES_NAME.fullmatch(name)
     )
