@@ -13,14 +13,14 @@ from app.http import admin_routes, docs, routes
 from app.http.admission import Admission, Uploads
 from app.http.draining import draining_first
 from app.http.endpoint import Application, Endpoint
-from app.http.error_answers import answer_internal_error, answer_method_not_allowed, answer_not_found, answer_problem
+from app.http.error_answers import answer_http_error, answer_internal_error, answer_problem
 from app.http.guarded_routes import check_declared
 from app.http.service import Service
 from app.observability.metrics import Telemetry
 from app.problems import Problem
 from app.scoring.micro_batcher import MicroBatcher, Scorer
-from app.scoring.predict import PredictScorer
-from app.scoring.rank import RankScorer
+from app.scoring.predict import PredictScoring
+from app.scoring.rank import RankScoring
 from app.settings import Settings
 
 
@@ -34,9 +34,9 @@ def create_app(settings: Settings | None = None) -> Application:
     telemetry = Telemetry()
     service = Service(settings, telemetry)
     batcher = MicroBatcher()
-    scorers: dict[str, Scorer] = {
-        "/predict": PredictScorer(service.model, telemetry),
-        "/rank": RankScorer(service.model, telemetry),
+    scorers = {
+        "/predict": Scorer(lambda bodies: PredictScoring(service.model(), bodies, telemetry), max_requests=64),
+        "/rank": Scorer(lambda bodies: RankScoring(service.model(), bodies, telemetry), max_requests=1),
     }
     endpoint = Endpoint(
         service.keys,
@@ -63,8 +63,8 @@ def create_app(settings: Settings | None = None) -> Application:
         redirect_slashes=False,  # it would send clients to whatever their Host header names
         exception_handlers={
             Problem: answer_problem,
-            404: answer_not_found,
-            405: answer_method_not_allowed,
+            404: answer_http_error,
+            405: answer_http_error,
             Exception: answer_internal_error,
         },
     )

@@ -4,6 +4,9 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+_Floats = NDArray[np.float32]
+_Ints = NDArray[np.int64]
+
 class TokenBlock:
     """The look-up of one block of tokens: feature hashing, or the four arrays of a vocabulary, which it keeps alive.
 
@@ -15,12 +18,7 @@ class TokenBlock:
     def __init__(self, buckets: int, /) -> None: ...
     @overload
     def __init__(
-        self,
-        hashes: NDArray[np.uint64],
-        positions: NDArray[np.int64],
-        ends: NDArray[np.int64],
-        text: NDArray[np.uint8],
-        /,
+        self, hashes: NDArray[np.uint64], positions: _Ints, ends: _Ints, text: NDArray[np.uint8], /
     ) -> None: ...
 
 _Field = tuple[str, int, TokenBlock | None, int, int, NDArray[np.float64]]
@@ -46,7 +44,7 @@ class RequestReader:
     ) -> tuple[tuple[_Reading, _Reading, list[str] | None, int], None] | tuple[None, _Fault]:
         """Read the context, and candidates with another reader; the last number is ``top_k``, or 0."""
 
-def take_rows(table: NDArray[np.float32], ids: NDArray[np.int64], /) -> bytes:
+def take_rows(table: _Floats, ids: _Ints, /) -> bytes:
     """Return rows float32 [n, D] of ``table`` [R, D] at ``ids`` [n].
 
     Raises:
@@ -68,37 +66,35 @@ class Head:
         self,
         num_fields: int,
         embedding_dim: int,
-        layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32], str, NDArray[np.float32]], ...],
-        last: NDArray[np.float32],
+        layers: tuple[tuple[_Floats, _Floats, str, _Floats], ...],
+        last: _Floats,
         bias: float,
-        precomputed: tuple[tuple[int, NDArray[np.float32]] | None, ...],
+        precomputed: tuple[tuple[int, _Floats] | None, ...],
         longest: int = 16,
     ) -> None: ...
-    def logits(self, fields: NDArray[np.float32], ids: NDArray[np.int64]) -> bytes:
+    def logits(self, fields: _Floats, ids: _Ints) -> bytes:
         """Return logits float32 [B] of fields [B, F·(E+1)] and their table rows [B·F]."""
-    def side_activations(
-        self, positions: NDArray[np.int64], fields: NDArray[np.float32], n: int
-    ) -> tuple[bytes, bytes]:
+    def side_activations(self, positions: _Ints, fields: _Floats, n: int) -> tuple[bytes, bytes]:
         """Return product float32 [n, H+E+1] and squares [n] of fields [n, F'·(E+1)] at ``positions`` [F']."""
     def rank(
         self,
-        product: NDArray[np.float32],
-        squares: NDArray[np.float32],
-        candidates_product: NDArray[np.float32],
-        candidates_squares: NDArray[np.float32],
-        places: NDArray[np.int64],
+        product: _Floats,
+        squares: _Floats,
+        candidates_product: _Floats,
+        candidates_squares: _Floats,
+        places: _Ints,
     ) -> bytes:
         """Return logits float32 [n] of one context with the candidates at ``places`` [n]."""
 
 def first_layer(
     longest: int,
-    values: NDArray[np.float32],
-    weight: NDArray[np.float32],
+    values: _Floats,
+    weight: _Floats,
     index: NDArray[np.int32],
-    mask: NDArray[np.float32],
-    sums: NDArray[np.float32],
-    totals: NDArray[np.float32],
-    fm: NDArray[np.float32],
+    mask: _Floats,
+    sums: _Floats,
+    totals: _Floats,
+    fm: _Floats,
     /,
 ) -> None:
     """Fill in ``sums`` [B, H], ``totals`` [B, E], the sum of each impression's embeddings, and ``fm`` [B].
@@ -111,27 +107,20 @@ def first_layer(
 
 def first_layer_backward(
     longest: int,
-    values: NDArray[np.float32],
-    weight: NDArray[np.float32],
+    values: _Floats,
+    weight: _Floats,
     index: NDArray[np.int32],
-    mask: NDArray[np.float32],
-    by_sums: NDArray[np.float32],
-    by_fm: NDArray[np.float32],
-    totals: NDArray[np.float32],
-    by_values: NDArray[np.float32],
-    by_weight: NDArray[np.float32],
+    mask: _Floats,
+    by_sums: _Floats,
+    by_fm: _Floats,
+    totals: _Floats,
+    by_values: _Floats,
+    by_weight: _Floats,
     /,
 ) -> None:
     """Fill in ``by_values`` and ``by_weight``, the gradients; errors as in `first_layer`."""
 
-def hidden_layers(
-    longest: int,
-    x: NDArray[np.float32],
-    bias: NDArray[np.float32],
-    logits: NDArray[np.float32],
-    /,
-    *layers: NDArray[np.float32],
-) -> bytearray:
+def hidden_layers(longest: int, x: _Floats, bias: _Floats, logits: _Floats, /, *layers: _Floats) -> bytearray:
     """Fill in ``logits`` [B]; return the activations, which `hidden_layers_backward` takes.
 
     See `models.network.operators.rectified_layers`.
@@ -142,13 +131,7 @@ def hidden_layers(
     """
 
 def hidden_layers_backward(
-    longest: int,
-    activations: bytearray,
-    by_logits: NDArray[np.float32],
-    by_x: NDArray[np.float32],
-    by_bias: NDArray[np.float32],
-    /,
-    *layers: NDArray[np.float32],
+    longest: int, activations: bytearray, by_logits: _Floats, by_x: _Floats, by_bias: _Floats, /, *layers: _Floats
 ) -> None:
     """Fill in the gradients ``by_x``, ``by_bias`` and those in ``layers``; errors as in `hidden_layers`.
 
@@ -156,13 +139,7 @@ def hidden_layers_backward(
     """
 
 def adagrad(
-    learning_rate: float,
-    longest: int,
-    rows: NDArray[np.int64],
-    gradient: NDArray[np.float32],
-    table: NDArray[np.float32],
-    squares: NDArray[np.float32],
-    /,
+    learning_rate: float, longest: int, rows: _Ints, gradient: _Floats, table: _Floats, squares: _Floats, /
 ) -> None:
     """Update ``table`` [R, E+1] and ``squares`` [R, 2] in place; see `models.training.rowwise_adagrad`.
 
@@ -184,7 +161,7 @@ class TokenIndex:
     def find(self, column: object, codes: NDArray[np.uint32], /) -> None:
         """Give new tokens no code: they are 0, as nulls are."""
 
-def hash_tokens(text: NDArray[np.uint8], ends: NDArray[np.int64], hashes: NDArray[np.uint64], /) -> None:
+def hash_tokens(text: NDArray[np.uint8], ends: _Ints, hashes: NDArray[np.uint64], /) -> None:
     """Write the xxh3 hash of each token of a concatenated text.
 
     Raises:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from models.features.vocabulary import NUM_SPECIAL
+
 try:
     from models._native import take_rows as row_bytes
 except ImportError:  # built without a C compiler
@@ -12,10 +14,6 @@ except ImportError:  # built without a C compiler
     def row_bytes(table: NDArray[np.float32], ids: NDArray[np.int64], /) -> bytes:
         """Return the rows as `take_rows` does, as bytes."""
         return table.take(ids, axis=0).tobytes()
-
-
-NUM_SPECIAL = 2
-"""MISSING and OOV, the first rows of each block; they are always hot."""
 
 
 def take_rows(table: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:

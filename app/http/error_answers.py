@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import orjson
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -78,14 +79,11 @@ async def answer_problem(request: Request, error: Exception) -> Response:
     return _response(request, error)
 
 
-async def answer_not_found(request: Request, error: Exception) -> Response:
-    """Answer an unknown path."""
-    return _response(request, Problem("not_found"))
-
-
-async def answer_method_not_allowed(request: Request, error: Exception) -> Response:
-    """Answer a known path with another method; keeps the ``Allow`` header."""
-    return _response(request, Problem("method_not_allowed"), (getattr(error, "headers", None) or {}).get("Allow"))
+async def answer_http_error(request: Request, error: Exception) -> Response:
+    """Answer an unknown path, or a known path with another method, which keeps the ``Allow`` header."""
+    assert isinstance(error, HTTPException)
+    code: Code = "not_found" if error.status_code == 404 else "method_not_allowed"
+    return _response(request, Problem(code), (error.headers or {}).get("Allow"))
 
 
 async def answer_internal_error(request: Request, error: Exception) -> Response:

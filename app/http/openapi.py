@@ -3,66 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, Required
+
+from pydantic import Field, TypeAdapter
+from typing_extensions import TypedDict
 
 from app.http.error_answers import MEDIA_TYPE
+from app.http.routes import CatalogInfo
 from app.scoring.served_model import ServedModel
 
 Json = dict[str, Any]
 
-PROBLEM: Json = {
-    "type": "object",
-    "required": ["type", "title", "status", "code"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "code": {"type": "string"},
-        "request_id": {"type": "string"},
-        "detail": {"type": "string"},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {"message": {"type": "string"}, "row": {"type": "integer"}, "field": {"type": "string"}},
-            },
-        },
-    },
-}
-COUNTS: Json = {"type": "object", "additionalProperties": {"type": "integer"}}
-UNKNOWN: Json = {**COUNTS, "description": "Rows that carry a field the model does not have"}
-PREDICT_RESPONSE: Json = {
-    "type": "object",
-    "required": ["predictions", "model_version"],
-    "properties": {
-        "predictions": {"type": "array", "items": {"type": "number"}, "description": "Click probability of each row"},
-        "model_version": {"type": "string"},
-        "missing": {**COUNTS, "description": "Rows without a value, by field"},
-        "unseen": {**COUNTS, "description": "Values never seen in training, by field"},
-        "unknown_fields": UNKNOWN,
-    },
-}
-PLACES: Json = {"type": "array", "items": {"type": "integer"}}
-RANK_RESPONSE: Json = {
-    "type": "object",
-    "required": ["indices", "probabilities", "model_version"],
-    "properties": {
-        "indices": {**PLACES, "description": "Places of the candidates in the request, best first"},
-        "probabilities": {
-            "type": "array",
-            "items": {"type": "number"},
-            "description": "Click probability of each of them",
-        },
-        "model_version": {"type": "string"},
-        "missing": {**COUNTS, "description": "Values that were absent or null, by field"},
-        "unseen": {**COUNTS, "description": "Values never seen in training, by field"},
-        "not_in_catalog": {
-            **PLACES,
-            "description": "Places of ids that the catalog does not have; they are not ranked",
-        },
-        "unknown_fields": UNKNOWN,
-    },
-}
+REF = "#/components/schemas/{model}"
+
+
+class Fault(TypedDict, total=False):
+    """One fault of a body."""
+
+    message: Required[str]
+    row: int
+    field: str
+
+
+class ProblemDetails(TypedDict, total=False):
+    """A refusal (RFC 9457)."""
+
+    type: Required[str]
+    title: Required[str]
+    status: Required[int]
+    code: Required[str]
+    request_id: str
+    detail: str
+    errors: list[Fault]
+
+
+class Counted(TypedDict, total=False):
+    """What an answer says of the values that were given."""
+
+    model_version: Required[str]
+    missing: Annotated[dict[str, int], Field(description="Values that were absent or null, by field")]
+    unseen: Annotated[dict[str, int], Field(description="Values never seen in training, by field")]
+    unknown_fields: Annotated[dict[str, int], Field(description="Rows that carry a field the model does not have")]
+
+
+class PredictResponse(Counted):
+    """An answer of ``/predict``."""
+
+    predictions: Annotated[list[float], Field(description="Click probability of each row")]
+
+
+class RankResponse(Counted):
+    """An answer of ``/rank``."""
+
+    indices: Annotated[list[int], Field(description="Places of the candidates in the request, best first")]
+    probabilities: Annotated[list[float], Field(description="Click probability of each of them")]
+    not_in_catalog: NotRequired[
+        Annotated[list[int], Field(description="Places of ids that the catalog does not have; they are not ranked")]
+    ]
+
+
 PROBLEMS = {
     "409": "No catalog",
     "413": "Body too large",
@@ -73,14 +72,22 @@ PROBLEMS = {
 
 KEY_PROBLEMS = {"401": "No valid key", "403": "The key does not allow it", "429": "The key's quota is used up"}
 
-PREDICT_TEXT = (
-    "Give rows as `instances` or columns as `inputs`; columns are several times quicker for many rows. An absent or null "
-    "field is *missing*, a value that training never saw is *unseen*: both have trained weights, and the answer counts them."
+PREDICT_TEXTS = (
+    "Click probabilities of impressions",
+    (
+        "Give rows as `instances` or columns as `inputs`; columns are several times quicker for many rows. An absent or null "
+        "field is *missing*, a value that training never saw is *unseen*: both have trained weights, and the answer counts them."
+    ),
 )
-RANK_TEXT = (
-    "One context with many candidates, given by their fields or by their ids in the catalog. Equal to `/predict` on each "
-    "whole row, but the context is computed once and the catalog's share is known in advance."
+RANK_TEXTS = (
+    "The best of many candidates",
+    (
+        "One context with many candidates, given by their fields or by their ids in the catalog. Equal to `/predict` on each "
+        "whole row, but the context is computed once and the catalog's share is known in advance."
+    ),
 )
+ANSWERS = (ProblemDetails, PredictResponse, RankResponse, CatalogInfo)
+CATALOG_TEXTS = ("Replace the candidates that /rank takes by id", "Other workers follow within `CTR_POLL_S`.")
 
 
 def describe_model(document: Json, model: ServedModel | None, *, has_keys: bool) -> Json:
@@ -92,7 +99,9 @@ def describe_model(document: Json, model: ServedModel | None, *, has_keys: bool)
         has_keys: whether keys are asked for at all.
     """
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    schemas |= {"Problem": PROBLEM, "PredictResponse": PREDICT_RESPONSE, "RankResponse": RANK_RESPONSE}
+    mode: Literal["serialization"] = "serialization"
+    adapters = [(kind, mode, TypeAdapter(kind)) for kind in ANSWERS]
+    schemas |= TypeAdapter.json_schemas(adapters, ref_template=REF)[1]["$defs"]
     predict, rank = Json(type="object"), Json(type="object")
     examples: tuple[Json, Json] = ({}, {})
     if model is not None:
@@ -100,12 +109,12 @@ def describe_model(document: Json, model: ServedModel | None, *, has_keys: bool)
         examples = (model.predict_wire.example, model.rank_wire.example)
         for schema in (predict, rank):
             schemas.update(schema.pop("$defs", {}))
-    paths = {
-        "/predict": {
-            "post": _operation("predict", "Click probabilities of impressions", PREDICT_TEXT, predict, examples[0])
-        },
-        "/rank": {"post": _operation("rank", "The best of many candidates", RANK_TEXT, rank, examples[1])},
-        "/catalog": {"put": _catalog_operation(examples[1])},
+    catalog = Json(type="object", properties={"items": {"type": "object", "additionalProperties": {"type": "object"}}})
+    item = examples[1].get("candidates", [{}])[0]
+    paths: dict[str, Json] = {
+        "/predict": {"post": _operation("predict", PREDICT_TEXTS, predict, examples[0], PredictResponse)},
+        "/rank": {"post": _operation("rank", RANK_TEXTS, rank, examples[1], RankResponse)},
+        "/catalog": {"put": _operation("put_catalog", CATALOG_TEXTS, catalog, {"items": {"first": item}}, CatalogInfo)},
     }
     document["paths"] = {**paths, **document["paths"]}
     schemes = document["components"].get("securitySchemes", {})
@@ -121,34 +130,21 @@ def describe_model(document: Json, model: ServedModel | None, *, has_keys: bool)
     return document
 
 
-def _operation(name: str, summary: str, text: str, schema: Json, example: Json) -> Json:
-    answer = {"$ref": f"#/components/schemas/{name.capitalize()}Response"}
+def _operation(name: str, texts: tuple[str, str], schema: Json, example: Json, answer: type) -> Json:
+    reference = {"$ref": REF.format(model=answer.__name__)}
     return {
         "tags": ["score"],
-        "summary": summary,
-        "description": text,
+        "summary": texts[0],
+        "description": texts[1],
         "operationId": name,
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}},
         "responses": {
-            "200": {"description": "Scored", "content": {"application/json": {"schema": answer}}},
-            **_problems(),
+            "200": {"description": "Done", "content": {"application/json": {"schema": reference}}},
+            **_problems(PROBLEMS),
         },
     }
 
 
-def _catalog_operation(rank_example: Json) -> Json:
-    item = (rank_example.get("candidates") or [{}])[0]
-    schema = {"type": "object", "properties": {"items": {"type": "object", "additionalProperties": {"type": "object"}}}}
-    body = {"application/json": {"schema": schema, "example": {"items": {"first": item}}}}
-    return {
-        "tags": ["score"],
-        "summary": "Replace the candidates that /rank takes by id",
-        "operationId": "put_catalog",
-        "requestBody": {"required": True, "content": body},
-        "responses": {"200": {"description": "How many it holds now"}, **_problems()},
-    }
-
-
-def _problems(problems: Mapping[str, str] = PROBLEMS) -> Json:
-    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+def _problems(problems: Mapping[str, str]) -> Json:
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
     return {status: {"description": text, "content": content} for status, text in problems.items()}

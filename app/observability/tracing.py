@@ -8,8 +8,6 @@ from __future__ import annotations
 import random
 import re
 
-from starlette.types import Scope
-
 TRACEPARENT = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
 
 
@@ -29,9 +27,3 @@ def begin_trace(given: bytes | None) -> bytes:
     if known is None:
         return b"00-%032x-%016x-00" % (random.getrandbits(128) or 1, span)
     return b"00-%b-%016x-%b" % (known[1], span, known[2])
-
-
-def request_id_of(scope: Scope) -> str | None:
-    """Return the id that `app.http.endpoint` gave to a request."""
-    found: str | None = scope.get("state", {}).get("request_id")
-    return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
@@ -38,14 +38,17 @@ class Scoring(Protocol):
         """Return the outcome of each request, given ``rows`` float32 [N, E+1]."""
 
 
-class Scorer(Protocol):
-    """Reads the bodies of one endpoint."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Scorer:
+    """Reads the bodies of one endpoint.
 
+    Args:
+        begin: reads a batch of bodies; one that is refused does not fail the others.
+        max_requests: most bodies of a batch.
+    """
+
+    begin: Callable[[Sequence[bytes]], Scoring]
     max_requests: int
-    """Most bodies of a batch."""
-
-    def begin(self, bodies: Sequence[bytes]) -> Scoring:
-        """Read a batch of bodies; one that is refused does not fail the others."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

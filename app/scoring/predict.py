@@ -23,31 +23,14 @@ MAX_NAMES = 16
 NO_IDS: NDArray[np.int64] = np.empty(0, np.int64)
 
 
-class PredictScorer:
-    """Reads and scores the bodies of ``/predict``.
+class PredictScoring:
+    """A batch of ``/predict`` requests, read by one model version.
 
     Args:
-        served: returns the model that is served now.
+        model: the version.
+        bodies: of the requests.
         telemetry: counts rows and what was missing, unseen or unknown.
     """
-
-    max_requests = 64
-
-    def __init__(self, served: Callable[[], ServedModel], telemetry: Telemetry) -> None:
-        self._served = served
-        self._telemetry = telemetry
-
-    def begin(self, bodies: Sequence[bytes]) -> PredictScoring:
-        """Read a batch of bodies with the model that is served now.
-
-        Raises:
-            Problem: ``no_model``.
-        """
-        return PredictScoring(self._served(), bodies, self._telemetry)
-
-
-class PredictScoring:
-    """A batch of ``/predict`` requests, read by one model version."""
 
     def __init__(self, model: ServedModel, bodies: Sequence[bytes], telemetry: Telemetry) -> None:
         self._times = [perf_counter()]

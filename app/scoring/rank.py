@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,34 +20,20 @@ from models.network.head import SideActivations
 from models.network.side_activations import SideScorer
 
 
-class RankScorer:
-    """Reads and scores the bodies of ``/rank``, each by itself: its candidates fill a batch.
+class RankScoring:
+    """One ``/rank`` request, read by one model version; its candidates fill a batch.
 
     Args:
-        served: returns the model that is served now.
+        model: the version.
+        bodies: of the request, the only one.
         telemetry: counts candidates and what was missing, unseen or unknown.
+
+    Raises:
+        Problem: ``invalid_input``, ``not_rankable`` or ``no_catalog``.
     """
 
-    max_requests = 1
-
-    def __init__(self, served: Callable[[], ServedModel], telemetry: Telemetry) -> None:
-        self._served = served
-        self._telemetry = telemetry
-
-    def begin(self, bodies: Sequence[bytes]) -> RankScoring:
-        """Read a body with the model that is served now.
-
-        Raises:
-            Problem: ``no_model``, ``invalid_input``, ``not_rankable`` or ``no_catalog``.
-        """
+    def __init__(self, model: ServedModel, bodies: Sequence[bytes], telemetry: Telemetry) -> None:
         (body,) = bodies
-        return RankScoring(self._served(), body, self._telemetry)
-
-
-class RankScoring:
-    """One ``/rank`` request, read by one model version."""
-
-    def __init__(self, model: ServedModel, body: bytes, telemetry: Telemetry) -> None:
         self._model = model
         self._telemetry = telemetry
         self._reading = reading = model.rank_wire.read(body)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from app.embeddings.source import EmbeddingSource
 from app.problems import Problem
-from app.scoring.micro_batcher import MAX_BATCH_BYTES, MicroBatcher, Outcome, Scoring
+from app.scoring.micro_batcher import MAX_BATCH_BYTES, MicroBatcher, Outcome, Scorer, Scoring
 
 NEVER = float("inf")
 
@@ -32,7 +32,7 @@ class Doubler:
     """Doubles the number in each body, and notes the batches; refuses ``x``, fails for negative numbers."""
 
     def __init__(self, max_requests: int = 64) -> None:
-        self.max_requests = max_requests
+        self.scorer = Scorer(self.begin, max_requests)
         self.source = Source()
         self.batches: list[list[bytes]] = []
 
@@ -55,7 +55,7 @@ class Doubling(Scoring):
 
 
 def ask(batcher: MicroBatcher, doubler: Doubler, body: bytes, deadline: float = NEVER) -> asyncio.Task[bytes]:
-    return asyncio.ensure_future(batcher.answer(doubler, body, deadline))
+    return asyncio.ensure_future(batcher.answer(doubler.scorer, body, deadline))
 
 
 async def outcomes(tasks: Sequence[asyncio.Task[bytes]]) -> list[bytes | str]:
