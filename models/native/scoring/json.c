@@ -206,19 +206,17 @@ static Cursor skip_nested(Cursor p, Cursor end, int depth) {
     default: return skip_number(p);
     }
     if (depth == MAX_DEPTH) return NULL;
-    int is_object = *p == '{', close = is_object ? '}' : ']';
-    p = skip_space(p + 1);
-    if (*p == close) return p + 1;
-    for (;; p = skip_space(p + 1)) {
+    int is_object = *p == '{';
+    uint8_t close = is_object ? '}' : ']';
+    int more = first_item(&p, close);
+    for (; more > 0; more = next_item(&p, close)) {
         if (is_object) {
             if (*p != '"' || (p = skip_string(p, end)) == NULL || (p = skip_mark(p, ':')) == NULL) return NULL;
             p = skip_space(p);
         }
         if ((p = skip_nested(p, end, depth + 1)) == NULL) return NULL;
-        p = skip_space(p);
-        if (*p == close) return p + 1;
-        if (*p != ',') return NULL;
     }
+    return more == 0 ? p : NULL;
 }
 
 Cursor skip_value(Cursor p, Cursor end) { return skip_nested(p, end, 0); }

@@ -28,6 +28,20 @@ static inline Cursor skip_mark(Cursor p, uint8_t mark) {
     return *p == mark ? p + 1 : NULL;
 }
 
+/* Go from the bracket of a list or object to its first item, or behind its `close`: 1, or 0 if it is empty. */
+static inline int first_item(Cursor *p, uint8_t close) {
+    *p = skip_space(*p + 1);
+    if (**p != close) return 1;
+    return ++*p, 0;
+}
+
+/* Go from an item's end to the next item, or behind `close`: 1 or 0; -1 if neither follows. */
+static inline int next_item(Cursor *p, uint8_t close) {
+    *p = skip_space(*p);
+    if (**p != ',') return **p == close ? ++*p, 0 : -1;
+    return *p = skip_space(*p + 1), 1;
+}
+
 static inline int is_null(Cursor p) { return p[0] == 'n' && p[1] == 'u' && p[2] == 'l' && p[3] == 'l'; }
 
 /* Read a string of at most `max_chars` characters, beginning at its quote; `decoded` has room for 4 * max_chars bytes. */

@@ -50,21 +50,14 @@ static void put_missing(Rows *r, size_t f, size_t cell) {
 static Cursor read_sequence(Rows *r, size_t f, Cursor p, Cursor end, size_t cell) {
     const Field *field = &r->fields[f];
     size_t n = 0;
-    p = skip_space(p + 1);
-    if (*p == ']') p++;
-    else
-        for (;; p = skip_space(p + 1)) {
-            Text text;
-            if (n++ == r->max_sequence || reserve(r) < 0) return NULL;
-            if ((p = read_token(r, field, p, end, &text)) == NULL) return NULL;
-            look_up(r, field, text, &r->tail[r->tail_used++]);
-            p = skip_space(p);
-            if (*p == ']') {
-                p++;
-                break;
-            }
-            if (*p != ',') return NULL;
-        }
+    int more = first_item(&p, ']');
+    for (; more > 0; more = next_item(&p, ']')) {
+        Text text;
+        if (n++ == r->max_sequence || reserve(r) < 0) return NULL;
+        if ((p = read_token(r, field, p, end, &text)) == NULL) return NULL;
+        look_up(r, field, text, &r->tail[r->tail_used++]);
+    }
+    if (more < 0) return NULL;
     if (n > field->max_length) n = field->max_length;
     if (n == 0) return put_missing(r, f, cell), p;
     r->cells[cell] = (int64_t)(r->tail_used - n);
@@ -121,16 +114,20 @@ static Cursor read_key(Rows *r, Cursor p, Cursor end, size_t place, size_t row, 
     return p == NULL ? refuse(r->fault, "expected ':' after a field's name") : skip_space(p);
 }
 
+/* The fault, which is in field f. */
+static Fault *fault_in(Rows *r, size_t f) {
+    r->fault->field = (Text){r->names.names[f].text, (uint32_t)r->names.names[f].num_bytes};
+    return r->fault;
+}
+
 static Cursor refuse_value(Rows *r, size_t f) {
-    const Name *name = &r->names.names[f];
     const Field *field = &r->fields[f];
-    r->fault->field = (Text){name->text, (uint32_t)name->num_bytes};
-    if (field->kind == NUMBER) return refuse(r->fault, "expected a finite number, or null");
-    char token[64] = "integer from -2^63 to 2^63 - 1";
-    if (field->kind == TEXT) snprintf(token, sizeof token, "string of at most %zu characters", r->max_chars);
-    if (field->max_length == 0) return refuse(r->fault, "expected %s %s, or null", field->kind == TEXT ? "a" : "an", token);
-    return refuse(r->fault, "expected a list of at most %zu items, each %s %s, or null", r->max_sequence,
-                  field->kind == TEXT ? "a" : "an", token);
+    Fault *fault = fault_in(r, f);
+    if (field->kind == NUMBER) return refuse(fault, "expected a finite number, or null");
+    char token[64] = "an integer from -2^63 to 2^63 - 1";
+    if (field->kind == TEXT) snprintf(token, sizeof token, "a string of at most %zu characters", r->max_chars);
+    if (field->max_length == 0) return refuse(fault, "expected %s, or null", token);
+    return refuse(fault, "expected a list of at most %zu items, each %s, or null", r->max_sequence, token);
 }
 
 static Cursor skip_unknown(Rows *r, Cursor p, Cursor end) {
@@ -141,31 +138,24 @@ static Cursor skip_unknown(Rows *r, Cursor p, Cursor end) {
 static Cursor read_object(Rows *r, Cursor p, Cursor end, size_t row) {
     size_t num_named = 0;
     if (*p != '{') return refuse(r->fault, "expected an object");
-    p = skip_space(p + 1);
-    if (*p == '}') p++;
-    else
-        for (size_t place = 0, f;; place++, p = skip_space(p + 1)) {
-            if ((p = read_key(r, p, end, place, row, &f)) == NULL) return NULL;
-            if (f < r->num_fields) {
-                Name *name = &r->names.names[f];
-                if (name->last_row == row + 1) {
-                    if (++r->num_repeated > r->max_rows) return refuse(r->fault, "more than %zu repeated values", r->max_rows);
-                    rows_flush(r); /* so that the last value is written last */
-                } else {
-                    num_named++;
-                    name->last_row = row + 1;
-                }
-                if ((p = read_value(r, f, p, end, row)) == NULL) return refuse_value(r, f);
-            } else if ((p = skip_unknown(r, p, end)) == NULL) {
-                return NULL;
-            }
-            p = skip_space(p);
-            if (*p == '}') {
-                p++;
-                break;
-            }
-            if (*p != ',') return refuse(r->fault, "expected ',' or '}' after a value");
+    int more = first_item(&p, '}');
+    for (size_t place = 0, f; more > 0; place++, more = next_item(&p, '}')) {
+        if ((p = read_key(r, p, end, place, row, &f)) == NULL) return NULL;
+        if (f >= r->num_fields) {
+            if ((p = skip_unknown(r, p, end)) == NULL) return NULL;
+            continue;
         }
+        Name *name = &r->names.names[f];
+        if (name->last_row == row + 1) {
+            if (++r->num_repeated > r->max_rows) return refuse(r->fault, "more than %zu repeated values", r->max_rows);
+            rows_flush(r); /* so that the last value is written last */
+        } else {
+            num_named++;
+            name->last_row = row + 1;
+        }
+        if ((p = read_value(r, f, p, end, row)) == NULL) return refuse_value(r, f);
+    }
+    if (more < 0) return refuse(r->fault, "expected ',' or '}' after a value");
     if (num_named < r->num_fields)
         for (size_t f = 0; f < r->num_fields; f++)
             if (r->names.names[f].last_row != row + 1) put_missing(r, f, row * r->num_fields + f);
@@ -183,60 +173,39 @@ void rows_set_missing(Rows *r) {
 }
 
 Cursor rows_read_list(Rows *r, Cursor p, Cursor end) {
-    if (*p != '[' || *skip_space(p + 1) == ']') return refuse(r->fault, "expected a list of 1 to %zu objects", r->max_rows);
-    for (size_t row = 0;; row++) {
-        if (row == r->max_rows) return refuse(r->fault, "expected a list of 1 to %zu objects", r->max_rows);
-        if ((p = read_object(r, skip_space(p + 1), end, row)) == NULL) return r->fault->row = (ptrdiff_t)row, NULL;
-        p = skip_space(p);
-        r->num_rows = row + 1;
-        if (*p == ']') return p + 1;
-        if (*p != ',') return refuse(r->fault, "expected ',' or ']' after an object");
-    }
+    int more = *p == '[' && first_item(&p, ']');
+    for (r->num_rows = 0; more > 0 && r->num_rows < r->max_rows; r->num_rows++, more = next_item(&p, ']'))
+        if ((p = read_object(r, p, end, r->num_rows)) == NULL) return r->fault->row = (ptrdiff_t)r->num_rows, NULL;
+    if (more < 0) return refuse(r->fault, "expected ',' or ']' after an object");
+    return r->num_rows > 0 && more == 0 ? p : refuse(r->fault, "expected a list of 1 to %zu objects", r->max_rows);
 }
 
 /* Read the list of one field. */
 static Cursor read_column(Rows *r, size_t f, Cursor p, Cursor end, size_t *num_rows) {
-    const Name *name = &r->names.names[f];
-    *num_rows = 0;
-    if (*p == '[' && *skip_space(p + 1) != ']')
-        for (;;) {
-            if (*num_rows == r->max_rows) break;
-            if ((p = read_value(r, f, skip_space(p + 1), end, *num_rows)) == NULL)
-                return r->fault->row = (ptrdiff_t)*num_rows, refuse_value(r, f);
-            ++*num_rows;
-            p = skip_space(p);
-            if (*p == ']') return p + 1;
-            if (*p != ',') break;
-        }
-    r->fault->field = (Text){name->text, (uint32_t)name->num_bytes};
-    return refuse(r->fault, "expected a list of 1 to %zu values", r->max_rows);
+    size_t n = 0;
+    int more = *p == '[' && first_item(&p, ']');
+    for (; more > 0 && n < r->max_rows; n++, more = next_item(&p, ']'))
+        if ((p = read_value(r, f, p, end, n)) == NULL) return r->fault->row = (ptrdiff_t)n, refuse_value(r, f);
+    if (n > 0 && more == 0) return *num_rows = n, p;
+    return refuse(fault_in(r, f), "expected a list of 1 to %zu values", r->max_rows);
 }
 
 Cursor rows_read_columns(Rows *r, Cursor p, Cursor end) {
     if (*p != '{') return refuse(r->fault, "expected an object of lists");
     size_t num_named = 0;
-    p = skip_space(p + 1);
-    if (*p != '}')
-        for (size_t place = 0, f, n;; place++, p = skip_space(p + 1)) {
-            if ((p = read_key(r, p, end, place, 0, &f)) == NULL) return NULL;
-            if (f >= r->num_fields) {
-                if ((p = skip_unknown(r, p, end)) == NULL) return NULL;
-            } else {
-                Name *name = &r->names.names[f];
-                if (name->last_row != 0) {
-                    r->fault->field = (Text){name->text, (uint32_t)name->num_bytes};
-                    return refuse(r->fault, "given twice");
-                }
-                name->last_row = 1;
-                num_named++;
-                if ((p = read_column(r, f, p, end, &n)) == NULL) return NULL;
-                if (r->num_rows != 0 && r->num_rows != n) return refuse(r->fault, "all columns must have the same length");
-                r->num_rows = n;
-            }
-            p = skip_space(p);
-            if (*p == '}') break;
-            if (*p != ',') return refuse(r->fault, "expected ',' or '}' after a list");
+    int more = first_item(&p, '}');
+    for (size_t place = 0, f, n = 0; more > 0; place++, more = next_item(&p, '}')) {
+        if ((p = read_key(r, p, end, place, 0, &f)) == NULL) return NULL;
+        if (f >= r->num_fields) {
+            if ((p = skip_unknown(r, p, end)) == NULL) return NULL;
+            continue;
         }
+        if (num_named++, r->names.names[f].last_row++ != 0) return refuse(fault_in(r, f), "given twice");
+        if ((p = read_column(r, f, p, end, &n)) == NULL) return NULL;
+        if (r->num_rows != 0 && r->num_rows != n) return refuse(r->fault, "all columns must have the same length");
+        r->num_rows = n;
+    }
+    if (more < 0) return refuse(r->fault, "expected ',' or '}' after a list");
     if (num_named == 0) return refuse(r->fault, "expected at least one field of the model");
     for (size_t f = 0; f < r->num_fields; f++)
         if (r->names.names[f].last_row != 1)
@@ -244,5 +213,5 @@ Cursor rows_read_columns(Rows *r, Cursor p, Cursor end) {
     FieldNames *names = &r->names; /* every row has the fields that were named once */
     for (size_t i = 0; i < names->num_unknown; i++) names->names[names->num_fields + i].count *= r->num_rows;
     names->num_strange *= r->num_rows, names->num_others *= r->num_rows;
-    return p + 1;
+    return p;
 }

@@ -8,7 +8,7 @@
 /* A part of a body: the value of a key at the top. */
 typedef struct {
     const char *name;
-    Cursor (*read)(void *request, Fault *fault, Cursor p, Cursor end);
+    Cursor (*read)(void *request, Cursor p, Cursor end);
 } Part;
 
 /* Read the key of a part; its number, or -1. */
@@ -24,37 +24,28 @@ static int read_part_name(const Part *parts, int num_parts, Cursor *p, Cursor en
 /* Read a body that is an object of some of the parts, each at most once; bit i: it has parts[i]; -1: it is not. */
 static int read_parts(const Part *parts, int num_parts, void *request, Cursor p, Cursor end, Fault *fault) {
     int given = 0;
-    if ((p = skip_mark(p, '{')) == NULL) return refuse(fault, "the body is not a JSON object"), -1;
-    p = skip_space(p);
-    if (*p == '}') p++;
-    else
-        for (;; p = skip_space(p + 1)) {
-            int i = read_part_name(parts, num_parts, &p, end);
-            if (i < 0) return refuse(fault, "the body has a part that it must not have"), -1;
-            fault->field = (Text){(const uint8_t *)parts[i].name, (uint32_t)strlen(parts[i].name)};
-            if (given & 1 << i) return refuse(fault, "given twice"), -1;
-            given |= 1 << i;
-            if ((p = skip_mark(p, ':')) == NULL) return refuse(fault, "expected ':' after the name"), -1;
-            if ((p = parts[i].read(request, fault, skip_space(p), end)) == NULL) return -1;
-            fault->field.text = NULL;
-            p = skip_space(p);
-            if (*p == '}') {
-                p++;
-                break;
-            }
-            if (*p != ',') return refuse(fault, "the body is not valid JSON: expected ',' or '}'"), -1;
-        }
+    if (*(p = skip_space(p)) != '{') return refuse(fault, "the body is not a JSON object"), -1;
+    int more = first_item(&p, '}');
+    for (; more > 0; more = next_item(&p, '}')) {
+        int i = read_part_name(parts, num_parts, &p, end);
+        if (i < 0) return refuse(fault, "the body has a part that it must not have"), -1;
+        fault->field = (Text){(const uint8_t *)parts[i].name, (uint32_t)strlen(parts[i].name)};
+        if (given & 1 << i) return refuse(fault, "given twice"), -1;
+        given |= 1 << i;
+        if ((p = skip_mark(p, ':')) == NULL) return refuse(fault, "expected ':' after the name"), -1;
+        if ((p = parts[i].read(request, skip_space(p), end)) == NULL) return -1;
+        fault->field.text = NULL;
+    }
+    if (more < 0) return refuse(fault, "the body is not valid JSON: expected ',' or '}'"), -1;
     if (skip_space(p) != end) return refuse(fault, "the body goes on after its JSON object"), -1;
     return given;
 }
 
-static Cursor read_instances(void *rows, Fault *fault, Cursor p, Cursor end) {
-    (void)fault;
+static Cursor read_instances(void *rows, Cursor p, Cursor end) {
     return rows_read_list(rows, p, end);
 }
 
-static Cursor read_inputs(void *rows, Fault *fault, Cursor p, Cursor end) {
-    (void)fault;
+static Cursor read_inputs(void *rows, Cursor p, Cursor end) {
     return rows_read_columns(rows, p, end);
 }
 
@@ -68,45 +59,40 @@ int read_predict(Rows *rows, const uint8_t *body, size_t num_bytes, Fault *fault
     return 0;
 }
 
-static Cursor read_context(void *request, Fault *fault, Cursor p, Cursor end) {
-    (void)fault;
+static Cursor read_context(void *request, Cursor p, Cursor end) {
     return rows_read_object(((RankRequest *)request)->context, p, end);
 }
 
-static Cursor read_candidates(void *request, Fault *fault, Cursor p, Cursor end) {
-    (void)fault;
+static Cursor read_candidates(void *request, Cursor p, Cursor end) {
     return rows_read_list(((RankRequest *)request)->candidates, p, end);
 }
 
-static Cursor read_candidate_ids(void *request, Fault *fault, Cursor p, Cursor end) {
+static Cursor read_candidate_ids(void *request, Cursor p, Cursor end) {
     RankRequest *r = request;
+    Fault *fault = r->context->fault;
     size_t max_chars = r->candidates->max_chars, max_rows = r->candidates->max_rows, n = 0;
     if ((r->candidate_ids = PyList_New(0)) == NULL) return NULL;
-    if (*p == '[' && *skip_space(p + 1) != ']')
-        while (n++ < max_rows) {
-            Text text;
-            p = skip_space(p + 1);
-            if (*p != '"' || (p = read_string(p, end, (uint32_t)max_chars, r->decoded, &text)) == NULL) {
-                fault->row = (ptrdiff_t)n - 1;
-                return refuse(fault, "expected a string of at most %zu characters", max_chars);
-            }
-            PyObject *id = PyUnicode_DecodeUTF8((const char *)text.text, (Py_ssize_t)text.num_bytes, "strict");
-            int failed = id == NULL || PyList_Append(r->candidate_ids, id) < 0;
-            Py_XDECREF(id);
-            if (failed) return NULL;
-            p = skip_space(p);
-            if (*p == ']') return p + 1;
-            if (*p != ',') break;
+    int more = *p == '[' && first_item(&p, ']');
+    for (; more > 0 && n < max_rows; n++, more = next_item(&p, ']')) {
+        Text text;
+        if (*p != '"' || (p = read_string(p, end, (uint32_t)max_chars, r->decoded, &text)) == NULL) {
+            fault->row = (ptrdiff_t)n;
+            return refuse(fault, "expected a string of at most %zu characters", max_chars);
         }
-    return refuse(fault, "expected a list of 1 to %zu strings", max_rows);
+        PyObject *id = PyUnicode_DecodeUTF8((const char *)text.text, (Py_ssize_t)text.num_bytes, "strict");
+        int failed = id == NULL || PyList_Append(r->candidate_ids, id) < 0;
+        Py_XDECREF(id);
+        if (failed) return NULL;
+    }
+    return n > 0 && more == 0 ? p : refuse(fault, "expected a list of 1 to %zu strings", max_rows);
 }
 
-static Cursor read_top_k(void *request, Fault *fault, Cursor p, Cursor end) {
+static Cursor read_top_k(void *request, Cursor p, Cursor end) {
     RankRequest *r = request;
     Text digits;
     (void)end;
     if ((p = read_integer(p, &digits)) != NULL) r->top_k = strtoll((const char *)digits.text, NULL, 10);
-    return p != NULL && r->top_k > 0 ? p : refuse(fault, "expected an integer from 1 to 2^63 - 1");
+    return p != NULL && r->top_k > 0 ? p : refuse(r->context->fault, "expected an integer from 1 to 2^63 - 1");
 }
 
 int read_rank(RankRequest *r, const uint8_t *body, size_t num_bytes, Fault *fault) {
