@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from models.data.impressions import Chunk
 from models.data.token_index import NULL
 from models.data.token_log import TokenChunk, TokenLog
-from models.features.encoder import EncodedBatch, FeatureEncoder
-from models.features.field_encoder import FieldEncoder
+from models.features.encoder import EncodedBatch, FeatureEncoder, interleave
+from models.features.field_encoder import Column, FieldEncoder
 from models.features.packed_rows import PackedRows
 from models.features.vocabulary import MISSING, NUM_SPECIAL, OOV, SLICE
 
@@ -46,21 +46,12 @@ class ChunkEncoder:
 
     def encode(self, chunk: TokenChunk) -> PackedRows:
         """Encode B impressions."""
-        columns = [self._rows_of(field, chunk.values[field.spec.name]) for field in self.fields]
-        if not chunk.lengths:
-            return PackedRows(np.stack(columns, axis=1).reshape(-1), None, len(columns))
-        B, F = len(next(iter(chunk.lengths.values()))), len(columns)
-        lengths = np.ones((B, F), np.uint16)
-        for f, field in enumerate(self.fields):
-            if field.spec.name in chunk.lengths:
-                lengths[:, f] = chunk.lengths[field.spec.name]
-        ends = np.cumsum(lengths, dtype=np.int64).reshape(B, F)
-        ids = np.empty(ends[-1, -1] if B else 0, np.int32)
-        for f, column in enumerate(columns):
-            # The i-th of a bag's n ids goes to position end − n + i.
-            own_ends = np.cumsum(lengths[:, f], dtype=np.int64)
-            ids[np.arange(len(column)) + np.repeat(ends[:, f] - own_ends, lengths[:, f])] = column
-        return PackedRows(ids, lengths, F)
+        names = [field.spec.name for field in self.fields]
+        rows = [self._rows_of(field, chunk.values[name]) for field, name in zip(self.fields, names, strict=True)]
+        columns = [Column(ids, chunk.lengths.get(name)) for ids, name in zip(rows, names, strict=True)]
+        ids, lengths = interleave(columns)
+        short = None if lengths is None else lengths.astype(np.uint16, copy=False)
+        return PackedRows(ids.astype(np.int32, copy=False), short, len(columns))
 
     def _rows_of(self, field: FieldEncoder, values: NDArray[np.generic]) -> NDArray[np.int32]:
         if field.spec.kind == "numeric":

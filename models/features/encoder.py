@@ -13,7 +13,7 @@ from itertools import accumulate, chain
 import numpy as np
 from numpy.typing import NDArray
 
-from models.features.field_encoder import Column, FieldEncoder, Value
+from models.features.field_encoder import Column, FieldEncoder, Ints, Value
 from models.features.vocabulary import MISSING, NUM_SPECIAL, OOV, HashedVocabulary, TokenIds, Vocabulary, ranges
 from models.schema.feature_schema import FieldSpec, FittedSchema, Side
 
@@ -47,6 +47,16 @@ class EncodedBatch:
         if n < len(_ONES):
             return cls(ids, _ONES[:n], _COUNTING[: n + 1], num_fields)
         return cls(ids, np.ones(n, np.float32), np.arange(n + 1), num_fields)
+
+    @classmethod
+    def of_bags(cls, ids: Ints, lengths: Ints | None, num_fields: int) -> EncodedBatch:
+        """Return the batch of bags with ``lengths`` [B, F] that follow each other in ``ids`` [N]; ``None``: all are 1."""
+        rows = ids.astype(np.int64, copy=False)
+        if lengths is None:
+            return cls.single(rows, num_fields)
+        flat = lengths.reshape(-1)
+        offsets = np.concatenate(([0], np.cumsum(flat, dtype=np.int64)))
+        return cls(rows, np.repeat((np.float64(1.0) / flat).astype(np.float32), flat), offsets, num_fields)
 
     @classmethod
     def join(cls, batches: Sequence[EncodedBatch]) -> EncodedBatch:
@@ -164,22 +174,20 @@ class FeatureEncoder(Encoder):
 
 def assemble(columns: Sequence[Column]) -> EncodedBatch:
     """Interleave F encoded columns of B impressions each into one batch, impression by impression."""
-    F = len(columns)
+    return EncodedBatch.of_bags(*interleave(columns), len(columns))
+
+
+def interleave(columns: Sequence[Column]) -> tuple[Ints, Ints | None]:
+    """Return the ids [N] of F columns, impression by impression, and the bags' lengths [B, F], types as in the columns."""
     if all(c.lengths is None for c in columns):
-        ids = np.stack([c.ids for c in columns], axis=1).reshape(-1)
-        return EncodedBatch.single(ids, F)
-    B = next(len(c.ids) if c.lengths is None else len(c.lengths) for c in columns)
-    lengths = np.ones((B, F), np.int64)
+        return np.stack([c.ids for c in columns], axis=1).reshape(-1), None
+    by_field = [np.ones(len(c.ids), np.uint16) if c.lengths is None else c.lengths for c in columns]
+    lengths: Ints = np.stack(by_field, axis=1)
+    starts = np.cumsum(lengths, dtype=np.int64).reshape(lengths.shape) - lengths
+    ids = np.empty(lengths.sum(dtype=np.int64), columns[0].ids.dtype)
     for f, column in enumerate(columns):
-        if column.lengths is not None:
-            lengths[:, f] = column.lengths
-    offsets = np.concatenate(([0], np.cumsum(lengths)))
-    ids = np.empty(offsets[-1], np.int64)
-    for f, column in enumerate(columns):
-        starts = offsets[f:-1:F]
-        ids[starts if column.lengths is None else ranges(starts, column.lengths)] = column.ids
-    weights = np.repeat((1.0 / lengths).astype(np.float32).reshape(-1), lengths.reshape(-1))
-    return EncodedBatch(ids, weights, offsets, F)
+        ids[starts[:, f] if column.lengths is None else ranges(starts[:, f], column.lengths)] = column.ids
+    return ids, lengths
 
 
 def _token_ids(owner: FieldSpec, vocabularies: Mapping[str, Vocabulary]) -> TokenIds | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,16 +13,17 @@ from numpy.typing import NDArray
 from models.features.vocabulary import MISSING, NUM_SPECIAL, TokenIds
 from models.schema.feature_schema import FieldSpec, FittedField, TokenType
 
+Ints = NDArray[np.integer[Any]]
 Token = int | str | None
 Value = int | float | str | Sequence[int | str] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One field's encoded values: int64 ids [N], and int64 lengths [B] of the bags (``None``: one id each)."""
+    """One field's encoded values: ids [N], and lengths [B] of the bags (``None``: one id each)."""
 
-    ids: NDArray[np.int64]
-    lengths: NDArray[np.int64] | None = None
+    ids: Ints
+    lengths: Ints | None = None
 
 
 class FieldEncoder:

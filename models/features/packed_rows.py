@@ -56,15 +56,7 @@ class PackedRows:
 
     def unpack(self) -> EncodedBatch:
         """Return the same impressions for the model."""
-        ids = self.ids.astype(np.int64)
-        if self.lengths is None:
-            return EncodedBatch(
-                ids, np.ones(len(ids), np.float32), np.arange(len(ids) + 1, dtype=np.int64), self.num_fields
-            )
-        lengths = self.lengths.reshape(-1)
-        offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
-        weights = np.repeat((np.float64(1.0) / lengths).astype(np.float32), lengths)
-        return EncodedBatch(ids, weights, offsets, self.num_fields)
+        return EncodedBatch.of_bags(self.ids, self.lengths, self.num_fields)
 
 
 def join(parts: Sequence[PackedRows]) -> PackedRows:
