@@ -80,27 +80,15 @@ class HotRows:
 def _head_lengths(
     starts: NDArray[np.int64], ends: NDArray[np.int64], counts: NDArray[np.int64], max_rows: int
 ) -> NDArray[np.int64]:
-    """Return how many rows of each block are hot, int64 [V], by bisection of the lowest count that is hot."""
-    # The counts of each block's tokens, ascending, none above the count of an earlier token.
-    ascending = [
-        np.ascontiguousarray(np.minimum.accumulate(counts[start + NUM_SPECIAL : end])[::-1])
-        for start, end in zip(starts, ends, strict=True)
+    """Return how many rows of each block are hot, int64 [V]: the special ones, and tokens seen more often than the cut."""
+    num_special = np.minimum(ends - starts, NUM_SPECIAL)
+    room = max(0, max_rows - int(num_special.sum()))
+    # The counts of each block's tokens, none above the count of an earlier token.
+    falling = [
+        np.minimum.accumulate(counts[start + NUM_SPECIAL : end]) for start, end in zip(starts, ends, strict=True)
     ]
-
-    def lengths(lowest: int) -> NDArray[np.int64]:
-        return np.array(
-            [
-                min(NUM_SPECIAL, end - start) + len(tokens) - tokens.searchsorted(lowest)
-                for start, end, tokens in zip(starts, ends, ascending, strict=True)
-            ],
-            np.int64,
-        )
-
-    too_low, low_enough = -1, max((int(tokens[-1]) for tokens in ascending if len(tokens)), default=0) + 1
-    while low_enough - too_low > 1:
-        middle = (too_low + low_enough) // 2
-        if lengths(middle).sum() <= max_rows:
-            low_enough = middle
-        else:
-            too_low = middle
-    return lengths(low_enough)
+    together = np.concatenate(falling)
+    if room >= len(together):
+        return ends - starts
+    cut = np.partition(together, -1 - room)[-1 - room]  # of the most frequent token for which there is no room
+    return num_special + np.array([np.count_nonzero(tokens > cut) for tokens in falling], np.int64)

@@ -21,6 +21,7 @@ from app.scoring.served_model import ServedModel, make_served_model
 from models.artifact.artifact import Artifact, load_artifact, release_frames
 from models.artifact.current import CURRENT, Current, read_current
 from models.errors import ArtifactError
+from models.features.request_reader import keep_cpu
 
 log = logging.getLogger("ctrserve.registry")
 
@@ -180,7 +181,7 @@ class Registry:
 
     def _load(self, target: Current) -> ServedModel:
         is_first = self.current is None
-        give_way = _keep_cpu if is_first else yield_cpu  # at the start there are no requests
+        give_way = keep_cpu if is_first else yield_cpu  # at the start there are no requests
         artifact = load_artifact(
             self._root / target.version,
             target.manifest_sha256,
@@ -201,10 +202,6 @@ class Registry:
                 model.ranker.prepare(catalog)
             except Problem as problem:
                 log.warning("the catalog does not fit the model: %s", problem.code)
-
-
-def _keep_cpu() -> None:
-    pass
 
 
 def _is(model: ServedModel | None, target: Current) -> bool:

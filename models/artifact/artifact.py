@@ -21,9 +21,10 @@ from models.artifact.checks import check_finite, check_golden, check_tensors, la
 from models.artifact.golden import Golden
 from models.artifact.manifest import FILES, MANIFEST, MAX_JSON_BYTES, MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from models.artifact.tensor_file import Tensors, map_tensors
-from models.artifact.verified_file import NOT_PLAIN, check_digest, map_plain, read_plain
+from models.artifact.verified_file import check_digest, map_plain, open_plain, read_plain
 from models.errors import ArtifactError
 from models.features.encoder import FeatureEncoder
+from models.features.request_reader import keep_cpu
 from models.network.calibration import Calibration
 from models.network.head import head_tensors, make_head
 from models.network.predictor import Predictor
@@ -66,7 +67,7 @@ def load_artifact(
     manifest_sha256: str | None = None,
     *,
     num_threads: int = 1,
-    yield_cpu: Callable[[], None] = lambda: None,
+    yield_cpu: Callable[[], None] = keep_cpu,
 ) -> Artifact:
     """Read, verify and re-score an artifact.
 
@@ -101,7 +102,7 @@ def release_frames(error: BaseException | None) -> None:
 def _load(
     stack: ExitStack, directory: Path, manifest_sha256: str | None, num_threads: int, yield_cpu: Callable[[], None]
 ) -> Artifact:
-    directory_fd = _open_directory(directory)
+    directory_fd = open_plain(directory, is_directory=True)
     try:
         raw = read_plain(MANIFEST, MAX_MANIFEST_BYTES, directory_fd)
         found_sha256 = hashlib.sha256(raw).hexdigest()
@@ -138,17 +139,6 @@ def _load(
     golden = _parse(Golden, "golden.json", files)
     check_golden(golden, encoder, predictor, table, yield_cpu)
     return Artifact(manifest, found_sha256, schema, encoder, predictor, table, largest, counts, weights, golden)
-
-
-def _open_directory(directory: Path) -> int:
-    try:
-        return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        raise ArtifactError("missing", f"{directory.name}: no such artifact") from error
-    except OSError as error:
-        if error.errno not in NOT_PLAIN:
-            raise
-        raise ArtifactError("path", f"{directory.name}: is not a directory") from error
 
 
 def _parse(model: type[T], name: str, files: Mapping[str, mmap.mmap | bytes]) -> T:

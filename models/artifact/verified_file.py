@@ -38,25 +38,25 @@ def describe_file(path: Path) -> FileEntry:
         return FileEntry(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size_bytes=path.stat().st_size)
 
 
-def open_plain(name: str | Path, directory_fd: int | None = None) -> int:
-    """Open a regular file for reading, without following links, and return its descriptor.
+def open_plain(name: str | Path, directory_fd: int | None = None, *, is_directory: bool = False) -> int:
+    """Open a regular file, or a directory, for reading, without following links, and return its descriptor.
 
     Raises:
-        ArtifactError: ``missing``; ``path`` for links, directories, devices and pipes.
+        ArtifactError: ``missing``; ``path`` for links, devices, pipes, and the other of file and directory.
         OSError: it cannot be opened now: no descriptors left, no permission, a disk that fails.
     """
-    shown = Path(name).name
+    shown, kind = Path(name).name, "directory" if is_directory else "plain file"
     try:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=directory_fd)
     except FileNotFoundError as error:
-        raise ArtifactError("missing", f"{shown}: no such file") from error
+        raise ArtifactError("missing", f"{shown}: no such {'artifact' if is_directory else 'file'}") from error
     except OSError as error:
         if error.errno not in NOT_PLAIN:
             raise
-        raise ArtifactError("path", f"{shown}: is not a plain file") from error
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        raise ArtifactError("path", f"{shown}: is not a {kind}") from error
+    if not (stat.S_ISDIR if is_directory else stat.S_ISREG)(os.fstat(fd).st_mode):
         os.close(fd)
-        raise ArtifactError("path", f"{shown}: is not a plain file")
+        raise ArtifactError("path", f"{shown}: is not a {kind}")
     return fd
 
 

@@ -52,14 +52,10 @@ def score_log(artifact: Artifact, log: TokenLog, parts: Mapping[str, NDArray[np.
     encoder, probabilities = ChunkEncoder(artifact.encoder, log), {}
     for name, rows in parts.items():
         logits = np.empty(len(rows), np.float32)
-        places = np.full(log.num_rows, -1)
-        places[rows] = np.arange(len(rows))
-        for chunk, at in log.chunks_with(places):
-            here = np.flatnonzero(at >= 0)
-            if len(here):
-                encoded = encoder.encode(chunk)
-                selected = encoded.select(here, encoded.row_starts())
-                logits[at[here]] = score_rows(artifact.predictor, selected, artifact.table)
+        for chunk, here, places in log.chunks_holding(rows):
+            encoded = encoder.encode(chunk)
+            selected = encoded.select(here, encoded.row_starts())
+            logits[places] = score_rows(artifact.predictor, selected, artifact.table)
         probabilities[name] = artifact.predictor.calibration.of_log(logits)
     return Champion(artifact.model_version, _window(artifact), probabilities)
 

@@ -139,6 +139,17 @@ class TokenLog:
             yield _loaded(chunk), by_row[first : first + num_rows]
             first += num_rows
 
+    def chunks_holding(
+        self, rows: NDArray[np.int64]
+    ) -> Iterator[tuple[TokenChunk, NDArray[np.int64], NDArray[np.int64]]]:
+        """Yield each chunk that holds some of the log's ``rows``, where it holds them, and their places among ``rows``."""
+        places = np.full(self.num_rows, -1)
+        places[rows] = np.arange(len(rows))
+        for chunk, at in self.chunks_with(places):
+            here = np.flatnonzero(at >= 0)
+            if len(here):
+                yield chunk, here, at[here]
+
     def drain(self) -> Iterator[TokenChunk]:
         """Yield each chunk and free its memory or its file."""
         self.chunks.reverse()
@@ -167,12 +178,9 @@ class TokenLog:
     def frame(self, rows: NDArray[np.int64]) -> pl.DataFrame:
         """Return the fields of ``rows`` int64 [k] as a canonical frame, in that order; an empty sequence is null."""
         parts: list[pl.DataFrame] = []
-        wanted = np.full(self.num_rows, -1)
-        wanted[rows] = np.arange(len(rows))
-        for chunk, at in self.chunks_with(wanted):
-            here = np.flatnonzero(at >= 0)
+        for chunk, here, places in self.chunks_holding(rows):
             columns = {f.name: self._decode(chunk, f, here) for f in self.schema.fields}
-            parts.append(pl.DataFrame({**columns, "\0at": at[here]}))
+            parts.append(pl.DataFrame({**columns, "\0at": places}))
         return pl.concat(parts).sort("\0at").drop("\0at")
 
     def _decode(self, chunk: TokenChunk, spec: FieldSpec, rows: NDArray[np.int64]) -> pl.Series:

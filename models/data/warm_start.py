@@ -71,7 +71,7 @@ def register_tokens(artifact: Artifact, log: TokenLog) -> dict[str, tuple[NDArra
     """Add the artifact's tokens to the log's indexes; return the codes uint32 and counts int64 of each block's tokens."""
     known = {}
     for block, vocabulary in artifact.encoder.vocabularies.items():
-        first = _starts(artifact.encoder)[block] + 2
+        first = artifact.encoder.start_of[block] + 2
         counts = artifact.counts[first : first + len(vocabulary)]
         known[block] = log.index(block).codes(pl.Series(vocabulary.tokens(), dtype=pl.String)), counts
     return known
@@ -80,13 +80,12 @@ def register_tokens(artifact: Artifact, log: TokenLog) -> dict[str, tuple[NDArra
 def inherit(artifact: Artifact, encoder: FeatureEncoder) -> Inheritance:
     """Map the artifact's table rows to those of a new encoder that has all its tokens."""
     rows = np.empty(artifact.encoder.num_rows, np.int64)
-    new_starts = _starts(encoder)
-    for block, start in _starts(artifact.encoder).items():
+    for block, start in artifact.encoder.start_of.items():
         local = np.arange(artifact.schema.num_tokens[block] + 2)
         vocabulary = artifact.encoder.vocabularies.get(block)
         if vocabulary is not None:
             local[2:] = encoder.vocabularies[block].find_all(vocabulary.tokens())
-        rows[start : start + len(local)] = new_starts[block] + local
+        rows[start : start + len(local)] = encoder.start_of[block] + local
     return Inheritance(
         rows=rows,
         table=artifact.table,
@@ -101,7 +100,3 @@ def _rows_seen(artifact: Artifact) -> int:
     rows, training = artifact.manifest.data.rows, artifact.manifest.training
     learnt: int = rows["train"] + (rows["validation"] if training.get("refit", False) else 0)
     return learnt + int(training.get(ROWS_BEFORE, 0))
-
-
-def _starts(encoder: FeatureEncoder) -> dict[str, int]:
-    return dict(zip(encoder.schema.num_tokens, encoder.block_starts.tolist(), strict=False))

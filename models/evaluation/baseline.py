@@ -39,11 +39,7 @@ class LogisticBaseline:
 
     def probabilities(self, rows: PackedRows) -> NDArray[np.float64]:
         """Return click probabilities, float64 [B]."""
-        starts = rows.row_starts()
-        scores = [
-            one_hot(rows.select(np.arange(at, min(at + CHUNK, len(rows))), starts), len(self.weights)) @ self.weights
-            for at in range(0, len(rows), CHUNK)
-        ]
+        scores = [one_hot(chunk, len(self.weights)) @ self.weights for chunk in rows.chunks(CHUNK)]
         return sigmoid(np.concatenate(scores) + self.intercept)
 
 

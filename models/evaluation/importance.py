@@ -77,11 +77,10 @@ def rows_used(rows: PackedRows, table: NDArray[np.float32]) -> int:
 
 def _pooled(rows: PackedRows, table: NDArray[np.float32]) -> NDArray[np.float32]:
     # The vectors of all fields, float32 [B, F·(E+1)].
-    starts = rows.row_starts()
     pooled = np.empty((len(rows), rows.num_fields * table.shape[1]), np.float32)
-    for at in range(0, len(rows), CHUNK):
-        batch = rows.select(np.arange(at, min(at + CHUNK, len(rows))), starts).unpack()
-        pooled[at : at + CHUNK] = pool(batch, table.take(batch.ids, axis=0)).fields
+    for i, chunk in enumerate(rows.chunks(CHUNK)):
+        batch = chunk.unpack()
+        pooled[i * CHUNK : (i + 1) * CHUNK] = pool(batch, table.take(batch.ids, axis=0)).fields
     return pooled
 
 

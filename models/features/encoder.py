@@ -153,11 +153,11 @@ class FeatureEncoder(Encoder):
         ends = np.cumsum([NUM_SPECIAL + n for n in schema.num_tokens.values()])
         self.num_rows: int = int(ends[-1])
         self.block_starts: NDArray[np.int64] = np.concatenate(([0], ends[:-1]))
-        starts = dict(zip(schema.num_tokens, self.block_starts.tolist(), strict=True))
+        self.start_of: dict[str, int] = dict(zip(schema.num_tokens, self.block_starts.tolist(), strict=True))
         token_ids = {f.name: _token_ids(f, vocabularies) for f in schema.features.fields if f.block == f.name}
         super().__init__(
             [
-                FieldEncoder(spec, fitted, starts[spec.block], token_ids[spec.block])
+                FieldEncoder(spec, fitted, self.start_of[spec.block], token_ids[spec.block])
                 for spec, fitted in zip(schema.features.fields, schema.fitted, strict=True)
             ]
         )

@@ -5,7 +5,7 @@ Unpacked to int64 only for the batch that is looked at.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -53,6 +53,12 @@ class PackedRows:
             return PackedRows(self.ids.reshape(-1, F)[rows].reshape(-1), None, F)
         sizes = starts[rows + 1] - starts[rows]
         return PackedRows(self.ids[ranges(starts[rows], sizes)], self.lengths[rows], F)
+
+    def chunks(self, size: int) -> Iterator[PackedRows]:
+        """Yield the impressions in order, at most ``size`` at a time."""
+        starts = self.row_starts()
+        for at in range(0, len(self), size):
+            yield self.select(np.arange(at, min(at + size, len(self))), starts)
 
     def unpack(self) -> EncodedBatch:
         """Return the same impressions for the model."""

@@ -64,7 +64,5 @@ def pool(batch: EncodedBatch, rows: Floats) -> Pooled:
 
 def score_rows(predictor: Predictor, rows: PackedRows, table: Floats) -> Floats:
     """Return the logits float32 [B] with rows read from ``table`` float32 [R, E+1], a chunk at a time."""
-    starts = rows.row_starts()
-    chunks = [np.arange(at, min(at + CHUNK, len(rows))) for at in range(0, len(rows), CHUNK)]
-    logits = [predictor.score_table(rows.select(chunk, starts).unpack(), table) for chunk in chunks]
+    logits = [predictor.score_table(chunk.unpack(), table) for chunk in rows.chunks(CHUNK)]
     return np.concatenate(logits) if logits else np.empty(0, np.float32)

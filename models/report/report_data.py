@@ -49,7 +49,7 @@ class Scored:
     @cached_property
     def metrics(self) -> Metrics:
         """Metrics of the calibrated model, as the manifest holds them."""
-        return evaluate(self.labels, self.probabilities, self.groups)
+        return self._evaluate(self.probabilities)
 
     @cached_property
     def intervals(self) -> Mapping[str, tuple[float, float]]:
@@ -59,11 +59,7 @@ class Scored:
     @cached_property
     def champion_metrics(self) -> Metrics | None:
         """Metrics of the champion."""
-        return (
-            None
-            if self.champion is None
-            else evaluate(self.labels, self.champion.probabilities[self.name], self.groups)
-        )
+        return None if self.champion is None else self._evaluate(self.champion.probabilities[self.name])
 
     @cached_property
     def champion_intervals(self) -> Mapping[str, tuple[float, float]]:
@@ -76,19 +72,18 @@ class Scored:
     @cached_property
     def baseline_metrics(self) -> Metrics | None:
         """Metrics of the logistic regression."""
-        p = self.baseline_probabilities
-        return None if p is None else evaluate(self.labels, p, self.groups)
+        return None if self.baseline_probabilities is None else self._evaluate(self.baseline_probabilities)
 
     @cached_property
     def all_metrics(self) -> Mapping[str, Metrics]:
         """Metrics of the model and of what it is compared with, by name in the report."""
-        named = {
-            "DeepFM, calibrated": self.metrics,
-            "DeepFM, raw": evaluate(self.labels, self.raw_probabilities, self.groups),
-        }
+        named = {"DeepFM, calibrated": self.metrics, "DeepFM, raw": self._evaluate(self.raw_probabilities)}
         if self.baseline_metrics is not None:
             named["logistic regression"] = self.baseline_metrics
-        return named | {"constant": evaluate(self.labels, np.full(len(self.labels), self.constant), self.groups)}
+        return named | {"constant": self._evaluate(np.full(len(self.labels), self.constant))}
+
+    def _evaluate(self, probabilities: Floats) -> Metrics:
+        return evaluate(self.labels, probabilities, self.groups)
 
 
 @dataclass(frozen=True)
