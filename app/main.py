@@ -18,9 +18,9 @@ from app.http.guarded_routes import check_declared
 from app.http.service import Service
 from app.observability.metrics import Telemetry
 from app.problems import Problem
-from app.scoring.micro_batcher import MicroBatcher, Scorer
-from app.scoring.predict import PredictScoring
-from app.scoring.rank import RankScoring
+from app.scoring.micro_batcher import MicroBatcher
+from app.scoring.predict import predict_scorer
+from app.scoring.rank import rank_scorer
 from app.settings import Settings
 
 
@@ -35,8 +35,8 @@ def create_app(settings: Settings | None = None) -> Application:
     service = Service(settings, telemetry)
     batcher = MicroBatcher()
     scorers = {
-        "/predict": Scorer(lambda bodies: PredictScoring(service.model(), bodies, telemetry), max_requests=64),
-        "/rank": Scorer(lambda bodies: RankScoring(service.model(), bodies, telemetry), max_requests=1),
+        "/predict": predict_scorer(service.model, telemetry),
+        "/rank": rank_scorer(service.model, telemetry),
     }
     endpoint = Endpoint(
         service.keys,

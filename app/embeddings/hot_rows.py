@@ -81,7 +81,7 @@ def _head_lengths(
     starts: NDArray[np.int64], ends: NDArray[np.int64], counts: NDArray[np.int64], max_rows: int
 ) -> NDArray[np.int64]:
     """Return how many rows of each block are hot, int64 [V]: the special ones, and tokens seen more often than the cut."""
-    num_special = np.minimum(ends - starts, NUM_SPECIAL)
+    num_special: NDArray[np.int64] = np.minimum(ends - starts, NUM_SPECIAL)
     room = max(0, max_rows - int(num_special.sum()))
     # The counts of each block's tokens, none above the count of an earlier token.
     falling = [

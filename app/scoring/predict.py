@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from app.observability.metrics import Telemetry
 from app.problems import Problem
-from app.scoring.micro_batcher import Outcome
+from app.scoring.micro_batcher import Outcome, Scorer
 from app.scoring.served_model import ServedModel
 from models.features.encoder import EncodedBatch
 from models.features.request_reader import PredictReading
@@ -21,6 +21,11 @@ from models.features.request_reader import PredictReading
 MAX_NAMES = 16
 """Unknown fields that an answer names."""
 NO_IDS: NDArray[np.int64] = np.empty(0, np.int64)
+
+
+def predict_scorer(served: Callable[[], ServedModel], telemetry: Telemetry) -> Scorer:
+    """Return the scorer of ``/predict``; each batch is read and scored by the model that is served when it begins."""
+    return Scorer(lambda bodies: PredictScoring(served(), bodies, telemetry), max_requests=64)
 
 
 class PredictScoring:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,17 @@ from numpy.typing import NDArray
 
 from app.observability.metrics import Telemetry
 from app.problems import Problem
-from app.scoring.micro_batcher import Outcome
+from app.scoring.micro_batcher import Outcome, Scorer
 from app.scoring.predict import note_values
 from app.scoring.served_model import ServedModel
 from models.features.encoder import EncodedBatch
 from models.network.head import SideActivations
 from models.network.side_activations import SideScorer
+
+
+def rank_scorer(served: Callable[[], ServedModel], telemetry: Telemetry) -> Scorer:
+    """Return the scorer of ``/rank``; each batch is read and scored by the model that is served when it begins."""
+    return Scorer(lambda bodies: RankScoring(served(), bodies, telemetry), max_requests=1)
 
 
 class RankScoring:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from app.problems import Problem
 from app.wire.field_types import (
@@ -32,7 +32,7 @@ from app.wire.field_types import (
     typed_dict,
     wire_fields,
 )
-from app.wire.refusals import explain, invalid_input
+from app.wire.refusals import refuse, validated
 from models.features.encoder import FeatureEncoder
 from models.features.request_reader import IS_COMPILED, Fault, Limits, PredictReader, PredictReading, keep_cpu
 from models.schema.feature_schema import FittedSchema
@@ -80,7 +80,7 @@ class PredictWire:
             return self.read_with_pydantic(body)
         found = self._reader.read(body)
         if isinstance(found, Fault):
-            raise explain(body, found, self._type.validate_json, self._names)
+            refuse(body, found, self._type, self._names)
         return found
 
     def read_with_pydantic(self, body: bytes) -> PredictReading:
@@ -89,10 +89,7 @@ class PredictWire:
         Raises:
             Problem: ``invalid_input``.
         """
-        try:
-            request = self._type.validate_json(body)
-        except ValidationError as error:
-            raise invalid_input(error, self._names) from None
+        request = validated(self._type, body, self._names)
         if len(request) != 1:
             raise Problem("invalid_input", "give either 'instances' or 'inputs'")
         if "instances" in request:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
 from app.problems import Problem
 from app.wire.field_types import (
@@ -25,7 +25,7 @@ from app.wire.field_types import (
     typed_dict,
     wire_fields,
 )
-from app.wire.refusals import explain, invalid_input
+from app.wire.refusals import refuse, validated
 from models.features.encoder import EncodedBatch, Encoder, FeatureEncoder
 from models.features.field_encoder import Value
 from models.features.request_reader import IS_COMPILED, Fault, Limits, RankReader, RankReading, add_counts, keep_cpu
@@ -90,7 +90,7 @@ class RankWire:
             return self.read_with_pydantic(body)
         found = self._reader.read(body)
         if isinstance(found, Fault):
-            raise explain(body, found, self._type.validate_json, self._names)
+            refuse(body, found, self._type, self._names)
         return found
 
     def read_with_pydantic(self, body: bytes) -> RankReading:
@@ -99,10 +99,7 @@ class RankWire:
         Raises:
             Problem: ``invalid_input``.
         """
-        try:
-            request = self._type.validate_json(body)
-        except ValidationError as error:
-            raise invalid_input(error, self._names) from None
+        request = validated(self._type, body, self._names)
         ids = request.get("candidate_ids")
         if ("candidates" in request) == (ids is not None):
             raise Problem("invalid_input", "give either 'candidates' or 'candidate_ids'")
@@ -118,11 +115,7 @@ class RankWire:
         """
         if not self._candidate.fields:
             raise Problem("not_rankable")
-        try:
-            catalog = self._catalog_type.validate_json(body)
-        except ValidationError as error:
-            raise invalid_input(error, self._names) from None
-        items: dict[str, dict[str, Any]] | None = catalog.get("items")
+        items: dict[str, dict[str, Any]] | None = validated(self._catalog_type, body, self._names).get("items")
         if items is None:
             raise Problem("invalid_input", "give 'items'")
         return items

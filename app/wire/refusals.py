@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from typing import Any
+from collections.abc import Collection
+from typing import Any, NoReturn
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from app.problems import Problem
 from models.features.request_reader import Fault
@@ -18,34 +18,38 @@ MAX_EXPLAINED_BYTES = 1 << 18
 PARTS_WITH_ROWS = {"instances", "inputs", "candidates", "candidate_ids"}
 
 
-def explain(body: bytes, fault: Fault, validate: Callable[[bytes], object], names: Collection[str]) -> Problem:
-    """Return the refusal of a body that the compiled reader has refused.
+def refuse(body: bytes, fault: Fault, request_type: TypeAdapter[dict[str, Any]], names: Collection[str]) -> NoReturn:
+    """Refuse a body that the compiled reader has refused.
 
     Args:
         body: the request's.
         fault: what the reader found.
-        validate: checks the body with Pydantic, which finds more faults and says more about them.
+        request_type: finds more faults, and says more about them.
         names: of the model's fields.
+
+    Raises:
+        Problem: ``invalid_input``.
     """
     if len(body) <= MAX_EXPLAINED_BYTES:
-        try:
-            validate(body)
-        except ValidationError as error:
-            return invalid_input(error, names)
-    found: dict[str, Any] = {"message": fault.message}
-    if fault.row is not None:
-        found["row"] = fault.row
-    if fault.field is not None:
-        found["field"] = fault.field
-    return Problem("invalid_input", errors=[found])
+        validated(request_type, body, names)
+    found = {name: part for name, part in fault._asdict().items() if part is not None}
+    raise Problem("invalid_input", errors=[found])
 
 
-def invalid_input(error: ValidationError, names: Collection[str]) -> Problem:
-    """Return the refusal for what Pydantic has found; it names rows and the model's own fields."""
-    if error.error_count() > MAX_FAULTS:
-        return Problem("invalid_input", f"more than {MAX_FAULTS} faults")
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
-    return Problem("invalid_input", errors=[_describe(f["loc"], f["msg"], names) for f in faults[:MAX_ERRORS]])
+def validated(request_type: TypeAdapter[dict[str, Any]], body: bytes, names: Collection[str]) -> dict[str, Any]:
+    """Return a body that Pydantic accepts.
+
+    Raises:
+        Problem: ``invalid_input``; it names rows and the model's own fields.
+    """
+    try:
+        return request_type.validate_json(body)
+    except ValidationError as error:
+        if error.error_count() > MAX_FAULTS:
+            raise Problem("invalid_input", f"more than {MAX_FAULTS} faults") from None
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        found = [_describe(f["loc"], f["msg"], names) for f in faults[:MAX_ERRORS]]
+        raise Problem("invalid_input", errors=found) from None
 
 
 def _describe(loc: tuple[int | str, ...], message: str, names: Collection[str]) -> dict[str, Any]:
