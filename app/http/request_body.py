@@ -29,23 +29,26 @@ async def read_json_body(headers: Mapping[bytes, bytes], receive: Receive, max_b
         raise Problem("unsupported_media_type")
     if b"content-encoding" in headers:
         raise Problem("unsupported_media_type")
-    too_large = Problem("body_too_large", f"at most {max_bytes} bytes")
     if int(headers.get(b"content-length", b"0")) > max_bytes:
-        raise too_large
+        raise _too_large(max_bytes)
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
         body: bytes = message.get("body", b"")
         if len(body) > max_bytes:
-            raise too_large
+            raise _too_large(max_bytes)
         return body
     upload = uploads.begin()
     try:
         while message["type"] == "http.request":
             if uploads.add(upload, message.get("body", b"")) > max_bytes:
-                raise too_large
+                raise _too_large(max_bytes)
             if not message.get("more_body", False):
                 return uploads.body(upload)
             message = await receive()
         raise Problem("incomplete_body")
     finally:
         uploads.end(upload)
+
+
+def _too_large(max_bytes: int) -> Problem:
+    return Problem("body_too_large", f"at most {max_bytes} bytes")
