@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -55,8 +54,7 @@ def main() -> None:
         artifacts = write_model(root, Traffic(1).rows(64), SERVED)
         wrk.write_lua(root / "load.lua", bodies)
         port = free_port()
-        system = ctrserve(artifacts, port, max_waiting=MAX_WAITING)
-        system = replace(system, command=["taskset", "-c", str(core), *system.command])
+        system = ctrserve(artifacts, port, core=core, max_waiting=MAX_WAITING)
         with running(system, port, Traffic(1).rows(1)[0], root / "log"):
             peaks, overloaded = [], []
             for n in range(options.rounds):

@@ -18,6 +18,7 @@ def closest(systems: Mapping[str, Result], scenario: str, ours: str) -> str | No
     >>> of = lambda rate, ours: {"kind": "peer", "closed_loop": {"x": {"requests_per_s": rate, "ours": {"x": ours}}}}
     >>> closest({"a": of(1.0, {"requests_per_s": 5.0}), "b": of(2.0, {"requests_per_s": 8.0})}, "x", "x")
     'b'
+    >>> closest({}, "x", "x")
     """
     ratios = {
         name: _ratio(system, scenario, ours)

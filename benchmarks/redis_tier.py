@@ -59,6 +59,8 @@ def shares(before: dict[str, float], after: dict[str, float]) -> dict[str, float
 
     >>> shares({"hot": 1.0}, {"hot": 4.0, "table": 1.0})
     {'hot': 0.75, 'table': 0.25}
+    >>> shares({}, {"hot": 0.0})
+    {}
     """
     grown = {label: value - before.get(label, 0.0) for label, value in after.items()}
     total = sum(grown.values())

@@ -72,13 +72,13 @@ def free_port(following: int = 0) -> int:
             return port
 
 
-def ctrserve(artifacts: Path, port: int, **settings: object) -> System:
-    """Return ctrserve with one worker and without Redis, unless ``settings`` say otherwise."""
+def ctrserve(artifacts: Path, port: int, *, core: int | None = None, **settings: object) -> System:
+    """Return ctrserve with one worker and without Redis, unless ``settings`` say otherwise; on one ``core`` or on all."""
     environment = {"CTR_ARTIFACTS": str(artifacts), "CTR_PORT": str(port), "CTR_DRAIN_S": "0"}
     environment |= {f"CTR_{name.upper()}": str(value) for name, value in settings.items()}
     return System(
         "ctrserve",
-        [sys.executable, "-m", "app"],
+        [*([] if core is None else ["taskset", "-c", str(core)]), sys.executable, "-m", "app"],
         "ours",
         "`python -m app` with its defaults: one worker, no Redis",
         environment,

@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from statistics import median
@@ -137,8 +136,7 @@ def main() -> None:
         artifacts = write_versions(root)
         set_current(artifacts, next(iter(VERSIONS)))
         port = free_port()
-        system = ctrserve(artifacts, port, poll_s=0.05)
-        system = replace(system, command=["taskset", "-c", str(core), *system.command])
+        system = ctrserve(artifacts, port, core=core, poll_s=0.05)
         url = f"http://127.0.0.1:{port}"
         with (
             running(system, port, Traffic(1).rows(1)[0], root / "log"),

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from models.artifact.artifact import Artifact, load_artifact
 from tests.making import make_artifact
 
 # The machine's load must not decide a test.
@@ -34,3 +35,9 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("artifacts")
     make_artifact(root)
     return root
+
+
+@pytest.fixture(scope="module")
+def artifact(artifacts: Path) -> Artifact:
+    """The small artifact, loaded."""
+    return load_artifact(artifacts / "v1")

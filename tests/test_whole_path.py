@@ -13,6 +13,7 @@ import pytest
 
 from models.artifact.artifact import load_artifact
 from models.artifact.golden_rows import raw_rows
+from models.artifact.manifest import FILES
 from models.data.chunk_encoder import encode_frame
 from models.data.impressions import read_frame
 from models.data.split import Parts, split_rows
@@ -84,16 +85,9 @@ def test_a_simulated_log_trains_and_serves_what_training_reported(
     serve_test_part(patterns, schema, tmp_path)
 
 
-def test_kuairand_trains_and_serves_what_training_reported(tmp_path: Path) -> None:
-    log = shared("kuairand/impressions.parquet")
-    schema = ROOT / "examples" / "kuairand.toml"
-    assert train_cli(["--data", str(log), "--schema", str(schema), "--out", str(tmp_path), *QUICK]) == 0
-    serve_test_part([str(log)], schema, tmp_path)
-
-
-def test_criteo_trains_and_serves_what_training_reported(tmp_path: Path) -> None:
-    log = shared("criteo_sample/train.tsv")
-    schema = ROOT / "examples" / "criteo.toml"
+@pytest.mark.parametrize("name", ["kuairand/impressions.parquet", "criteo_sample/train.tsv"])
+def test_a_public_log_trains_and_serves_what_training_reported(tmp_path: Path, name: str) -> None:
+    log, schema = shared(name), ROOT / "examples" / f"{name.split('/')[0].removesuffix('_sample')}.toml"
     assert train_cli(["--data", str(log), "--schema", str(schema), "--out", str(tmp_path), *QUICK]) == 0
     serve_test_part([str(log)], schema, tmp_path)
 
@@ -104,14 +98,7 @@ def test_the_same_command_writes_the_same_model(simulated: Path, tmp_path: Path)
     for name in ("a", "b"):
         assert train_cli(["--data", patterns, "--schema", schema, "--out", str(tmp_path / name), *QUICK]) == 0
         directories.append(current_artifact(tmp_path / name))
-    for name in (
-        "schema.json",
-        "vocabularies.safetensors",
-        "embeddings.safetensors",
-        "head.safetensors",
-        "calibration.json",
-        "golden.json",
-    ):
+    for name in set(FILES) - {"report.html", "model_card.md"}:
         assert (directories[0] / name).read_bytes() == (directories[1] / name).read_bytes(), name
 
 
@@ -152,22 +139,8 @@ def test_calibrated_probabilities_are_near_the_truth(simulated: Path, tmp_path: 
 
 def test_the_service_undoes_dropped_negatives(tmp_path: Path) -> None:
     logs, out = tmp_path / "logs", tmp_path / "artifacts"
-    simulate(
-        [
-            "--rows",
-            "60000",
-            "--days",
-            "5",
-            "--seed",
-            "5",
-            "--base-rate",
-            "0.1",
-            "--negatives-kept",
-            "0.25",
-            "--out",
-            str(logs),
-        ]
-    )
+    options = "--rows 60000 --days 5 --seed 5 --base-rate 0.1 --negatives-kept 0.25"
+    simulate([*options.split(), "--out", str(logs)])
     patterns, schema = [str(logs / "impressions-*.parquet")], load_schema(logs / "schema.toml")
     assert schema.negatives_kept == 0.25
     assert train_cli(["--data", *patterns, "--schema", str(logs / "schema.toml"), "--out", str(out)]) == 0
@@ -207,8 +180,7 @@ def test_errors_on_the_command_line_are_one_line(
         assert len(said.splitlines()) == 1
 
 
-@pytest.mark.parametrize("num_checkpoints", [1, 2], ids=["learning", "learning again"])
-@pytest.mark.parametrize("shard_rows", ["1000000", "5000"], ids=["in memory", "on disk"])
+@pytest.mark.parametrize(("shard_rows", "num_checkpoints"), [("5000", 1), ("1000000", 2)], ids=["fit", "refit"])
 def test_a_killed_run_resumes_to_the_same_bytes(
     simulated: Path, tmp_path: Path, shard_rows: str, num_checkpoints: int
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.faults import (
+from tests.faults import (  # noqa: F401
     cache_faults,
     damage_faults,
     input_faults,
@@ -13,13 +13,4 @@ from tests.faults import (
     reply_faults,
 )
 
-MODULES = (
-    model_faults,
-    damage_faults,
-    cache_faults,
-    reply_faults,
-    input_faults,
-    load_faults,
-    life_faults,
-)
 FAULTS = sorted(matrix.FAULTS, key=lambda one: (one.id[0], int(one.id[1:])))

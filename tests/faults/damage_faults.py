@@ -37,6 +37,7 @@ def damaged_artifacts(arena: Arena) -> None:
     damages = [*kinds, ("sha256, manifest", flipped("manifest.json"))]
     try:
         with arena.serve() as server, arena.load(server) as load:
+            descriptors, held = Path(f"/proc/{server.process.pid}/fd"), 0
             for n, (what, damage) in enumerate(damages):
                 reason, name = what.split(",")[0], f"bad{n}-{time.time_ns()}"
                 directory = Path(shutil.copytree(arena.artifacts / "v2", arena.artifacts / name))
@@ -50,6 +51,8 @@ def damaged_artifacts(arena: Arena) -> None:
                 assert last_error(server)["reason"] == reason, (what, last_error(server))
                 assert server.metric("ctr_model_loads_total", result=reason) == before + 1, what
                 assert server.client.get("/health/ready").json()["model_version"] == "v1"
+                held = held or len(list(descriptors.iterdir()))
+            assert len(list(descriptors.iterdir())) <= held + 1
             assert set(load.versions) == {"v1"}
         arena.tally.notes.append(f"{len(damages)} kinds")
     finally:

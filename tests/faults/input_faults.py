@@ -9,9 +9,9 @@ import httpx
 import numpy as np
 import orjson
 
-from tests.faults.matrix import JSON, NAMES, Arena, fault
+from tests.faults.matrix import JSON, Arena, fault
 from tests.hostile.test_bodies import FLOODS
-from tests.making import make_log
+from tests.making import make_log, request_columns
 
 
 def names(value: bytes) -> bytes:
@@ -26,9 +26,10 @@ def names(value: bytes) -> bytes:
     "answered within 100 ms on a machine without other work",
 )
 def live(arena: Arena) -> None:
-    frame = make_log(2_048).frame
-    columns = {n: [int(v) for v in frame[n]] if n == "user_id" else frame[n].to_list() for n in NAMES}
-    rows = orjson.dumps({"instances": [{n: columns[n][i] for n in NAMES} for i in range(frame.height)]})
+    columns = request_columns(make_log(2_048).frame)
+    rows = orjson.dumps(
+        {"instances": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]}
+    )
     with arena.serve() as server:
         for name, status, path, body in (
             ("10 MB", 413, "/predict", b" " * 10_000_000),

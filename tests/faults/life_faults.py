@@ -111,24 +111,15 @@ def killed_worker(arena: Arena) -> None:
         until(lambda: len(children(server)) == 2, "two workers")
         arena.ask(server)
         before = server.metric("ctr_rows_total")
-        url = f"{server.client.base_url}"
-
-        def answers() -> bool:
-            try:
-                return (
-                    httpx.post(f"{url}/predict", content=arena.bodies[0], headers=JSON, timeout=10).status_code == 200
-                )
-            except httpx.TransportError:
-                return False
-
+        url = str(server.client.base_url)
         for number in (signal.SIGKILL, signal.SIGSTOP):
             first = children(server)[0]
             os.kill(first, number)
             if number == signal.SIGSTOP:
                 for _ in range(20):
-                    arena.tally.note(200 if answers() else 0, 200, 0.0)
+                    arena.tally.note(200 if is_up(url) else 0, 200, 0.0)
             took = until(lambda first=first: len(set(children(server)) - {first}) == 2, "a new worker")  # type: ignore[misc]
-            until(lambda: all(answers() for _ in range(6)), "answers")
+            until(lambda: all(is_up(url) for _ in range(6)), "answers")
             arena.tally.notes.append(f"{number.name}: replaced after {took:.1f} s")
         with httpx.Client(base_url=url, timeout=10) as client:  # the one that was kept may have been the lost worker's
             for i, body in enumerate(arena.bodies[:12]):
@@ -220,19 +211,7 @@ def no_descriptors(arena: Arena) -> None:
         time.sleep(0.5)
         for connection in connections:
             connection.close()
-
-        def answers() -> bool:
-            try:
-                return (
-                    httpx.post(
-                        f"{server.client.base_url}/predict", content=arena.bodies[0], headers=JSON, timeout=2
-                    ).status_code
-                    == 200
-                )
-            except httpx.TransportError:
-                return False
-
-        took = until(answers, "recovers")
+        took = until(lambda: is_up(str(server.client.base_url), timeout_s=2), "recovers")
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
         for i in range(12):
             arena.ask(server, i)
@@ -255,11 +234,14 @@ def clock(arena: Arena) -> None:
 )
 def bad_starts(arena: Arena) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
+        quota = arena.directory / "keys"
+        quota.write_text("a predict " + "0" * 64 + " 0")
         for said, changes in {
             "address already in use": {"CTR_PORT": str(taken.getsockname()[1])},
             "port": {"CTR_PORT": "many"},
             "PROT": {"CTR_PROT": "80"},
             "No such file": {"CTR_KEYS": "/nowhere/keys"},
+            "quota of 0": {"CTR_KEYS": str(quota)},
             "CTR_ALLOW_ANONYMOUS": {"CTR_HOST": "0.0.0.0"},
         }.items():
             environment = os.environ | {"CTR_ARTIFACTS": str(arena.artifacts), "CTR_PORT": "0", "CTR_DRAIN_S": "0"}
@@ -274,12 +256,14 @@ def bad_starts(arena: Arena) -> None:
             )
             assert ended.returncode in (2, 3), (changes, ended.returncode, ended.stderr)
             assert said in ended.stderr, (changes, ended.stderr)
+            assert ended.stderr.count("\n") == 1 or ended.returncode == 3, ended.stderr
             assert "Traceback" not in ended.stderr, ended.stderr
             arena.tally.note(200, 200, time.monotonic() - started)
 
 
-def is_up(url: str) -> bool:
+def is_up(url: str, timeout_s: float = 10) -> bool:
+    """Whether a new connection is answered by a process that has a model."""
     try:
-        return httpx.get(f"{url}/health/ready").status_code == 200
+        return httpx.get(f"{url}/health/ready", timeout=timeout_s).status_code == 200
     except httpx.TransportError:
         return False

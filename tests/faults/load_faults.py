@@ -16,9 +16,9 @@ import orjson
 from app.http.guarded_protocol import REQUEST_S
 from tests.clients import HALVES, open_with
 from tests.faults.load import Answers, Load
-from tests.faults.matrix import JSON, NAMES, Arena, fault
+from tests.faults.matrix import JSON, Arena, fault
 from tests.faults.watching import until
-from tests.making import make_log
+from tests.making import make_log, request_columns
 from tests.server import Server
 
 ROWS = 500
@@ -26,9 +26,10 @@ ROWS = 500
 
 def heavy(server: Server) -> tuple[bytes, Answers]:
     """Return a body that takes milliseconds, and its right answer."""
-    frame = make_log().frame.head(ROWS)
-    columns = {n: [int(v) for v in frame[n]] if n == "user_id" else frame[n].to_list() for n in NAMES}
-    body = orjson.dumps({"instances": [{n: columns[n][i] for n in NAMES} for i in range(ROWS)]})
+    columns = request_columns(make_log().frame.head(ROWS))
+    body = orjson.dumps(
+        {"instances": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]}
+    )
     answers = Answers()
     answers.learn(0, server.client.post("/predict", content=body, headers=JSON).content)
     return body, answers

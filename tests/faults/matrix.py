@@ -14,14 +14,13 @@ from typing import Any
 import orjson
 
 from tests.faults.load import Answers, Load, Tally
-from tests.making import make_artifact, make_log
+from tests.making import make_artifact, make_log, request_columns
 from tests.redis_server import RedisServer, running_redis
 from tests.server import Server, serving
 
 VERSIONS = {"v1": 0, "v2": 1, "v3": 2}
 """Seed of each model version's weights."""
 BUDGET_MS = 20.0
-NAMES = ("user_id", "site", "clicked_ads", "ad_id", "price")
 NUM_BODIES = 24
 
 
@@ -48,7 +47,7 @@ class Arena:
     @contextmanager
     def serve(self, *, ready: bool = True, **settings: object) -> Iterator[Server]:
         """Start a service on the artifacts, with settings that tests want."""
-        with serving(self.artifacts, ready=ready, **settings) as server:
+        with serving(self.artifacts, ready=ready, **settings) as server:  # type: ignore[arg-type]
             yield server
 
     @contextmanager
@@ -106,10 +105,7 @@ def make_arena(directory: Path, scale: int = 1) -> Arena:
     """Write the artifacts and learn the right answers from a service that is left in peace."""
     artifacts = directory / "artifacts"
     frame = make_log().frame
-    bodies = [
-        orjson.dumps({"inputs": {n: _wire(n, frame[n][i * 5 : i * 5 + 1 + i % 7].to_list()) for n in NAMES}})
-        for i in range(NUM_BODIES)
-    ]
+    bodies = [orjson.dumps({"inputs": request_columns(frame[i * 5 : i * 5 + 1 + i % 7])}) for i in range(NUM_BODIES)]
     answers = Answers()
     for version, seed in VERSIONS.items():
         make_artifact(artifacts, version, seed)
@@ -117,7 +113,3 @@ def make_arena(directory: Path, scale: int = 1) -> Arena:
             for i, body in enumerate(bodies):
                 answers.learn(i, server.client.post("/predict", content=body, headers=JSON).content)
     return Arena(directory, artifacts, bodies, answers, scale)
-
-
-def _wire(name: str, values: list[Any]) -> list[Any]:
-    return [int(v) for v in values] if name == "user_id" else values

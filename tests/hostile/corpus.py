@@ -144,6 +144,8 @@ SEQUENCES = [
     *(Case(f"{depth} lists deep", nested(depth)) for depth in (50, 100, 1_000, 250_000)),
     *(Case(f"{depth} objects deep", nested(depth, b'{"a":', b"}")) for depth in (50, 100, 1_000, 250_000)),
 ]
+FIELDS = {"user_id": INTEGERS, "ad_id": TOKENS, "price": NUMBERS, "clicked_ads": SEQUENCES}
+"""The values for each field of the small artifact."""
 UNCLOSED = [
     Case(f"{depth:,} {name}, never closed", opening * depth)
     for depth in (1_000, 500_000)

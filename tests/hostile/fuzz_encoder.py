@@ -26,10 +26,9 @@ with atheris.instrument_imports(include=["app", "models"]):
     from models.features.request_reader import PredictReading, RankReading
 
 from tests.hostile.composing import compose
-from tests.hostile.corpus import BODIES, GOOD, INTEGERS, NUMBERS, SEQUENCES, TOKENS
+from tests.hostile.corpus import BODIES, FIELDS, GOOD
 from tests.making import make_artifact
 
-FIELDS = {"user_id": INTEGERS, "ad_id": TOKENS, "price": NUMBERS, "clicked_ads": SEQUENCES}
 TEMPLATES = (
     b'{"instances": [{"%s": %s}]}',
     b'{"inputs": {"%s": [%s]}}',

@@ -1,7 +1,6 @@
 """Nothing in an artifact or a request is ever run: seen from outside by an audit hook, and from the sources."""
 
 import ast
-import hashlib
 import json
 import os
 import pickle
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.making import make_artifact
+from tests.models.artifact.editing import sign
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(p for package in ("app", "models") for p in (ROOT / package).rglob("*.py"))
@@ -27,6 +27,9 @@ CALLS = {
 STARTS_PROCESSES = {"app/demo/embedded_redis.py", "app/demo/__main__.py"}
 
 
+WEIGHTS = "embeddings.safetensors"
+
+
 class Planted:
     """Makes a file when it is unpickled."""
 
@@ -37,20 +40,11 @@ class Planted:
         return os.mkdir, (str(self.path),)
 
 
-def plant(artifact: Path, mark: Path) -> None:
-    """Put a pickle in the place of the weights, with the manifest's digest corrected."""
-    weights, manifest = artifact / "embeddings.safetensors", artifact / "manifest.json"
-    weights.write_bytes(pickle.dumps(Planted(mark)))
-    document = json.loads(manifest.read_text())
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    document["files"]["embeddings.safetensors"] = {"sha256": digest, "size_bytes": weights.stat().st_size}
-    manifest.write_text(json.dumps(document))
-
-
 def test_loading_scoring_and_swapping_run_no_code_and_write_nothing_but_the_catalog(tmp_path: Path) -> None:
     for seed, version in enumerate(("v1", "v2", "planted")):
         make_artifact(tmp_path, version, seed, current=version == "v1")
-    plant(tmp_path / "planted", tmp_path / "was-run")
+    (tmp_path / "planted" / WEIGHTS).write_bytes(pickle.dumps(Planted(tmp_path / "was-run")))
+    sign(tmp_path / "planted", WEIGHTS)
     command = [sys.executable, "-m", "tests.hostile.watched_service", str(tmp_path), "v1", "v2", "planted", "v1"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stderr

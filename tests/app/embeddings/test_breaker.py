@@ -30,10 +30,6 @@ def breaker(clock: Clock) -> Breaker:
     return Breaker(clock, NoJitter())
 
 
-def test_it_starts_closed(breaker: Breaker) -> None:
-    assert not breaker.is_open
-
-
 def test_the_fifth_failure_in_a_row_opens_it_and_only_that_one_says_so(breaker: Breaker) -> None:
     assert [breaker.failed() for _ in range(7)] == [False] * 4 + [True, False, False]
     assert breaker.is_open

@@ -71,11 +71,6 @@ def test_the_whole_table_is_hot_when_it_fits() -> None:
     assert rows.tobytes() == table[ids].tobytes()
 
 
-def test_one_row_less_than_the_table_is_not_the_whole_table() -> None:
-    hot, _ = make_hot(NUM_ROWS - 1)
-    assert hot.num_rows < NUM_ROWS
-
-
 def test_nothing_is_copied() -> None:
     table = make_table(NUM_ROWS, DIM).copy()
     hot = HotRows(table, STARTS, make_counts(STARTS, NUM_ROWS), table.nbytes)
@@ -83,11 +78,6 @@ def test_nothing_is_copied() -> None:
     rows = hot.gather(np.arange(NUM_ROWS))
     assert rows is not None
     assert (rows == 7).all()
-
-
-def test_with_no_room_only_the_special_rows_are_hot() -> None:
-    hot, _ = make_hot(0)
-    assert hot_ids(hot) == sorted([*STARTS, *(STARTS + 1)])
 
 
 def test_a_block_that_is_not_in_order_of_frequency_has_a_shorter_head_and_right_rows() -> None:

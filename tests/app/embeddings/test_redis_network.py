@@ -1,4 +1,4 @@
-"""A bad line to a good server: late, cut, silent or talking nonsense. No value ever reaches the wrong row."""
+"""A bad line to a good server: late, cut, or left by its callers. No value ever reaches the wrong row."""
 
 import asyncio
 from pathlib import Path
@@ -6,22 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.app.embeddings.making import NUM_ROWS, World, open_world, until
-from tests.app.embeddings.outage import SLACK_S, TIMEOUT_MS, timed_check
+from tests.app.embeddings.making import NUM_ROWS, open_world, until
+from tests.app.embeddings.outage import TIMEOUT_MS
 from tests.app.embeddings.proxy import open_proxy
 from tests.redis_server import RedisServer
 
 IDS = np.arange(400, 426)
-
-
-async def check_in_time(world: World) -> None:
-    assert await timed_check(world, IDS) < TIMEOUT_MS / 1000 + SLACK_S
-
-
-async def outage_and_recovery(world: World) -> None:
-    for _ in range(8):
-        await check_in_time(world)
-    await until(lambda: world.is_open)
 
 
 def test_replies_later_than_the_callers_patience_are_never_anyone_elses(server: RedisServer, tmp_path: Path) -> None:
@@ -68,17 +58,6 @@ def test_of_500_cancelled_requests_none_crosses_a_value(server: RedisServer, tmp
     asyncio.run(run())
 
 
-def test_a_silent_line_is_given_up_in_time_and_found_again(server: RedisServer, tmp_path: Path) -> None:
-    async def run() -> None:
-        async with open_proxy(server.url, tmp_path) as (proxy, url), open_world(url, TIMEOUT_MS) as world:
-            proxy.is_silent = True
-            await outage_and_recovery(world)
-            proxy.pass_all()
-            await until(lambda: not world.is_open)
-
-    asyncio.run(run())
-
-
 @pytest.mark.parametrize("cut_after", [0, 1, 5, 100, 1000])
 def test_a_line_cut_in_the_middle_of_a_reply(server: RedisServer, tmp_path: Path, cut_after: int) -> None:
     async def run() -> None:
@@ -90,39 +69,5 @@ def test_a_line_cut_in_the_middle_of_a_reply(server: RedisServer, tmp_path: Path
             proxy.pass_all()
             await world.check(IDS)  # on a new connection
             assert world.lookups("hit") == len(IDS)
-
-    asyncio.run(run())
-
-
-@pytest.mark.parametrize(
-    "garbage",
-    [
-        b"HTTP/1.1 200 OK\r\n\r\n",
-        b"\x00\xff\xfe" * 50,
-        b"+OK\r\n",
-        b":1\r\n",
-        b"*1\r\n$1\r\nx\r\n",
-        b"*-1\r\n",
-        b"$2147483647\r\nx",
-        b"*1000000\r\n",
-        b"-ERR \xff\xfe broken\r\n",
-        b"*26\r\n" + b":7\r\n" * 26,
-        b"*26\r\n" + b"*0\r\n" * 26,
-        b"*26\r\n" + b"-ERR no\r\n" * 26,
-        b"*1\r\n" * 1000,
-    ],
-)
-def test_nonsense_in_place_of_replies(server: RedisServer, tmp_path: Path, garbage: bytes) -> None:
-    async def run() -> None:
-        async with open_proxy(server.url, tmp_path) as (proxy, url), open_world(url, TIMEOUT_MS) as world:
-            await until(lambda: proxy.num_connections > 0)
-            await world.check(IDS)
-            proxy.garbage = garbage
-            for _ in range(8):
-                await check_in_time(world)
-            assert world.lookups("hit") == 0
-            proxy.pass_all()
-            await until(lambda: not world.is_open)
-            await check_in_time(world)
 
     asyncio.run(run())

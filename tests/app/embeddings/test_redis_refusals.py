@@ -1,4 +1,4 @@
-"""A server that is there but refuses: full, read-only, a wrong password, a short access list, too many clients."""
+"""A server that is there but refuses: full, a wrong password, a short access list."""
 
 import asyncio
 import logging
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.app.embeddings.making import open_world, until
-from tests.app.embeddings.outage import TIMEOUT_MS, check_until_open
+from tests.app.embeddings.outage import check_until_open
 from tests.redis_server import RedisServer, running_redis
 
 IDS = np.arange(400, 426)
@@ -52,20 +52,6 @@ def test_writing_goes_on_after_a_pause(
 
     asyncio.run(run())
     assert caplog.messages[-1] == "Redis takes writes again"
-
-
-def test_a_read_only_replica_is_read(server: RedisServer) -> None:
-    async def run() -> None:
-        async with open_world(server.url) as world:
-            await world.fill(IDS)
-            with server.client() as client:
-                client.config_set("replica-serve-stale-data", "yes")
-                client.replicaof("127.0.0.1", "1")
-            await world.check(np.append(IDS, 700))
-            await until(lambda: world.writes("error") == 1)
-            assert world.lookups("hit") == len(IDS)
-
-    asyncio.run(run())
 
 
 @pytest.mark.parametrize("credentials", ["", "default:wrong@", "stranger:wrong@"], ids=["none", "password", "user"])
@@ -120,17 +106,3 @@ def test_the_documented_access_list_suffices_and_less_opens_the_breaker(
 
     asyncio.run(run())
     assert any("Redis takes no writes (NoPermissionError" in line for line in caplog.messages)
-
-
-def test_no_more_connections_to_be_had(server: RedisServer) -> None:
-    async def run() -> None:
-        with server.client() as client:
-            client.config_set("maxclients", 1)
-            async with open_world(server.url, TIMEOUT_MS) as world:
-                await until(lambda: world.is_open)
-                await check_until_open(world, IDS)
-                client.config_set("maxclients", 100)
-                await until(lambda: not world.is_open)
-                await world.check(IDS)
-
-    asyncio.run(run())

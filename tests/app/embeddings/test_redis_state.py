@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.app.embeddings.making import World, open_world, until
+from tests.app.embeddings.outage import SLACK_S, timed_check
 from tests.app.embeddings.proxy import Proxy, open_proxy
 from tests.redis_server import RedisServer
 
@@ -67,7 +68,12 @@ CAUSES: dict[str, Callable[[Proxy], None]] = {
     "nil": reply_with(b"*-1\r\n"),
     "a giant array": reply_with(b"*2147483647\r\n"),
     "a giant value": reply_with(b"*26\r\n$2147483647\r\n"),
+    "a large array": reply_with(b"*1000000\r\n"),
+    "one value": reply_with(b"*1\r\n$1\r\nx\r\n"),
+    "arrays in arrays": reply_with(b"*1\r\n" * 1_000),
+    "an error that is not UTF-8": reply_with(b"-ERR \xff\xfe broken\r\n"),
     "not RESP": reply_with(b"HTTP/1.1 200 OK\r\n\r\n"),
+    "not text": reply_with(b"\x00\xff\xfe" * 50),
 }
 
 
@@ -81,7 +87,8 @@ def test_one_failed_look_up_shows_until_one_or_a_probe_succeeds(
         async with open_proxy(server.url, tmp_path) as (proxy, url), open_world(url, timeout_ms=50) as world:
             await until(lambda: world.redis.state() == "ok")
             CAUSES[cause](proxy)
-            await world.check(IDS)
+            assert await timed_check(world, IDS) < 0.05 + SLACK_S
+            assert world.lookups("hit") == 0
             assert world.redis.state() == "unavailable"
             assert await states_of(world) == {"unavailable"}
             assert world.is_open

@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from tests.faults.redis_watching import LATE_S, lookups, redis_state
-from tests.making import make_log
+from tests.making import make_log, request_columns
 from tests.redis_server import REDIS, RedisServer, running_redis
 from tests.server import Server, serving
 
@@ -26,7 +26,6 @@ pytestmark = [
 RULES = "~ctr:* -@all +mget +set"
 """What docs/security.md says."""
 PASSWORD = "p@ss/w:rd?"
-NAMES = ("user_id", "site", "clicked_ads", "ad_id", "price")
 
 
 @dataclass(frozen=True)
@@ -65,11 +64,7 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bodies() -> list[bytes]:
     frame = make_log().frame
-    columns = {name: frame[name].to_list() for name in NAMES} | {"user_id": [int(u) for u in frame["user_id"]]}
-    return [
-        orjson.dumps({"inputs": {name: values[i * 7 : i * 7 + 1 + i % 5] for name, values in columns.items()}})
-        for i in range(12)
-    ]
+    return [orjson.dumps({"inputs": request_columns(frame[i * 7 : i * 7 + 1 + i % 5])}) for i in range(12)]
 
 
 @pytest.fixture(scope="module")

@@ -60,22 +60,17 @@ def test_a_truncated_value_is_corrupt() -> None:
         assert outcome_of(VALUES[0][:length]) is Outcome.CORRUPT, length
 
 
-def test_a_value_with_something_behind_it_is_corrupt() -> None:
-    assert outcome_of(VALUES[0] + b"\0") is Outcome.CORRUPT
+OTHERS = {
+    "a byte more": VALUES[0] + b"\0",
+    "another row": VALUES[1],
+    "another table": RowCodec("f" * 64, DIM).encode(IDS[:1], TABLE[IDS[:1]])[0],
+    "another width": RowCodec(DIGEST, DIM - 1).encode(IDS[:1], TABLE[IDS[:1], : DIM - 1])[0],
+}
 
 
-def test_another_rows_value_is_corrupt() -> None:
-    assert outcome_of(VALUES[1]) is Outcome.CORRUPT
-
-
-def test_another_tables_value_is_corrupt() -> None:
-    other = RowCodec("f" * 64, DIM).encode(IDS[:1], TABLE[IDS[:1]])
-    assert outcome_of(other[0]) is Outcome.CORRUPT
-
-
-def test_a_value_of_another_width_is_corrupt() -> None:
-    other = RowCodec(DIGEST, DIM - 1).encode(IDS[:1], TABLE[IDS[:1], : DIM - 1])
-    assert outcome_of(other[0]) is Outcome.CORRUPT
+@pytest.mark.parametrize("value", OTHERS.values(), ids=OTHERS)
+def test_a_value_of_something_else_is_corrupt(value: bytes) -> None:
+    assert outcome_of(value) is Outcome.CORRUPT
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])

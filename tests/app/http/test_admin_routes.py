@@ -15,12 +15,12 @@ from tests.server import Server, serving
 SECRET = "o" * 43
 
 
-@pytest.fixture(params=[1, 2])
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
     make_artifact(tmp_path / "artifacts", "v1")
     make_artifact(tmp_path / "artifacts", "v2", seed=1, current=False)
     (tmp_path / "keys").write_text(f"ops admin,predict,metrics {hashlib.sha256(SECRET.encode()).hexdigest()}\n")
-    with serving(tmp_path / "artifacts", keys=tmp_path / "keys", workers=request.param) as running:
+    with serving(tmp_path / "artifacts", keys=tmp_path / "keys", workers=2) as running:
         yield running
 
 

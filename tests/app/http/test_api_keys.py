@@ -128,25 +128,3 @@ def test_a_quota_outlives_a_change_of_the_file_that_does_not_touch_it(tmp_path: 
     path.write_text(line("slow", "predict", "2") + "\n" + line("ops", "admin"))
     keys.refresh()
     assert verdict(keys, "slow") == "quota_exceeded"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "text", "said"),
-    [
-        (["--host", "0.0.0.0"], None, "CTR_ALLOW_ANONYMOUS"),
-        (["--keys", "{}"], None, "No such file"),
-        (["--keys", "{}"], "rubbish", "line 1"),
-        (["--keys", "{}"], "a predict " + "0" * 64 + " 0", "quota of 0"),
-    ],
-)
-def test_what_would_be_open_or_broken_does_not_start(
-    tmp_path: Path, arguments: list[str], text: str | None, said: str
-) -> None:
-    path = tmp_path / "keys"
-    if text is not None:
-        path.write_text(text)
-    command = [sys.executable, "-m", "app", *(argument.format(path) for argument in arguments)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert ended.returncode == 2
-    assert said in ended.stderr
-    assert ended.stderr.count("\n") == 1

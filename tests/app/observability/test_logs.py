@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,29 +19,31 @@ from models.artifact.current import set_current
 from models.pipeline.assessment import score_reference
 from tests.clients import open_with
 from tests.making import make_artifact, make_log
-from tests.server import serving
+from tests.server import Server, serving
 
 ROW = {"user_id": 7, "ad_id": "ad3", "price": 1.5}
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
-def test_lines_are_json_with_the_request_id_and_nothing_that_was_sent(tmp_path: Path) -> None:
-    make_artifact(tmp_path)
-    with serving(tmp_path) as server:
-        headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
-        for n, text in enumerate(
-            ('s3cr3t\r\n{"event": "forged"}', "\x1b[31ms3cr3t", "s3cr3t\u2028\u0085", "%s%ns3cr3t")
-        ):
-            bad = {"instances": [{"user_id": text, "s3cr3t": text, "price": text}]}
-            answer = server.client.post("/predict", json=bad, headers={} if n else headers)
-            assert n or answer.json()["request_id"] == TRACE
-            server.client.get("/" + "".join(f"%{b:02x}" for b in text.encode()))
-        server.wait_for(lambda: server.log.read_text().count("not answered") == 8)
-        lines = [json.loads(line) for line in server.log.read_text().splitlines()]
-        (about,) = [line for line in lines if line.get("request_id") == TRACE]
-        assert {"path": "/predict", "status": 422, "code": "invalid_input", "level": "info"}.items() <= about.items()
-        assert "s3cr3t" not in server.log.read_text()
-        assert {"serving v1"} <= {line["event"] for line in lines}
+@pytest.fixture(scope="module")
+def server(artifacts: Path) -> Iterator[Server]:
+    with serving(artifacts) as running:
+        yield running
+
+
+def test_lines_are_json_with_the_request_id_and_nothing_that_was_sent(server: Server) -> None:
+    headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
+    for n, text in enumerate(('s3cr3t\r\n{"event": "forged"}', "\x1b[31ms3cr3t", "s3cr3t\u2028\u0085", "%s%ns3cr3t")):
+        bad = {"instances": [{"user_id": text, "s3cr3t": text, "price": text}]}
+        answer = server.client.post("/predict", json=bad, headers={} if n else headers)
+        assert n or answer.json()["request_id"] == TRACE
+        server.client.get("/" + "".join(f"%{b:02x}" for b in text.encode()))
+    server.wait_for(lambda: server.log.read_text().count("not answered") == 8)
+    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    (about,) = [line for line in lines if line.get("request_id") == TRACE]
+    assert {"path": "/predict", "status": 422, "code": "invalid_input", "level": "info"}.items() <= about.items()
+    assert "s3cr3t" not in server.log.read_text()
+    assert {"serving v1"} <= {line["event"] for line in lines}
 
 
 MANY_LINES = """
@@ -81,21 +84,19 @@ def test_lines_that_found_no_room_are_counted_in_the_next_one() -> None:
     assert "dropped" not in lines[-1]
 
 
-def test_every_answer_carries_its_trace(tmp_path: Path) -> None:
-    make_artifact(tmp_path)
-    with serving(tmp_path) as server:
-        given = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
-        for answer in (
-            server.client.post("/predict", json={"instances": [ROW]}, headers=given),
-            server.client.get("/model", headers=given),
-            server.client.get("/nothing", headers=given),
-        ):
-            version, trace, span, flags = answer.headers["traceparent"].split("-")
-            assert (version, trace, flags) == ("00", TRACE, "01")
-            assert span != "b7ad6b7169203331"
-        for junk in ("junk", f"00-{'0' * 32}-b7ad6b7169203331-01", f"01-{TRACE}-b7ad6b7169203331"):
-            answer = server.client.get("/health/live", headers={"traceparent": junk})
-            assert answer.headers["traceparent"].split("-")[1] not in (TRACE, "0" * 32)
+def test_every_answer_carries_its_trace(server: Server) -> None:
+    given = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
+    for answer in (
+        server.client.post("/predict", json={"instances": [ROW]}, headers=given),
+        server.client.get("/model", headers=given),
+        server.client.get("/nothing", headers=given),
+    ):
+        version, trace, span, flags = answer.headers["traceparent"].split("-")
+        assert (version, trace, flags) == ("00", TRACE, "01")
+        assert span != "b7ad6b7169203331"
+    for junk in ("junk", f"00-{'0' * 32}-b7ad6b7169203331-01", f"01-{TRACE}-b7ad6b7169203331"):
+        answer = server.client.get("/health/live", headers={"traceparent": junk})
+        assert answer.headers["traceparent"].split("-")[1] not in (TRACE, "0" * 32)
 
 
 def test_a_flood_of_refusals_is_ten_lines_a_second_and_a_count(caplog: pytest.LogCaptureFixture) -> None:
@@ -115,30 +116,27 @@ def test_a_flood_of_refusals_is_ten_lines_a_second_and_a_count(caplog: pytest.Lo
     )
 
 
-def test_a_flood_of_requests_that_are_none_is_ten_lines_a_second_and_a_count(tmp_path: Path) -> None:
+def test_a_flood_of_requests_that_are_none_is_ten_lines_a_second_and_a_count(server: Server) -> None:
     num_sent = 2_000
 
     def said() -> list[dict[str, object]]:
         lines = [json.loads(line) for line in server.log.read_text().splitlines() if "Invalid HTTP" in line]
         return [line for line in lines if line["logger"] == "uvicorn.error"]
 
-    make_artifact(tmp_path)
-    with serving(tmp_path) as server:
-        started = time.monotonic()
-        for _ in range(num_sent - 1):
-            with open_with(server, b"\x00\x01 nothing\r\n\r\n") as connection:
-                assert connection.recv(64).startswith(b"HTTP/1.1 400")
-        seconds = time.monotonic() - started
-        time.sleep(1.0)  # the next second's first line counts what was left out of the last
-        with open_with(server, b"\x00\r\n\r\n") as connection:
-            connection.recv(64)
-        server.wait_for(lambda: sum(1 + int(str(line.get("left_out", 0))) for line in said()) == num_sent)
-        assert len(said()) <= LINES_PER_S * (seconds + 2) + 1
+    started = time.monotonic()
+    for _ in range(num_sent - 1):
+        with open_with(server, b"\x00\x01 nothing\r\n\r\n") as connection:
+            assert connection.recv(64).startswith(b"HTTP/1.1 400")
+    seconds = time.monotonic() - started
+    time.sleep(1.0)  # the next second's first line counts what was left out of the last
+    with open_with(server, b"\x00\r\n\r\n") as connection:
+        connection.recv(64)
+    server.wait_for(lambda: sum(1 + int(str(line.get("left_out", 0))) for line in said()) == num_sent)
+    assert len(said()) <= LINES_PER_S * (seconds + 2) + 1
 
 
-def test_every_sixteenth_request_is_timed_by_stage(tmp_path: Path) -> None:
-    make_artifact(tmp_path)
-    with serving(tmp_path) as server:
+def test_every_sixteenth_request_is_timed_by_stage(artifacts: Path) -> None:
+    with serving(artifacts) as server:
         for _ in range(32):
             assert server.client.post("/predict", json={"instances": [ROW]}).status_code == 200
         for stage in STAGES:

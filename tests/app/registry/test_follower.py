@@ -1,17 +1,12 @@
 """Jobs that follow files: independent of each other, and of their own failures."""
 
 import asyncio
-import hashlib
-import json
 import logging
-from pathlib import Path
 
 import pytest
 
 from app.registry.follower import Follower
 from tests.app.embeddings.making import until
-from tests.making import make_artifact
-from tests.server import serving
 
 POLL_S = 0.001
 
@@ -69,25 +64,3 @@ def test_the_log_has_one_line_for_each_change_of_a_jobs_state(caplog: pytest.Log
     asyncio.run(run())
     assert caplog.messages == ["catalog: cannot be followed"] * 2 + ["catalog: followed again"]
     assert ["a directory" in (r.exc_text or "") for r in caplog.records] == [True, False, False]
-
-
-def test_a_key_is_revoked_while_a_directory_stands_in_the_catalogs_place(tmp_path: Path) -> None:
-    make_artifact(tmp_path / "artifacts")
-    keys, catalog = tmp_path / "keys", tmp_path / "catalog.json"
-    lines = [f"{name} predict,admin {hashlib.sha256(name.encode()).hexdigest()}\n" for name in ("one", "two")]
-    keys.write_text("".join(lines))
-    catalog.write_text(json.dumps({"items": {"a": {"ad_id": "ad1"}, "b": {"ad_id": "ad2"}}}))
-    with serving(tmp_path / "artifacts", keys=keys, catalog=catalog) as server:
-
-        def rank(key: str) -> int:
-            body = {"context": {"user_id": 1}, "candidate_ids": ["a", "b"]}
-            return server.client.post("/rank", json=body, headers={"x-api-key": key}).status_code
-
-        assert [rank("one"), rank("two")] == [200, 200]
-        catalog.unlink()
-        catalog.mkdir()
-        server.wait_for(lambda: "catalog: cannot be followed" in server.log.read_text())
-        keys.write_text(lines[1])
-        server.wait_for(lambda: rank("one") == 401)
-        assert rank("two") == 200  # from the last good catalog
-        assert server.log.read_text().count("cannot be followed") == 1

@@ -11,12 +11,9 @@ from typing import cast
 import pytest
 
 from app.embeddings.source import EmbeddingSource
-from app.observability.metrics import Telemetry
-from app.registry.registry import Registry
-from app.registry.rollback import RollbackFile
-from app.scoring.catalog import CatalogFile
 from models.artifact.artifact import Artifact
 from models.artifact.current import set_current
+from tests.app.registry.test_registry import make_registry
 from tests.faults.watching import last_error, version_of
 from tests.making import make_artifact
 from tests.models.artifact.test_refused_loads import num_open
@@ -32,7 +29,7 @@ def test_what_fails_after_the_load_leaves_nothing_open(tmp_path: Path) -> None:
             raise MemoryError
         return cast(EmbeddingSource, None)
 
-    registry = Registry(tmp_path, open_source, 9, CatalogFile(None), RollbackFile(None), Telemetry())
+    registry = make_registry(tmp_path, open_source)
 
     async def run() -> None:
         await registry.follow()
@@ -58,9 +55,7 @@ def test_a_damaged_version_is_read_again_when_a_file_changes_and_logged_once(
     path = make_artifact(tmp_path, "v2", 1) / "head.safetensors"
     content = path.read_bytes()
     path.write_bytes(content[:-1] + b"\xff")
-    registry = Registry(
-        tmp_path, lambda artifact: cast(EmbeddingSource, None), 9, CatalogFile(None), RollbackFile(None), Telemetry()
-    )
+    registry = make_registry(tmp_path)
 
     def state() -> tuple[str | None, str | None]:
         version = None if registry.current is None else registry.current.version
@@ -77,22 +72,6 @@ def test_a_damaged_version_is_read_again_when_a_file_changes_and_logged_once(
     caplog.set_level(logging.INFO, "ctrserve.registry")
     asyncio.run(run())
     assert [line.split()[0] for line in caplog.messages] == ["refused", "serving"]
-
-
-def test_refused_artifacts_cost_a_service_no_descriptors(tmp_path: Path) -> None:
-    make_artifact(tmp_path)
-    make_artifact(tmp_path, "v2", 1, current=False)
-    with serving(tmp_path, poll_s=0.01) as server:
-        directory = Path(f"/proc/{server.process.pid}/fd")
-        set_current(tmp_path, "v2")
-        server.wait_for(lambda: version_of(server) == "v2")
-        before = len(list(directory.iterdir()))
-        for n in range(20):
-            half = make_artifact(tmp_path, f"half{n}", 1, current=False)
-            (half / "report.html").unlink()  # as a copy that broke off leaves it
-            set_current(tmp_path, half.name)
-            server.wait_for(lambda name=half.name: last_error(server).get("version") == name)  # type: ignore[misc]
-        assert len(list(directory.iterdir())) <= before
 
 
 def test_without_descriptors_a_good_version_is_refused_and_served_once_there_are_some(tmp_path: Path) -> None:

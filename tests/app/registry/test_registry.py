@@ -1,6 +1,7 @@
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -14,6 +15,14 @@ from models.artifact.current import set_current
 from tests.making import make_artifact
 
 
+def make_registry(
+    root: Path,
+    open_source: Callable[[Artifact], EmbeddingSource] = lambda _: cast(EmbeddingSource, None),
+    rollbacks: RollbackFile | None = None,
+) -> Registry:
+    return Registry(root, open_source, 9, CatalogFile(None), rollbacks or RollbackFile(None), Telemetry())
+
+
 def test_a_rollback_does_not_wait_for_a_load_and_what_was_loading_is_not_served(tmp_path: Path) -> None:
     for seed, version in enumerate(("v1", "v2", "v3")):
         make_artifact(tmp_path, version, seed, current=version == "v1")
@@ -25,7 +34,7 @@ def test_a_rollback_does_not_wait_for_a_load_and_what_was_loading_is_not_served(
             assert may_end.wait(30)
         return cast(EmbeddingSource, None)
 
-    registry = Registry(tmp_path, open_source, 9, CatalogFile(None), RollbackFile(None), Telemetry())
+    registry = make_registry(tmp_path, open_source)
 
     def served() -> list[str]:
         return [s.artifact.model_version for s in (registry.current, registry.previous) if s is not None]
@@ -56,14 +65,13 @@ def test_a_rollback_does_not_wait_for_a_load_and_what_was_loading_is_not_served(
 def test_another_workers_rollback_counts_while_a_model_is_loading(tmp_path: Path) -> None:
     for seed, version in enumerate(("v1", "v2")):
         make_artifact(tmp_path, version, seed, current=version == "v1")
-    rollbacks = RollbackFile(tmp_path)
 
     def open_source(artifact: Artifact) -> EmbeddingSource:
         if artifact.model_version == "v2":  # meanwhile an administrator asks another worker
             RollbackFile(tmp_path).write(skip="v2", serve="v1")
         return cast(EmbeddingSource, None)
 
-    registry = Registry(tmp_path, open_source, 9, CatalogFile(None), rollbacks, Telemetry())
+    registry = make_registry(tmp_path, open_source, RollbackFile(tmp_path))
 
     async def run() -> None:
         await registry.refresh()

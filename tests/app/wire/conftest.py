@@ -6,14 +6,8 @@ import pytest
 
 from app.wire.predict_request import PredictWire
 from app.wire.rank_request import RankWire
-from models.artifact.artifact import Artifact, load_artifact
+from models.artifact.artifact import Artifact
 from tests.app.wire.comparing import MAX_ROWS
-from tests.making import make_artifact
-
-
-@pytest.fixture(scope="module")
-def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    return load_artifact(make_artifact(tmp_path_factory.mktemp("artifacts")))
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,7 @@ from app.wire.field_types import MAX_UNKNOWN, NOT_PLAIN, OTHERS
 from app.wire.predict_request import PredictWire
 from app.wire.rank_request import RankWire
 from tests.app.wire.comparing import MAX_ROWS, attempt, compare
-from tests.hostile.corpus import BODIES, GOOD, INTEGERS, NUMBERS, SEQUENCES, TOKENS
-
-FIELDS = {"user_id": INTEGERS, "ad_id": TOKENS, "price": NUMBERS, "clicked_ads": SEQUENCES}
+from tests.hostile.corpus import BODIES, FIELDS, GOOD
 
 if not os.environ.get("CI"):  # there it must be
     pytest.importorskip("models._native", reason="built without a C compiler")
@@ -52,10 +50,7 @@ def test_hostile_bodies_are_refused_by_both(predict: PredictWire, rank: RankWire
     ("text", "is_right"),
     [
         ('{"instances": [{"site": "\\ud83d\\ude00\\u00e9\\n\\/"}]}', True),
-        ('{"instances": [{"site": "\\ud83d"}]}', False),
         ('{"instances": [{"site": "\\ud83dx"}]}', False),
-        ('{"instances": [{"site": "\\ude00\\ud83d"}]}', False),
-        ('{"instances": [{"site": "\\x"}]}', False),
         ('{"instances": [{"site": "\\u12g4"}]}', False),
         ('{"instances": [{"site": "a\tb"}]}', False),
         ('{"instances": [{"site": "a", "site": "b"}]}', True),
@@ -68,15 +63,10 @@ def test_hostile_bodies_are_refused_by_both(predict: PredictWire, rank: RankWire
             True,
         ),
         ('{"instances": [{"user_id": -0}, {"user_id": 9223372036854775807}, {"user_id": -9223372036854775808}]}', True),
-        ('{"instances": [{"user_id": 9223372036854775808}]}', False),
         ('{"instances": [{"user_id": 07}]}', False),
-        ('{"instances": [{"user_id": 7.0}]}', False),
         ('{"instances": [{"price": -0.0}, {"price": 1e308}, {"price": 5e-324}, {"price": 1E+2}]}', True),
-        ('{"instances": [{"price": 1e309}]}', False),
         ('{"instances": [{"price": .5}]}', False),
-        ('{"instances": [{"price": 5.}]}', False),
         ('{"instances": [{"price": 1e}]}', False),
-        ('{"instances": [{"price": 01}]}', False),
         (' \r\n\t{ "instances" : [ { "price" : 1 , "site" : "a" } , { } ] } \n', True),
         ('{"instances": [{"price": 1,}]}', False),
         ('{"instances": [{}],}', False),
@@ -117,6 +107,14 @@ def test_the_differences_that_are_documented(predict: PredictWire, text: str, by
     for padding in ("", " " * 3_000, " " * 300_000):
         assert (attempt(predict.read, (text + padding).encode()) is None) == by_pydantic
     assert (attempt(predict.read_with_pydantic, text.encode()) is not None) == by_pydantic
+
+
+@pytest.mark.parametrize(
+    "text", ['{"candidates": [{}], "context": {"x": NaN}}', '{"candidates": [{}], "candidates": [{}]}']
+)
+def test_so_are_those_of_a_ranking(rank: RankWire, text: str) -> None:
+    for padding in ("", " " * 3_000, " " * 300_000):
+        assert attempt(rank.read, (text + padding).encode()) is None
 
 
 def test_values_of_unknown_fields_may_be_32_levels_deep(predict: PredictWire) -> None:

@@ -1,13 +1,10 @@
 import json
 from typing import Any
 
-import hypothesis.strategies as st
 import pytest
-from hypothesis import given
 
 from app.http.error_answers import answer_of
 from app.problems import Problem
-from app.wire.field_types import MAX_UNKNOWN, OTHERS
 from app.wire.predict_request import PredictWire
 from app.wire.refusals import MAX_ERRORS, MAX_EXPLAINED_BYTES, MAX_FAULTS
 from models.artifact.artifact import Artifact
@@ -89,30 +86,6 @@ def test_a_fault_names_row_and_field(wire: PredictWire, field: str, value: objec
         assert (fault["row"], fault["field"]) == (1, field)
 
 
-def test_of_many_unknown_fields_the_first_are_told_apart(wire: PredictWire) -> None:
-    for row in ({f"n{i}": 1 for i in range(1_000)}, {f"n{i}": 1 for i in range(10_000)}):  # the second is a large body
-        unknown = wire.read(body(instances=[row])).unknown_fields
-        assert len(unknown) == MAX_UNKNOWN + 1
-        assert sum(unknown.values()) == len(row)
-        assert unknown[OTHERS] == len(row) - MAX_UNKNOWN
-        columns = {name: [value] * 3 for name, value in row.items()} | {"ad_id": ["ad1"] * 3}
-        unknown = wire.read(body(inputs=columns)).unknown_fields
-        assert len(unknown) == MAX_UNKNOWN + 1
-        assert sum(unknown.values()) == 3 * len(row)
-        assert unknown[OTHERS] == 3 * (len(row) - MAX_UNKNOWN)
-
-
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 5_000, "-" + "9" * 5_000])
-def test_numbers_that_are_not_finite_are_refused(wire: PredictWire, number: str) -> None:
-    for field in ("price", "user_id"):
-        problem(wire, b'{"instances":[{"%s":%s}]}' % (field.encode(), number.encode()))
-
-
-@pytest.mark.parametrize("number", ["-0.0", "5e-324", "1.7976931348623157e308", "9007199254740993", "0"])
-def test_every_finite_number_is_taken(wire: PredictWire, number: str) -> None:
-    assert "price" not in wire.read(b'{"instances":[{"price":%s}]}' % number.encode()).missing
-
-
 @pytest.mark.parametrize(
     "raw",
     [
@@ -129,12 +102,6 @@ def test_what_is_no_request_is_refused(wire: PredictWire, raw: bytes) -> None:
     problem(wire, raw)
 
 
-def test_too_many_rows_are_refused_whole(wire: PredictWire) -> None:
-    assert len(wire.read(body(instances=[ROW] * 8)).batch) == 8
-    problem(wire, body(instances=[ROW] * 9))
-    problem(wire, body(inputs={"price": [1.0] * 9}))
-
-
 def test_only_the_first_faults_are_listed(wire: PredictWire) -> None:
     bad: list[dict[str, Any]] = [{name: {} for name in ROW}] * 8
     assert len(problem(wire, body(instances=bad))["errors"]) == MAX_ERRORS
@@ -145,31 +112,6 @@ def test_the_example_is_a_valid_request_and_the_json_schema_shows_the_fields(wir
     impression = wire.json_schema()["$defs"]["Impression"]["properties"]
     assert list(impression) == list(ROW)
     assert {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1} in impression["user_id"]["anyOf"]
-
-
-@given(st.binary(max_size=300))
-def test_no_bytes_do_anything_but_parse_or_be_refused(wire: PredictWire, raw: bytes) -> None:
-    try:
-        wire.read(raw)
-    except Problem as refused:
-        assert refused.code == "invalid_input"
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*ROW, "x"]), inner, max_size=3),
-    max_leaves=12,
-)
-
-
-@given(st.lists(st.dictionaries(st.sampled_from([*ROW, "x"]), json_values, max_size=4), max_size=3))
-def test_no_json_does_anything_but_parse_or_be_refused(wire: PredictWire, rows: list[dict[str, Any]]) -> None:
-    try:
-        found = wire.read(body(instances=rows))
-    except Problem as refused:
-        assert refused.code == "invalid_input"
-    else:
-        assert len(found.batch) == len(rows)
 
 
 def test_limits_of_other_wires_do_not_mix(artifact: Artifact) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.artifact.artifact import Artifact, load_artifact
+from models.artifact.artifact import Artifact
 from models.artifact.golden import columns_of
 from models.artifact.golden_rows import raw_rows
 from models.data.champion import check_readable, score_log
@@ -15,12 +15,7 @@ from models.evaluation.bootstrap import NUM_RESAMPLES, resample
 from models.evaluation.metrics import auc
 from models.schema.feature_schema import FeatureSchema
 from models.train import main
-from tests.making import SCHEMA, current_artifact, make_artifact, make_log, token_log
-
-
-@pytest.fixture(scope="module")
-def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    return load_artifact(make_artifact(tmp_path_factory.mktemp("artifacts")))
+from tests.making import SCHEMA, current_artifact, make_artifact, make_log, token_log, train_command
 
 
 def test_rows_of_a_log_get_the_probabilities_that_the_service_would_answer(artifact: Artifact) -> None:
@@ -73,15 +68,7 @@ def test_differences_are_of_the_same_resamples() -> None:
 
 
 def test_the_command_compares_with_a_previous_artifact(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log = tmp_path / "log.parquet"
-    make_log().frame.write_parquet(log)
-    (tmp_path / "schema.toml").write_text(
-        'label = "click"\ngroup = "user_id"\n[split]\nby_order = true\n'
-        '[[field]]\nname = "user_id"\nkind = "categorical"\n[[field]]\nname = "price"\nkind = "numeric"\n',
-        encoding="utf-8",
-    )
-    command = ["--data", str(log), "--schema", str(tmp_path / "schema.toml"), "--out", str(tmp_path / "out")]
-    command += ["--embedding-dim", "4", "--hidden", "8", "--epochs", "1"]
+    command = train_command(tmp_path)
     assert main(command) == 0
     first = current_artifact(tmp_path / "out")
     (before,) = [line for line in capsys.readouterr().out.splitlines() if re.match(r"test +\d", line)]

@@ -14,12 +14,7 @@ from models.errors import SchemaError
 from models.features.field_encoder import Value
 from models.schema.feature_schema import FeatureSchema
 from models.train import main
-from tests.making import SCHEMA, current_artifact, make_artifact, make_log, token_log
-
-
-@pytest.fixture(scope="module")
-def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    return load_artifact(make_artifact(tmp_path_factory.mktemp("artifacts")))
+from tests.making import SCHEMA, current_artifact, make_log, token_log, train_command
 
 
 def later_log() -> Chunk:
@@ -62,20 +57,11 @@ def test_other_fields_than_the_artifacts_are_refused(artifact: Artifact) -> None
 
 
 def test_a_warm_start_begins_where_the_artifact_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log = tmp_path / "log.parquet"
-    make_log().frame.write_parquet(log)
-    (tmp_path / "schema.toml").write_text(
-        'label = "click"\n[split]\nby_order = true\n'
-        '[[field]]\nname = "user_id"\nkind = "categorical"\n[[field]]\nname = "price"\nkind = "numeric"\n',
-        encoding="utf-8",
-    )
-    out = tmp_path / "out"
+    command = train_command(tmp_path)
 
     def current() -> Path:
-        return current_artifact(out)
+        return current_artifact(tmp_path / "out")
 
-    command = ["--data", str(log), "--schema", str(tmp_path / "schema.toml"), "--out", str(out)]
-    command += ["--embedding-dim", "4", "--hidden", "8", "--epochs", "1"]
     assert main([*command, "--no-refit"]) == 0
     assert "test (LR)" in capsys.readouterr().out
     first = current()
@@ -92,7 +78,9 @@ def test_a_warm_start_begins_where_the_artifact_ended(tmp_path: Path, capsys: py
     assert "model of other sizes" in capsys.readouterr().err
     assert main(command) == 0
     refitted = current()
-    make_log().frame.filter(pl.col("user_id").hash(1) % 2 == 0).write_parquet(log)  # a day without half of the users
+    make_log().frame.filter(pl.col("user_id").hash(1) % 2 == 0).write_parquet(
+        tmp_path / "log.parquet"
+    )  # a day without half of the users
     still[1] = str(refitted)
     assert main([*command, *still]) == 0
     third, before = (load_artifact(path) for path in (current(), refitted))

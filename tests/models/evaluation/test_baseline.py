@@ -8,7 +8,6 @@ from models.evaluation.metrics import log_loss
 from models.features.encoder import EncodedBatch, assemble
 from models.features.field_encoder import Column
 from models.features.packed_rows import PackedRows
-from models.network.calibration import sigmoid
 
 
 def make_batch(num_impressions: int, seed: int = 0) -> EncodedBatch:
@@ -54,16 +53,6 @@ def test_the_fit_equals_that_of_a_dense_matrix() -> None:
     assert objective(fitted.probabilities(PackedRows.of(batch)), fitted.weights) == pytest.approx(
         objective(best, oracle.coef_[0]), rel=1e-6
     )
-
-
-def test_a_known_model_is_recovered() -> None:
-    batch = make_batch(60_000)
-    truth = sigmoid(dense(batch, 11) @ np.random.default_rng(2).normal(size=11) - 1.0)
-    labels = (np.random.default_rng(3).random(len(batch)) < truth).astype(np.float32)
-    fitted = fit_logistic_regression(PackedRows.of(batch), labels, 11, c=10.0)
-    assert np.abs(fitted.probabilities(PackedRows.of(batch)) - truth).mean() < 0.01
-    assert fitted.probabilities(PackedRows.of(batch)).dtype == np.float64
-    assert fitted.probabilities(PackedRows.of(batch)).sum() == pytest.approx(labels.sum(), rel=1e-3)
 
 
 def test_rows_that_training_never_saw_have_zero_weight() -> None:

@@ -6,19 +6,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.artifact.artifact import Artifact, load_artifact
+from models.artifact.artifact import Artifact
 from models.data.chunk_encoder import encode_frame
 from models.evaluation.importance import permutation_importance
 from models.evaluation.metrics import Floats, log_losses
 from models.features.packed_rows import PackedRows
-from tests.making import SCHEMA, make_artifact, make_log
+from tests.making import SCHEMA, make_log
 
 NAMES = [f.name for f in SCHEMA.fields]
-
-
-@pytest.fixture(scope="module")
-def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    return load_artifact(make_artifact(tmp_path_factory.mktemp("artifacts")))
 
 
 def packed(artifact: Artifact, frame: pl.DataFrame) -> PackedRows:

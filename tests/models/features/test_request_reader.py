@@ -10,22 +10,16 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from models.artifact.artifact import Artifact, load_artifact
+from models.artifact.artifact import Artifact
 from models.features.encoder import FeatureEncoder
 from models.features.request_reader import Fault, Limits, PredictReader, PredictReading, RankReader, RankReading
 from models.features.vocabulary import Vocabulary
 from models.schema.feature_schema import FeatureSchema, FieldSpec, FittedField, FittedSchema
-from tests.making import make_artifact
 
 if not os.environ.get("CI"):  # there it must be
     pytest.importorskip("models._native", reason="built without a C compiler")
 
 LIMITS = Limits(max_rows=50, max_chars=256, max_sequence=1_000)
-
-
-@pytest.fixture(scope="module")
-def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    return load_artifact(make_artifact(tmp_path_factory.mktemp("artifacts")))
 
 
 def make_encoder(*fields: FieldSpec, vocabularies: dict[str, list[str]]) -> FeatureEncoder:

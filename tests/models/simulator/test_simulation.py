@@ -79,13 +79,6 @@ def test_the_mean_probability_is_near_the_base_rate_asked_for(base_rate: float) 
         assert day.true_probability.mean() == pytest.approx(base_rate, rel=0.065)
 
 
-def test_the_click_rate_agrees_with_the_truth_within_sampling_error(
-    impressions: pl.DataFrame, truth: np.ndarray
-) -> None:
-    clicks = int(impressions["click"].sum())
-    assert abs(clicks - truth.sum()) < 4 * np.sqrt((truth * (1 - truth)).sum())
-
-
 def test_clicks_are_calibrated_in_every_decile_of_the_truth(impressions: pl.DataFrame, truth: np.ndarray) -> None:
     click = impressions["click"].to_numpy()
     for rows in np.array_split(np.argsort(truth, kind="stable"), 10):
