@@ -24,6 +24,7 @@ static const DType UINT64 = {"LQ", 8, "uint64", 0};
 #define ANY_COUNT ((size_t)-1)
 
 /* Get the buffer of an array of `count` elements, or of ANY_COUNT; 0, or -1 with an exception (then there is nothing to release).
+ * To release a view that is all zeros, or whose array was refused, does nothing.
  *
  * TypeError: no buffer. ValueError: another element type, number of elements or layout, or read-only. */
 static inline int get_array(PyObject *array, DType dtype, size_t count, int writable, Py_buffer *view) {

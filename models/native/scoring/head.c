@@ -151,13 +151,13 @@ static void score_candidates(Head *self, const float *context, float context_squ
 
 static PyObject *Head_rank(Head *self, PyObject *args) {
     PyObject *arrays[5], *found = NULL; /* places, squares and products of candidates, squares and product of the context */
-    Py_buffer views[5];
-    size_t num_views = 0, m = 0, width = self->H + self->D;
+    Py_buffer views[5] = {0};
+    size_t m = 0, width = self->H + self->D;
     if (!PyArg_ParseTuple(args, "OOOOO", &arrays[4], &arrays[3], &arrays[2], &arrays[1], &arrays[0])) return NULL;
-    for (; num_views < 5; num_views++) {
+    for (int i = 0; i < 5; i++) {
         const size_t counts[] = {ANY_COUNT, ANY_COUNT, m * width, 1, width};
-        if (get_array(arrays[num_views], num_views == 0 ? INT64 : FLOAT32, counts[num_views], 0, &views[num_views]) < 0) goto release;
-        if (num_views == 1) m = (size_t)views[1].len / sizeof(float);
+        if (get_array(arrays[i], i == 0 ? INT64 : FLOAT32, counts[i], 0, &views[i]) < 0) goto release;
+        if (i == 1) m = (size_t)views[1].len / sizeof(float);
     }
     const int64_t *places = views[0].buf;
     size_t num_rows = (size_t)views[0].len / sizeof(int64_t);
@@ -169,7 +169,7 @@ static PyObject *Head_rank(Head *self, PyObject *args) {
         score_candidates(self, views[4].buf, *(const float *)views[3].buf, views[2].buf, views[1].buf, places, num_rows,
                          (float *)PyBytes_AS_STRING(found));
 release:
-    while (num_views > 0) PyBuffer_Release(&views[--num_views]);
+    for (int i = 0; i < 5; i++) PyBuffer_Release(&views[i]);
     return found;
 }
 

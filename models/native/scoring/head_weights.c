@@ -59,17 +59,17 @@ static Activation find_activation(const Kernels *kernels, const char *name, size
 static int read_layer(Head *self, size_t l, PyObject *tuple, size_t *width) {
     Layer *layer = &self->layers[l];
     PyObject *arrays[3];
-    Py_buffer views[3]; /* bias, weight, parameters */
+    Py_buffer views[3] = {0}; /* bias, weight, parameters */
     const char *name;
-    size_t num_parameters, num_views = 0, depth = *width;
+    size_t num_parameters, depth = *width;
     int failed = -1;
     if (!PyArg_ParseTuple(tuple, "OOsO", &arrays[1], &arrays[0], &name, &arrays[2])) return -1;
     layer->activate = find_activation(self->kernels, name, &num_parameters);
     if (layer->activate == NULL || get_array(arrays[0], FLOAT32, ANY_COUNT, 0, &views[0]) < 0) return -1;
     *width = (size_t)views[0].len / sizeof(float);
     const size_t counts[] = {*width, depth * *width, num_parameters * *width};
-    for (num_views = 1; num_views < 3; num_views++)
-        if (get_array(arrays[num_views], FLOAT32, counts[num_views], 0, &views[num_views]) < 0) goto release;
+    for (int i = 1; i < 3; i++)
+        if (get_array(arrays[i], FLOAT32, counts[i], 0, &views[i]) < 0) goto release;
     layer->width = padded(*width);
     layer->bias = copy_padded(self, views[0].buf, 1, *width);
     layer->parameters = copy_padded(self, views[2].buf, num_parameters, *width);
@@ -77,7 +77,7 @@ static int read_layer(Head *self, size_t l, PyObject *tuple, size_t *width) {
     failed = l == 0 ? copy_panels(self, views[1].buf, depth, *width, &self->first)
                     : copy_rows(self, views[1].buf, depth, *width, &layer->weight);
 release:
-    while (num_views > 0) PyBuffer_Release(&views[--num_views]);
+    for (int i = 0; i < 3; i++) PyBuffer_Release(&views[i]);
     return failed;
 }
 

@@ -9,8 +9,7 @@ typedef struct {
     PyObject_HEAD
     Rows rows;
     PyObject *fields;      /* the tuple that the fields were made from; it keeps names and blocks alive */
-    Py_buffer *boundaries; /* [num_boundaries] */
-    Py_ssize_t num_boundaries;
+    Py_buffer *boundaries; /* [num_fields] */
 } RequestReader;
 
 /* Return ids int64, offsets int64 and weights float32 as bytes, as `EncodedBatch` has them; offsets and weights are None if
@@ -140,9 +139,8 @@ static int add_field(RequestReader *self, PyObject *description) {
             return PyErr_SetString(PyExc_ValueError, "JSON writes a field's name in more than one way"), -1;
     if (field_names_add(&r->names, (const uint8_t *)name, (size_t)num_bytes) < 0)
         return PyErr_SetString(PyExc_ValueError, "two fields have the same name"), -1;
-    Py_buffer *view = &self->boundaries[self->num_boundaries];
+    Py_buffer *view = &self->boundaries[f];
     if (get_array(boundaries, FLOAT64, ANY_COUNT, 0, view) < 0) return -1;
-    self->num_boundaries++;
     if (max_length > 0 && r->counts == NULL) {
         r->counts = calloc(r->max_rows * r->num_fields, sizeof *r->counts);
         if (r->counts == NULL) return PyErr_NoMemory(), -1;
@@ -156,7 +154,7 @@ static int add_field(RequestReader *self, PyObject *description) {
 
 static void RequestReader_dealloc(RequestReader *self) {
     PyTypeObject *type = Py_TYPE(self);
-    for (Py_ssize_t i = 0; i < self->num_boundaries; i++) PyBuffer_Release(&self->boundaries[i]);
+    for (size_t f = 0; self->boundaries != NULL && f < self->rows.num_fields; f++) PyBuffer_Release(&self->boundaries[f]);
     rows_free(&self->rows);
     free(self->boundaries);
     Py_XDECREF(self->fields);

@@ -9,14 +9,13 @@ typedef struct {
     PyObject_HEAD
     Block block;
     Py_buffer buffers[4];
-    int num_buffers;
 } TokenBlock;
 
 static int set_vocabulary(TokenBlock *self, PyObject *arrays) {
     DType dtypes[] = {UINT64, INT64, INT64, UINT8};
     PyObject *objects[4];
     if (!PyArg_ParseTuple(arrays, "OOOO", &objects[0], &objects[1], &objects[2], &objects[3])) return -1;
-    for (int i = 0; i < 4; i++, self->num_buffers++) {
+    for (int i = 0; i < 4; i++) {
         dtypes[i].may_be_unaligned = 1;
         if (get_array(objects[i], dtypes[i], ANY_COUNT, 0, &self->buffers[i]) < 0) return -1;
     }
@@ -36,7 +35,7 @@ static int set_vocabulary(TokenBlock *self, PyObject *arrays) {
 
 static void TokenBlock_dealloc(TokenBlock *self) {
     PyTypeObject *type = Py_TYPE(self);
-    for (int i = 0; i < self->num_buffers; i++) PyBuffer_Release(&self->buffers[i]);
+    for (int i = 0; i < 4; i++) PyBuffer_Release(&self->buffers[i]);
     free(self->block.index);
     type->tp_free((PyObject *)self);
     Py_DECREF(type);
