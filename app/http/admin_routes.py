@@ -8,8 +8,8 @@ from pydantic import BaseModel
 from app.http.api_keys import refuse_browsers
 from app.http.guarded_routes import requires
 from app.http.routes import ServiceDep
+from app.http.service import Service
 from app.problems import Problem
-from app.registry.registry import Registry
 from models.errors import ArtifactError
 
 router = APIRouter(prefix="/admin", tags=["admin"], dependencies=[requires("admin")])
@@ -27,12 +27,10 @@ class Served(BaseModel):
 async def reload(request: Request, service: ServiceDep) -> Served:
     """Look at ``artifacts/current`` now, at what was refused or rolled back from too."""
     refuse_browsers(dict(request.scope["headers"]))
-    registry = service.registry
-    await registry.reload()
-    if registry.last_error is not None:
-        error = registry.last_error
+    await service.registry.reload()
+    if (error := service.registry.last_error) is not None:
         raise Problem("artifact_refused", f"{error['reason']}: the model before goes on")
-    return _served(registry)
+    return _served(service)
 
 
 @router.post("/rollback")
@@ -45,14 +43,9 @@ async def rollback(request: Request, service: ServiceDep) -> Served:
         raise Problem(
             "artifact_refused", f"{error.reason}: 'current' cannot be read, so nothing can hold against it"
         ) from None
-    return _served(service.registry)
+    return _served(service)
 
 
-def _served(registry: Registry) -> Served:
-    if registry.current is None:
-        raise Problem("no_model", retry_after_s=1)
-    previous = registry.previous
-    return Served(
-        model_version=registry.current.artifact.model_version,
-        previous=None if previous is None else previous.artifact.model_version,
-    )
+def _served(service: Service) -> Served:
+    previous = service.registry.previous
+    return Served(model_version=service.model().version, previous=None if previous is None else previous.version)
