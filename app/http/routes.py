@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from importlib.metadata import version
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -92,11 +91,11 @@ async def ready(service: ServiceDep) -> Ready:
 
 
 @router.get("/model", tags=["model"], dependencies=[requires("predict")])
-async def model(service: ServiceDep) -> ModelInfo:
+async def model(request: Request, service: ServiceDep) -> ModelInfo:
     """Describe the model that is served: fields, metrics, versions, and the last artifact refused."""
     registry = service.registry
     if registry.current is None:
-        return ModelInfo(service_version=version("ctrserve"), last_error=registry.last_error)
+        return ModelInfo(service_version=request.app.version, last_error=registry.last_error)
     artifact = registry.current.artifact
     manifest, schema = artifact.manifest, artifact.schema
     fields = [
@@ -104,7 +103,7 @@ async def model(service: ServiceDep) -> ModelInfo:
         for f, fit in zip(schema.features.fields, schema.fitted, strict=True)
     ]
     return ModelInfo(
-        service_version=version("ctrserve"),
+        service_version=request.app.version,
         model_version=manifest.model_version,
         created=manifest.created,
         metrics=dict(manifest.metrics),
