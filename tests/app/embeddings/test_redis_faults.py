@@ -106,3 +106,15 @@ def test_corrupt_values_are_counted_and_replaced(server: RedisServer) -> None:
                     assert world.lookups("hit") == number, value
 
     asyncio.run(run())
+
+
+def test_rows_that_no_server_takes_are_counted(server: RedisServer) -> None:
+    async def run() -> None:
+        async with open_world(server.url) as world:
+            await world.fill(IDS)
+            server.kill()
+            world.redis.remember(CODEC, IDS, TABLE[IDS])
+            await until(lambda: world.writes("error") == len(IDS))
+            await world.check(IDS)
+
+    asyncio.run(run())
