@@ -1,8 +1,8 @@
 """Answers the requests of one turn of the event loop together: one look-up of rows and one matrix product for all.
 
 The weights of the deep part do not fit the nearest caches, so a product with one row costs almost as much as with ten.
-Nothing sleeps: a batch is what has come by the next turn. Between two batches the loop looks at its sockets, so that
-probes are answered and new work is refused meanwhile.
+Nothing sleeps: the first request of a turn is answered at once, and the next batch is what has come by the next turn.
+Between two batches the loop looks at its sockets, so that probes are answered and new work is refused meanwhile.
 """
 
 from __future__ import annotations
@@ -82,16 +82,14 @@ class MicroBatcher:
         waiting = _Waiting(scorer, body, deadline, loop.create_future())
         self._queue.append(waiting)
         if not self._is_scheduled:
-            self._is_scheduled = True
-            loop.call_soon(self._answer_next, loop)
+            self._answer_next(loop)  # the first of a turn has nobody to wait for
         return await waiting.outcome
 
     def _answer_next(self, loop: asyncio.AbstractEventLoop) -> None:
         batch = self._next_batch()
-        self._is_scheduled = bool(self._queue)
-        if self._is_scheduled:
-            loop.call_soon(self._answer_next, loop)
+        self._is_scheduled = bool(batch)
         if batch:
+            loop.call_soon(self._answer_next, loop)
             self._answer(batch)
 
     def _next_batch(self) -> list[_Waiting]:
