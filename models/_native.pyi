@@ -147,6 +147,18 @@ def adagrad(
         ValueError: arrays that do not fit the table, are not contiguous or of another type.
     """
 
+class NameIndex:
+    """Finds the places of strings in a list of distinct strings.
+
+    Raises:
+        TypeError: the argument is not a list of strings.
+        ValueError: a string is given twice, or has a lone surrogate.
+    """
+
+    def __init__(self, strings: list[str]) -> None: ...
+    def find(self, strings: list[str], /) -> bytes:
+        """Return the place of each string, int64, -1 for those that are not there."""
+
 class TokenIndex:
     """Numbers distinct tokens from 1 in order of first appearance; see ``native/data/token_index.h``.
 

@@ -5,7 +5,7 @@ Those are computed once per catalog and model version, so that ranking adds, not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import repeat
 from typing import Any
 
@@ -18,6 +18,11 @@ from app.wire.rank_request import RankWire
 from models.artifact.artifact import Artifact
 from models.network.head import SideActivations
 from models.network.side_activations import SideScorer
+
+try:
+    from models._native import NameIndex
+except ImportError:  # built without a compiler
+    NameIndex = None  # type: ignore[assignment,misc]
 
 CHUNK = 256
 """Candidates whose activations are computed at once, a fraction of a millisecond: meanwhile no other thread runs."""
@@ -36,7 +41,8 @@ class CatalogActivations:
     def __init__(
         self, items: Mapping[str, Mapping[str, Any]], artifact: Artifact, wire: RankWire, scorer: SideScorer
     ) -> None:
-        self._places = {name: place for place, name in enumerate(items)}
+        self._num_items = len(items)
+        self._find = finder(list(items))
         rows, parts = list(items.values()), []
         for start in range(0, len(rows), CHUNK):
             batch = scorer.encoder.encode(wire.candidate_columns(rows[start : start + CHUNK]))
@@ -48,11 +54,23 @@ class CatalogActivations:
 
     def __len__(self) -> int:
         """Return the number of candidates."""
-        return len(self._places)
+        return self._num_items
 
     def find(self, ids: list[str]) -> NDArray[np.int64]:
         """Return the candidates' places among `activations`, int64 [n]; -1 for those that are not there."""
-        return np.fromiter(map(self._places.get, ids, repeat(-1)), np.int64, len(ids))
+        return self._find(ids)
+
+
+def finder(names: list[str]) -> Callable[[list[str]], NDArray[np.int64]]:
+    """Return what finds the places of strings among ``names``, int64 [n]; -1 for those that are not there.
+
+    Compiled where there is a compiler: of a request of 1,000 out of 100,000 ids a dictionary takes a fifth of the time.
+    """
+    if NameIndex is None:
+        places = {name: place for place, name in enumerate(names)}
+        return lambda ids: np.fromiter(map(places.get, ids, repeat(-1)), np.int64, len(ids))
+    find = NameIndex(names).find
+    return lambda ids: np.frombuffer(find(ids), np.int64)
 
 
 class Ranker:

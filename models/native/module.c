@@ -6,7 +6,7 @@
 #error "artifacts are little-endian, and so must be the machine"
 #endif
 
-extern PyType_Spec head_spec, request_reader_spec, token_block_spec, token_index_spec;
+extern PyType_Spec head_spec, name_index_spec, request_reader_spec, token_block_spec, token_index_spec;
 int add_training(PyObject *module);
 PyObject *hash_tokens(PyObject *module, PyObject *args), *take_rows(PyObject *module, PyObject *args);
 
@@ -19,7 +19,8 @@ static int add_type(PyObject *module, PyType_Spec *spec, const char *name) {
 
 static int execute(PyObject *module) {
     if (add_type(module, &head_spec, "Head") < 0 || add_type(module, &request_reader_spec, "RequestReader") < 0 ||
-        add_type(module, &token_block_spec, "TokenBlock") < 0 || add_type(module, &token_index_spec, "TokenIndex") < 0)
+        add_type(module, &token_block_spec, "TokenBlock") < 0 || add_type(module, &name_index_spec, "NameIndex") < 0 ||
+        add_type(module, &token_index_spec, "TokenIndex") < 0)
         return -1;
     return add_training(module);
 }
