@@ -12,6 +12,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.http.joined_writes import JoinedWrites
+
 REQUEST_S = 10.0
 """Seconds from a request's first byte, or from connecting, to its last byte."""
 WRITE_S = 10.0
@@ -61,8 +63,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the connection's clock: its first request is due."""
-        super().connection_made(transport)
-        self._peer, self._clock = transport, asyncio.get_running_loop()
+        self._clock = asyncio.get_running_loop()
+        self._peer = JoinedWrites(transport, self._clock)
+        super().connection_made(self._peer)
         self._request_since = self._received_at = self._clock.time()
         self._next_check = self._clock.call_later(CHECK_S, self._check_limits)
 
