@@ -40,7 +40,7 @@ def train(
     rng = np.random.default_rng(seed)
     logits = true_logits(ids, encoder.num_rows, rng)
     labels = (rng.random(len(ids)) < expit(logits)).astype(np.float32)
-    packed = PackedRows(ids.astype(np.int32).reshape(-1), None, ids.shape[1])
+    packed = PackedRows(ids.astype(np.int32).reshape(-1), None, ("mean",) * ids.shape[1])
     counts = np.bincount(packed.ids, minlength=encoder.num_rows)
     starts = np.array([field.start for field in encoder.fields])
     step = TrainStep(TrainConfig(model=config, seed=seed, device="cpu"), counts, starts + 1, labels)

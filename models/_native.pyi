@@ -21,8 +21,9 @@ class TokenBlock:
         self, hashes: NDArray[np.uint64], positions: _Ints, ends: _Ints, text: NDArray[np.uint8], /
     ) -> None: ...
 
-_Field = tuple[str, int, TokenBlock | None, int, int, NDArray[np.float64]]
-"""Name, kind (text, integer, number), block of tokens, its first row, the length of a sequence or 0, boundaries of bins."""
+_Field = tuple[str, int, TokenBlock | None, int, int, int, NDArray[np.float64]]
+"""Name, kind (text, integer, number), block of tokens, its first row, the length of a sequence or 0, its pooling (mean,
+sqrtn), boundaries of bins."""
 _Batch = tuple[bytes, bytes | None, bytes | None]
 """Ids int64, offsets int64, weights float32; without the last two each field has one id."""
 _Reading = tuple[_Batch | None, Mapping[str, int], Mapping[str, int], Mapping[str, int]]

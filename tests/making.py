@@ -76,10 +76,12 @@ def fit_encoder(log: Chunk, schema: FeatureSchema, rows: NDArray[np.int64]) -> F
     return fitting.fit_encoder(token_log(log, schema), rows)
 
 
-def make_artifact(root: Path, model_version: str = "v1", seed: int = 0, *, current: bool = True) -> Path:
+def make_artifact(
+    root: Path, model_version: str = "v1", seed: int = 0, *, schema: FeatureSchema = SCHEMA, current: bool = True
+) -> Path:
     """Write an artifact with random weights below ``root``; return its directory."""
     log = make_log()
-    encoder = fit_encoder(log, SCHEMA, np.arange(log.frame.height))
+    encoder = fit_encoder(log, schema, np.arange(log.frame.height))
     config = DeepFMConfig(embedding_dim=4, hidden=(8,))
     torch.manual_seed(seed)
     table = (torch.randn(encoder.num_rows, config.embedding_dim + 1) * 0.3).numpy()

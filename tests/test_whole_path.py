@@ -52,7 +52,7 @@ def serve_test_part(patterns: list[str], schema_path: Path, artifacts: Path, see
     artifact = load_artifact(current_artifact(artifacts))
     rows = raw_rows(artifact.schema, test)
     # What training scored when it wrote its report, through bulk encoding of the frame.
-    batch = encode_frame(artifact.encoder, test)
+    batch = encode_frame(artifact.encoder, test).unpack()
     own = artifact.predictor.probabilities(artifact.predictor.score_table(batch, artifact.table))
     served: list[float] = []
     with serving(artifacts) as server:
@@ -130,7 +130,7 @@ def test_calibrated_probabilities_are_near_the_truth(simulated: Path, tmp_path: 
     test = parts_of(log, schema, 7).test
     artifact = load_artifact(current_artifact(tmp_path))
     p = artifact.predictor.probabilities(
-        artifact.predictor.score_table(encode_frame(artifact.encoder, log[test]), artifact.table)
+        artifact.predictor.score_table(encode_frame(artifact.encoder, log[test]).unpack(), artifact.table)
     )
     base = np.abs(truth[test] - truth[test].mean()).mean()
     assert p.mean() == pytest.approx(truth[test].mean(), rel=0.15)

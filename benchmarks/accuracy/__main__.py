@@ -126,7 +126,7 @@ def _ours(
         seconds.append(time.perf_counter() - started)
         validation.append(result.report.validation.metrics.log_loss)
         artifact = load_artifact(result.directory)
-        logits = artifact.predictor.score_table(encode_frame(artifact.encoder, exported.test), artifact.table)
+        logits = artifact.predictor.score_table(encode_frame(artifact.encoder, exported.test).unpack(), artifact.table)
         predictions.append(artifact.predictor.calibration.of_log(logits))
         print(f"ctrserve seed {seed}: validation {validation[-1]:.4f}, {seconds[-1]:.1f} s", file=sys.stderr)
     setting = TrainConfig(refit=refit).model_dump(mode="json", exclude={"seed"})

@@ -11,6 +11,7 @@ from benchmarks.training.workload import EMBEDDING_DIM, answer, clock, parse, ro
 from models.data.shards import Examples, Part, batches
 from models.features.packed_rows import PackedRows
 from models.network.head import DeepFMConfig
+from models.schema.feature_schema import Pooling
 from models.training.train_config import TrainConfig
 from models.training.train_step import TrainStep
 
@@ -25,7 +26,8 @@ def main() -> None:
     blocks = np.concatenate((sizes(options.ids) + 2, np.full(numbers.shape[1], NUM_BINS + 2)))
     starts = np.cumsum(blocks) - blocks
     local = np.concatenate((ids, (numbers * NUM_BINS).astype(np.int64)), axis=1) + 2
-    packed = PackedRows((local + starts).astype(np.int32).reshape(-1), None, len(blocks))
+    pooling: Pooling = "mean"
+    packed = PackedRows((local + starts).astype(np.int32).reshape(-1), None, (pooling,) * len(blocks))
     counts = np.bincount(packed.ids, minlength=int(blocks.sum()))
     model = DeepFMConfig(embedding_dim=EMBEDDING_DIM, hidden=tuple(options.hidden))
     config = TrainConfig(model=model, batch_size=options.batch_size, threads=options.threads, device="cpu")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from models.data.impressions import Chunk
 from models.data.token_index import NULL
 from models.data.token_log import TokenChunk, TokenLog
-from models.features.encoder import EncodedBatch, FeatureEncoder, interleave
+from models.features.encoder import FeatureEncoder
 from models.features.field_encoder import Column, FieldEncoder
 from models.features.packed_rows import PackedRows
 from models.features.vocabulary import MISSING, NUM_SPECIAL, OOV, SLICE
@@ -48,10 +48,9 @@ class ChunkEncoder:
         """Encode B impressions."""
         names = [field.spec.name for field in self.fields]
         rows = [self._rows_of(field, chunk.values[name]) for field, name in zip(self.fields, names, strict=True)]
-        columns = [Column(ids, chunk.lengths.get(name)) for ids, name in zip(rows, names, strict=True)]
-        ids, lengths = interleave(columns)
-        short = None if lengths is None else lengths.astype(np.uint16, copy=False)
-        return PackedRows(ids.astype(np.int32, copy=False), short, len(columns))
+        lengths = [chunk.lengths.get(name) for name in names]
+        poolings = [field.pooling for field in self.fields]
+        return PackedRows.of([Column(*column) for column in zip(rows, lengths, poolings, strict=True)])
 
     def _rows_of(self, field: FieldEncoder, values: NDArray[np.generic]) -> NDArray[np.int32]:
         if field.spec.kind == "numeric":
@@ -59,11 +58,11 @@ class ChunkEncoder:
         return self._rows[field.spec.block][values.view(np.uint32)]
 
 
-def encode_frame(encoder: FeatureEncoder, frame: pl.DataFrame) -> EncodedBatch:
-    """Encode all rows of a canonical frame; equal to ``encoder.encode`` on its values."""
+def encode_frame(encoder: FeatureEncoder, frame: pl.DataFrame) -> PackedRows:
+    """Encode all rows of a canonical frame; unpacked they equal ``encoder.encode`` on its values."""
     log = TokenLog(encoder.schema.features)
     log.append(Chunk(frame, {}))
-    return ChunkEncoder(encoder, log).encode(next(log.drain())).unpack()
+    return ChunkEncoder(encoder, log).encode(next(log.drain()))
 
 
 def _encode_numbers(field: FieldEncoder, numbers: NDArray[np.float64]) -> NDArray[np.int32]:

@@ -17,7 +17,7 @@ from models.errors import SchemaError
 from models.features.encoder import FeatureEncoder
 from models.features.field_encoder import wire_value
 from models.features.vocabulary import Vocabulary
-from models.schema.feature_schema import FieldSpec, FittedField, FittedSchema, TokenType
+from models.schema.feature_schema import DEFAULT_POOLING, FieldSpec, FittedField, FittedSchema, Pooling, TokenType
 
 MAX_NUMBERS = 1_000_000
 """Bin boundaries are placed by at most so many numbers of a field, evenly spaced over the training rows."""
@@ -71,7 +71,7 @@ def fit_encoder(log: TokenLog, train_rows: NDArray[np.int64], artifact: Artifact
     Args:
         log: complete.
         train_rows: int64, row numbers in the order of the files.
-        artifact: of a warm start, with the fields of the log's schema. Its tokens are kept, and its bin boundaries.
+        artifact: of a warm start, with the fields of the log's schema. Its tokens, bin boundaries and poolings are kept.
 
     Raises:
         LogError: the schema or the files say that tokens are integers, but some are not.
@@ -108,7 +108,10 @@ def fit_encoder(log: TokenLog, train_rows: NDArray[np.int64], artifact: Artifact
         elif field.block == field.name and field.buckets is not None:
             num_tokens[field.name] = field.buckets
         example = _example(found.counts[field.name], index, field, dtype)
-        fitted.append(FittedField(dtype=dtype, example=example))
+        pooling: Pooling = "mean"
+        if field.kind == "sequence":
+            pooling = field.pooling or DEFAULT_POOLING if before is None else before.pooling
+        fitted.append(FittedField(dtype=dtype, example=example, pooling=pooling))
     if sum(num_tokens.values()) + 2 * len(num_tokens) > MAX_TABLE_ROWS:
         limit = f"{MAX_TABLE_ROWS:,} table rows"
         raise SchemaError(f"the fields need more than {limit}: raise 'min_count' or set 'buckets'")

@@ -64,7 +64,8 @@ class PartEncoder:
         if num_shards > 1:
             shards = np.random.default_rng([seed, num_shards]).permutation(shards)
         names = [*(f"train-{k}" for k in range(num_shards)), "validation", "test"]
-        self._writers = [PartWriter(None if folder is None else folder / name, F) for name in names]
+        poolings = tuple(field.pooling for field in encoder.fields)
+        self._writers = [PartWriter(None if folder is None else folder / name, poolings) for name in names]
         self._part_of_writer = [*["train"] * num_shards, "validation", "test"]
         self._writer_of = np.empty(log.num_rows, np.int32)  # by row
         self._place_of = np.empty(log.num_rows, np.int64)  # by row, its position in its part

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.features.packed_rows import PackedRows, join
+from models.schema.feature_schema import Pooling
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,14 @@ class Part:
         num_rows: number of examples.
         held: the examples, if they are in memory.
         files: the files otherwise, in the order of `DTYPES`.
-        num_fields: F, of examples in files.
+        poolings: of the F fields of examples in files.
         more: rows of another part that follow.
     """
 
     num_rows: int
     held: Examples | None = None
     files: tuple[Path, ...] = ()
-    num_fields: int = 0
+    poolings: tuple[Pooling, ...] = ()
     more: Share | None = None
 
     @classmethod
@@ -62,8 +63,8 @@ class Part:
         ids, lengths, labels, places = (
             np.fromfile(path, dtype) for path, dtype in zip(self.files, DTYPES, strict=True)
         )
-        by_field = lengths.reshape(-1, self.num_fields) if len(lengths) else None
-        return _in_order(PackedRows(ids, by_field, self.num_fields), labels, places)
+        by_field = lengths.reshape(-1, len(self.poolings)) if len(lengths) else None
+        return _in_order(PackedRows(ids, by_field, self.poolings), labels, places)
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,12 @@ class PartWriter:
 
     Args:
         stem: path of the files to write, without suffix; ``None`` keeps the part in memory.
-        num_fields: F.
+        poolings: of the F fields.
     """
 
-    def __init__(self, stem: Path | None, num_fields: int) -> None:
+    def __init__(self, stem: Path | None, poolings: tuple[Pooling, ...]) -> None:
         self.num_rows = 0
-        self._num_fields = num_fields
+        self._poolings = poolings
         self._files: list[BinaryIO] = [] if stem is None else [
             stem.with_suffix(suffix).open("wb") for suffix in (".ids", ".lengths", ".labels", ".places")
         ]  # fmt: skip
@@ -130,9 +131,9 @@ class PartWriter:
         if self._files:
             for file in self._files:
                 file.close()
-            return Part(self.num_rows, None, tuple(Path(file.name) for file in self._files), self._num_fields)
+            return Part(self.num_rows, None, tuple(Path(file.name) for file in self._files), self._poolings)
         if not self._pieces:
-            return Part.of(Examples(PackedRows(np.empty(0, np.int32), None, self._num_fields), np.empty(0, np.float32)))
+            return Part.of(Examples(PackedRows(np.empty(0, np.int32), None, self._poolings), np.empty(0, np.float32)))
         rows, labels, places = zip(*self._pieces, strict=True)
         self._pieces = []
         return Part.of(_in_order(join(rows), np.concatenate(labels), np.concatenate(places)))

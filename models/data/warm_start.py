@@ -55,14 +55,19 @@ def check_fits(artifact: Artifact, schema: FeatureSchema) -> None:
     """Check that an artifact has the fields of the schema.
 
     Raises:
-        SchemaError: a field was added, removed, moved or changed.
+        SchemaError: a field was added, removed, moved or changed, or is to be pooled in another way.
     """
     old, new = artifact.schema.features.fields, schema.fields
-    for before, after in zip(old, new, strict=False):
+    for before, fitted, after in zip(old, artifact.schema.fitted, new, strict=False):
         # The log decides a missing dtype; min_count and max_length only select values.
-        loose = {"dtype": before.dtype, "min_count": before.min_count, "max_length": before.max_length}
+        loose = {name: getattr(before, name) for name in ("dtype", "min_count", "max_length", "pooling")}
         if before != after.model_copy(update=loose):
             raise SchemaError(f"--init-from: field {after.name!r} differs from {before.name!r} of the artifact")
+        if after.pooling not in (None, fitted.pooling):
+            given, learnt = after.pooling, fitted.pooling
+            raise SchemaError(
+                f"--init-from: field {after.name!r} is pooled by {learnt!r} in the artifact, not by {given!r}"
+            )
     if len(old) != len(new):
         raise SchemaError(f"--init-from: the artifact has {len(old)} fields, the schema {len(new)}")
 

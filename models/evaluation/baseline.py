@@ -73,13 +73,8 @@ def fit_logistic_regression(
 
 def one_hot(rows: PackedRows, num_rows: int) -> csr_array:
     """Return the impressions as a sparse matrix float32 [B, R]; the weights of a table row that occurs twice are added."""
-    if rows.lengths is None:
-        weights = np.ones(len(rows.ids), np.float32)
-    else:
-        lengths = rows.lengths.reshape(-1)
-        weights = np.repeat((np.float64(1.0) / lengths).astype(np.float32), lengths)
     starts = rows.row_starts()
     index = np.int32 if starts[-1] < 2**31 else np.int64  # half the memory
-    matrix = csr_array((weights, rows.ids.astype(index), starts.astype(index)), shape=(len(rows), num_rows))
+    matrix = csr_array((rows.weights(), rows.ids.astype(index), starts.astype(index)), shape=(len(rows), num_rows))
     matrix.sum_duplicates()
     return matrix

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from models.features.field_encoder import Column, FieldEncoder, Ints, Value
 from models.features.vocabulary import MISSING, NUM_SPECIAL, OOV, HashedVocabulary, TokenIds, Vocabulary, ranges
-from models.schema.feature_schema import FieldSpec, FittedSchema, Side
+from models.schema.feature_schema import FieldSpec, FittedSchema, Pooling, Side
 
 # The weights and offsets of most requests are slices of these. Read-only, since requests share them.
 _ONES: NDArray[np.float32] = np.ones(1 << 17, np.float32)
@@ -30,7 +30,7 @@ class EncodedBatch:
 
     Args:
         ids: int64 [N], rows of the one table of all fields.
-        weights: float32 [N]; one for a single value, 1/n for each of n in a sequence. They sum to 1 in each bag.
+        weights: float32 [N]; one for a single value, 1/n or 1/√n for each of n in a sequence, see `bag_weights`.
         offsets: int64 [B·F + 1], ascending from 0 to N; no bag is empty.
         num_fields: F.
     """
@@ -49,14 +49,19 @@ class EncodedBatch:
         return cls(ids, np.ones(n, np.float32), np.arange(n + 1), num_fields)
 
     @classmethod
-    def of_bags(cls, ids: Ints, lengths: Ints | None, num_fields: int) -> EncodedBatch:
-        """Return the batch of bags with ``lengths`` [B, F] that follow each other in ``ids`` [N]; ``None``: all are 1."""
+    def of_bags(cls, ids: Ints, lengths: Ints | None, poolings: Sequence[Pooling]) -> EncodedBatch:
+        """Return the batch of bags that follow each other in ``ids`` [N].
+
+        Args:
+            ids: rows of the table, of any integer type.
+            lengths: [B, F], ids in each bag; ``None``: all hold one.
+            poolings: of each field.
+        """
         rows = ids.astype(np.int64, copy=False)
         if lengths is None:
-            return cls.single(rows, num_fields)
-        flat = lengths.reshape(-1)
-        offsets = np.concatenate(([0], np.cumsum(flat, dtype=np.int64)))
-        return cls(rows, np.repeat((np.float64(1.0) / flat).astype(np.float32), flat), offsets, num_fields)
+            return cls.single(rows, len(poolings))
+        offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
+        return cls(rows, bag_weights(lengths, poolings), offsets, len(poolings))
 
     @classmethod
     def join(cls, batches: Sequence[EncodedBatch]) -> EncodedBatch:
@@ -172,9 +177,22 @@ class FeatureEncoder(Encoder):
         }
 
 
+def bag_weights(lengths: Ints, poolings: Sequence[Pooling]) -> NDArray[np.float32]:
+    """Return what the rows of bags are multiplied by, float32 [N], for ``lengths`` [B, F] that sum to N.
+
+    Computed in float64 by operations that IEEE 754 rounds correctly, so that the compiled reader gives the same bits.
+
+    >>> bag_weights(np.array([[1, 2, 4]]), ("mean", "mean", "sqrtn")).tolist()
+    [1.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]
+    """
+    divisors = lengths.astype(np.float64)
+    np.sqrt(divisors, out=divisors, where=np.array([pooling == "sqrtn" for pooling in poolings], np.bool_))
+    return np.repeat((1.0 / divisors).astype(np.float32), lengths.reshape(-1))
+
+
 def assemble(columns: Sequence[Column]) -> EncodedBatch:
     """Interleave F encoded columns of B impressions each into one batch, impression by impression."""
-    return EncodedBatch.of_bags(*interleave(columns), len(columns))
+    return EncodedBatch.of_bags(*interleave(columns), [column.pooling for column in columns])
 
 
 def interleave(columns: Sequence[Column]) -> tuple[Ints, Ints | None]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.features.vocabulary import MISSING, NUM_SPECIAL, TokenIds
-from models.schema.feature_schema import FieldSpec, FittedField, TokenType
+from models.schema.feature_schema import FieldSpec, FittedField, Pooling, TokenType
 
 Ints = NDArray[np.integer[Any]]
 Token = int | str | None
@@ -20,10 +20,11 @@ Value = int | float | str | Sequence[int | str] | None
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One field's encoded values: ids [N], and lengths [B] of the bags (``None``: one id each)."""
+    """One field's encoded values: ids [N], lengths [B] of the bags (``None``: one id each), and how bags are pooled."""
 
     ids: Ints
     lengths: Ints | None = None
+    pooling: Pooling = "mean"
 
 
 class FieldEncoder:
@@ -39,6 +40,7 @@ class FieldEncoder:
     def __init__(self, spec: FieldSpec, fitted: FittedField, start: int, token_ids: TokenIds | None) -> None:
         self.spec = spec
         self.dtype = fitted.dtype
+        self.pooling = fitted.pooling
         self.start = start
         self.boundaries: NDArray[np.float64] = np.array(fitted.boundaries, np.float64)
         self.token_ids = token_ids
@@ -51,7 +53,7 @@ class FieldEncoder:
             return Column(self.find_all(values))  # type: ignore[arg-type]
         bags = [v[-self.spec.max_length :] if v else (None,) for v in values]  # type: ignore[index]
         lengths = np.fromiter(map(len, bags), np.int64, len(bags))
-        return Column(self.find_all(list(chain.from_iterable(bags))), lengths)
+        return Column(self.find_all(list(chain.from_iterable(bags))), lengths, self.pooling)
 
     def encode_numbers(self, numbers: Sequence[float | None] | NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the table rows of numbers, int64 [n]; ``None`` and NaN are MISSING.

@@ -12,8 +12,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from models.features.encoder import EncodedBatch
+from models.features.encoder import EncodedBatch, bag_weights, interleave
+from models.features.field_encoder import Column
 from models.features.vocabulary import ranges
+from models.schema.feature_schema import Pooling
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +25,24 @@ class PackedRows:
     Args:
         ids: int32 [N].
         lengths: uint16 [B, F], ids in each bag, at least one; ``None`` where every bag holds one.
-        num_fields: F.
+        poolings: of the F fields.
     """
 
     ids: NDArray[np.int32]
     lengths: NDArray[np.uint16] | None
-    num_fields: int
+    poolings: tuple[Pooling, ...]
 
     @classmethod
-    def of(cls, batch: EncodedBatch) -> Self:
-        """Pack a batch."""
-        lengths = None if batch.is_single else np.diff(batch.offsets).astype(np.uint16).reshape(-1, batch.num_fields)
-        return cls(batch.ids.astype(np.int32), lengths, batch.num_fields)
+    def of(cls, columns: Sequence[Column]) -> Self:
+        """Pack F encoded columns of B impressions each."""
+        ids, lengths = interleave(columns)
+        short = None if lengths is None else lengths.astype(np.uint16, copy=False)
+        return cls(ids.astype(np.int32, copy=False), short, tuple(column.pooling for column in columns))
+
+    @property
+    def num_fields(self) -> int:
+        """F."""
+        return len(self.poolings)
 
     def __len__(self) -> int:
         """Return the number of impressions B."""
@@ -50,9 +58,13 @@ class PackedRows:
         """Return the impressions ``rows`` int64 [b], in that order, still packed."""
         F = self.num_fields
         if self.lengths is None:
-            return PackedRows(self.ids.reshape(-1, F)[rows].reshape(-1), None, F)
+            return PackedRows(self.ids.reshape(-1, F)[rows].reshape(-1), None, self.poolings)
         sizes = starts[rows + 1] - starts[rows]
-        return PackedRows(self.ids[ranges(starts[rows], sizes)], self.lengths[rows], F)
+        return PackedRows(self.ids[ranges(starts[rows], sizes)], self.lengths[rows], self.poolings)
+
+    def weights(self) -> NDArray[np.float32]:
+        """Return what each table row of a bag is multiplied by before they are added, float32 [N]."""
+        return np.ones(len(self.ids), np.float32) if self.lengths is None else bag_weights(self.lengths, self.poolings)
 
     def chunks(self, size: int) -> Iterator[PackedRows]:
         """Yield the impressions in order, at most ``size`` at a time."""
@@ -62,12 +74,13 @@ class PackedRows:
 
     def unpack(self) -> EncodedBatch:
         """Return the same impressions for the model."""
-        return EncodedBatch.of_bags(self.ids, self.lengths, self.num_fields)
+        return EncodedBatch.of_bags(self.ids, self.lengths, self.poolings)
 
 
 def join(parts: Sequence[PackedRows]) -> PackedRows:
-    """Return the impressions of all ``parts``, at least one, in order."""
+    """Return the impressions of all ``parts``, at least one, of the same fields, in order."""
     F = parts[0].num_fields
     single = all(p.lengths is None for p in parts)
     lengths = [np.ones((len(p), F), np.uint16) if p.lengths is None else p.lengths for p in parts if not single]
-    return PackedRows(np.concatenate([p.ids for p in parts]), np.concatenate(lengths) if lengths else None, F)
+    ids = np.concatenate([p.ids for p in parts])
+    return PackedRows(ids, np.concatenate(lengths) if lengths else None, parts[0].poolings)

@@ -13,6 +13,7 @@ import numpy as np
 
 from models.features.encoder import EncodedBatch, Encoder, FeatureEncoder
 from models.features.field_encoder import FieldEncoder
+from models.schema.feature_schema import Pooling
 
 try:
     from models import _native
@@ -22,6 +23,8 @@ except ImportError:  # built without a compiler
     IS_COMPILED = False
 
 TEXT, INTEGER, NUMBER = range(3)
+POOLINGS: tuple[Pooling, ...] = ("mean", "sqrtn")
+"""In the order of the C reader's `enum pooling`."""
 
 
 class Limits(NamedTuple):
@@ -161,7 +164,8 @@ def _compile(encoder: Encoder, limits: Limits, yield_cpu: Callable[[], None]) ->
         yield_cpu()
         block = None if field.token_ids is None else field.token_ids.compiled
         length = field.spec.max_length if field.spec.kind == "sequence" else 0
-        fields.append((field.spec.name, _kind(field), block, field.start, length, field.boundaries))
+        pooling = POOLINGS.index(field.pooling)
+        fields.append((field.spec.name, _kind(field), block, field.start, length, pooling, field.boundaries))
     return _native.RequestReader(tuple(fields), *limits)
 
 

@@ -46,23 +46,27 @@ class Bags:
         index: int32 or int64 [N], rows of the bags one after the other: impression by impression, field by field.
         num_fields: F.
         lengths: int64 [B·F], rows in each bag, at least one; ``None`` where each bag holds one.
+        weights: float32 [N], what each of a bag's rows is multiplied by; ``None`` without lengths.
         by_field: each row belongs to one field, and rows stand in the order of the fields. The compiled operator needs this.
     """
 
     index: Tensor
     num_fields: int
     lengths: Tensor | None = None
+    weights: Tensor | None = None
     by_field: bool = False
 
 
 def pool(rows: Tensor, bags: Bags) -> Tensor:
-    """Return the mean of each bag's rows, float32 [B, F, E+1], of rows float32 [U, E+1]."""
+    """Return each bag's weighted sum, float32 [B, F, E+1], of rows float32 [U, E+1]."""
     index = bags.index.long()  # by which torch adds gradients faster
     if bags.lengths is None:
         pooled = rows.index_select(0, index)
     else:
         offsets = functional.pad(bags.lengths.cumsum(0), (1, 0))  # [B·F + 1]
-        pooled = functional.embedding_bag(index, rows, offsets, mode="mean", include_last_offset=True)
+        pooled = functional.embedding_bag(
+            index, rows, offsets, mode="sum", per_sample_weights=bags.weights, include_last_offset=True
+        )
     return pooled.view(-1, bags.num_fields, rows.shape[1])
 
 

@@ -16,6 +16,10 @@ from models.errors import SchemaError
 Kind = Literal["categorical", "numeric", "sequence"]
 Side = Literal["context", "candidate"]
 TokenType = Literal["integer", "string"]
+Pooling = Literal["mean", "sqrtn"]
+"""What a sequence of n tokens multiplies each one's table row by before they are added: 1/n, or 1/√n."""
+DEFAULT_POOLING: Pooling = "sqrtn"
+"""Of the sequences of a new model."""
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r'^[^"\\\x00-\x1f]+$')]
 """Name of a column, without the characters that JSON can write in more than one way."""
 
@@ -30,7 +34,8 @@ class FieldSpec(Strict):
     """One input of the model.
 
     A ``categorical`` value is one token. A ``sequence`` is a list of tokens, oldest first, of which the last ``max_length``
-    are mean-pooled. A ``numeric`` value is put into one of ``bins`` quantile bins of the training rows.
+    are pooled: the weighted sum of their table rows takes the place of one row. A ``numeric`` value is put into one of
+    ``bins`` quantile bins of the training rows.
     """
 
     name: Name
@@ -45,15 +50,17 @@ class FieldSpec(Strict):
     vocabulary: str | None = None
     """Name of the field whose tokens and rows this field shares."""
     max_length: Annotated[int, Field(ge=1, le=1_000)] = 50
+    pooling: Pooling | None = None
+    """Of a sequence; ``None``: `DEFAULT_POOLING`, and in a warm start that of the artifact."""
     bins: Annotated[int, Field(ge=2, le=1_000)] = 20
 
     @model_validator(mode="after")
     def _options_fit_the_kind(self) -> Self:
         changed = {name for name, info in type(self).model_fields.items() if getattr(self, name) != info.default}
         not_for_kind = {
-            "categorical": {"max_length", "bins"},
+            "categorical": {"max_length", "pooling", "bins"},
             "sequence": {"bins"},
-            "numeric": {"dtype", "min_count", "buckets", "vocabulary", "max_length"},
+            "numeric": {"dtype", "min_count", "buckets", "vocabulary", "max_length", "pooling"},
         }
         if misplaced := changed & not_for_kind[self.kind]:
             raise ValueError(f"field {self.name!r}: {sorted(misplaced)[0]!r} does not apply to kind {self.kind!r}")
@@ -158,6 +165,8 @@ class FittedField(Strict):
     """Of a numeric field: ascending cut points between bins, in the unit of the values."""
     example: int | float | str | tuple[int | str, ...] | None = None
     """A frequent value, for the documentation of the API."""
+    pooling: Pooling = "mean"
+    """Of a sequence. Artifacts that do not say it were written before there was a choice."""
 
 
 class FittedSchema(Strict):
@@ -178,10 +187,14 @@ class FittedSchema(Strict):
             expected = {"numeric": len(fit.boundaries) + 1}.get(spec.kind, spec.buckets)
             if expected is not None and self.num_tokens[spec.block] != expected:
                 raise ValueError(f"'num_tokens' of {spec.name!r} does not fit its boundaries or buckets")
-            if any(not a < b for a, b in pairwise(fit.boundaries)) or (spec.kind != "numeric") != (
-                fit.dtype is not None
+            is_numeric, is_sequence = spec.kind == "numeric", spec.kind == "sequence"
+            if (
+                any(not a < b for a, b in pairwise(fit.boundaries))
+                or is_numeric != (fit.dtype is None)
+                or (fit.pooling != "mean" and not is_sequence)
+                or spec.pooling not in (None, fit.pooling)
             ):
-                raise ValueError(f"'fitted' of {spec.name!r} does not fit its kind")
+                raise ValueError(f"'fitted' of {spec.name!r} does not fit the field")
         if any(n < 0 for n in self.num_tokens.values()):
             raise ValueError("'num_tokens' must not be negative")
         return self

@@ -109,16 +109,17 @@ class TrainStep:
         return mean_loss
 
     def _look_up(self, batch: PackedRows) -> tuple[Unique, Bags]:
-        ids, lengths = torch.from_numpy(batch.ids).to(self.device), None
+        ids, lengths, weights = torch.from_numpy(batch.ids).to(self.device), None, None
         if batch.lengths is not None:
             lengths = torch.from_numpy(batch.lengths.reshape(-1).astype(np.int64)).to(self.device)
+            weights = torch.from_numpy(batch.weights()).to(self.device)
         if self.config.id_dropout:
             oov = self._oov_rows.repeat(len(batch))
             if lengths is not None:
                 oov = oov.repeat_interleave(lengths, output_size=len(ids))
             ids = torch.where(torch.rand(len(ids), device=self.device) < self.config.id_dropout, oov, ids)
         unique = self._unique.find(ids)
-        return unique, Bags(unique.index, batch.num_fields, lengths, self._has_own_blocks)
+        return unique, Bags(unique.index, batch.num_fields, lengths, weights, self._has_own_blocks)
 
     def _field_mask(self, b: int) -> Tensor | None:
         rate = self.config.field_dropout

@@ -66,7 +66,7 @@ def make_target(artifact: Artifact) -> Callable[[bytes], None]:
         assert batch.ids.min(initial=0) >= 0
         assert batch.ids.max(initial=0) < artifact.encoder.num_rows
         assert (np.diff(batch.offsets) > 0).all()
-        assert np.isclose(np.add.reduceat(batch.weights, batch.offsets[:-1]), 1).all()
+        assert np.isclose(np.add.reduceat(np.square(batch.weights), batch.offsets[:-1]), 1).all()
 
     def check_same(wire: PredictWire | RankWire, found: PredictReading | RankReading, body: bytes) -> None:
         try:

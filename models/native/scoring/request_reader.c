@@ -1,4 +1,5 @@
 /* RequestReader: `request.h` as a Python object. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "buffers.h"
@@ -26,11 +27,14 @@ static PyObject *make_batch(const Rows *r) {
     if (ids != NULL && offsets != NULL && weights != NULL) {
         int64_t *id = (int64_t *)PyBytes_AS_STRING(ids), *offset = (int64_t *)PyBytes_AS_STRING(offsets), at = 0;
         float *weight = (float *)PyBytes_AS_STRING(weights);
+        const Field *field = r->fields; /* of the cell */
         for (size_t c = 0; c < num_cells; c++) {
             int64_t count = r->counts[c] ? r->counts[c] : 1;
             const int64_t *rows = r->counts[c] ? r->tail + r->cells[c] : r->cells + c;
+            double divisor = field->pooling == SQRTN ? sqrt((double)count) : (double)count;
+            if (++field == r->fields + r->num_fields) field = r->fields;
             offset[c] = at;
-            for (int64_t i = 0; i < count; i++) id[at + i] = rows[i], weight[at + i] = (float)(1.0 / (double)count);
+            for (int64_t i = 0; i < count; i++) id[at + i] = rows[i], weight[at + i] = (float)(1.0 / divisor);
             at += count;
         }
         offset[num_cells] = at;
@@ -119,21 +123,22 @@ static PyObject *RequestReader_read_rank(RequestReader *self, PyObject *args) {
     return found;
 }
 
-/* Set a field from (name, kind, block or None, start, max_length, boundaries); 0, or -1 with an exception. */
+/* Set a field from (name, kind, block or None, start, max_length, pooling, boundaries); 0, or -1 with an exception. */
 static int add_field(RequestReader *self, PyObject *description) {
     Rows *r = &self->rows;
     size_t f = r->names.num_fields;
     Py_ssize_t num_bytes, max_length;
-    int kind;
+    int kind, pooling;
     long long start;
     PyObject *text, *block, *boundaries;
     if (!PyTuple_Check(description)) return PyErr_SetString(PyExc_TypeError, "expected a tuple for each field"), -1;
-    if (!PyArg_ParseTuple(description, "UiOLnO", &text, &kind, &block, &start, &max_length, &boundaries)) return -1;
+    if (!PyArg_ParseTuple(description, "UiOLniO", &text, &kind, &block, &start, &max_length, &pooling, &boundaries))
+        return -1;
     const char *name = PyUnicode_AsUTF8AndSize(text, &num_bytes);
     if (name == NULL) return -1;
-    if (kind < TEXT || kind > NUMBER || max_length < 0 || (kind == NUMBER && max_length > 0) ||
+    if (kind < TEXT || kind > NUMBER || pooling < MEAN || pooling > SQRTN || max_length < 0 || (kind == NUMBER && max_length > 0) ||
         (kind != NUMBER && token_block(block) == NULL))
-        return PyErr_SetString(PyExc_ValueError, "a field's kind does not fit its block or length"), -1;
+        return PyErr_SetString(PyExc_ValueError, "a field's kind does not fit its block, length or pooling"), -1;
     for (Py_ssize_t i = 0; i < num_bytes; i++)
         if ((uint8_t)name[i] < 0x20 || name[i] == '"' || name[i] == '\\')
             return PyErr_SetString(PyExc_ValueError, "JSON writes a field's name in more than one way"), -1;
@@ -146,7 +151,7 @@ static int add_field(RequestReader *self, PyObject *description) {
         if (r->counts == NULL) return PyErr_NoMemory(), -1;
     }
     r->starts[f] = start;
-    r->fields[f] = (Field){.kind = (enum kind)kind, .start = start, .max_length = (size_t)max_length,
+    r->fields[f] = (Field){.kind = (enum kind)kind, .start = start, .max_length = (size_t)max_length, .pooling = (enum pooling)pooling,
                            .block = kind == NUMBER ? NULL : token_block(block), .boundaries = view->buf,
                            .num_boundaries = (size_t)view->len / sizeof(double)};
     return 0;

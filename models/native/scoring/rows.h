@@ -12,10 +12,12 @@
 #define NUM_PENDING 64
 
 enum kind { TEXT, INTEGER, NUMBER };
+enum pooling { MEAN, SQRTN };
 
 typedef struct {
     enum kind kind;
     size_t max_length;  /* of a sequence, whose last tokens count; 0 for a single value */
+    enum pooling pooling;
     const Block *block; /* of tokens */
     int64_t start;      /* the block's first row */
     const double *boundaries;

@@ -1,5 +1,6 @@
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ from models.artifact.artifact import load_artifact
 from models.artifact.golden import columns_of
 from models.artifact.manifest import FILES
 from models.errors import ArtifactError
-from tests.making import make_artifact
+from models.schema.feature_schema import FeatureSchema
+from tests.making import SCHEMA, make_artifact
+from tests.models.artifact.editing import edit_json
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +46,30 @@ def test_the_same_contents_are_the_same_bytes(good: Path, tmp_path: Path) -> Non
     again = make_artifact(tmp_path)
     for name in (*FILES, "manifest.json"):
         assert (good / name).read_bytes() == (again / name).read_bytes(), name
+
+
+def drop_pooling(schema: Any) -> None:
+    for part in (*schema["features"]["fields"], *schema["fitted"]):
+        del part["pooling"]
+
+
+def test_an_artifact_from_before_there_was_a_choice_of_pooling_takes_means(tmp_path: Path) -> None:
+    document = SCHEMA.model_dump(by_alias=True)
+    document["field"][2]["pooling"] = "mean"
+    directory = make_artifact(tmp_path, schema=FeatureSchema.model_validate(document))
+    expected = load_artifact(directory)
+    edit_json(directory, "schema.json", drop_pooling)
+    found = load_artifact(directory)
+    assert {fitted.pooling for fitted in found.schema.fitted} == {"mean"}
+    batches = [a.encoder.encode(columns_of(a.schema, expected.golden.rows)) for a in (found, expected)]
+    assert any(not batch.is_single for batch in batches)
+    answers = [found.predictor.score_table(batch, found.table).tobytes() for batch in batches]
+    assert answers[0] == answers[1]
+
+
+def test_an_artifact_that_lost_its_pooling_is_refused(copy: Path) -> None:
+    edit_json(copy, "schema.json", drop_pooling)
+    assert refusal(copy) == "golden"
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -12,9 +12,9 @@ from models.data.impressions import Chunk
 from models.data.warm_start import check_fits, inherit
 from models.errors import SchemaError
 from models.features.field_encoder import Value
-from models.schema.feature_schema import FeatureSchema
+from models.schema.feature_schema import FeatureSchema, Pooling
 from models.train import main
-from tests.making import SCHEMA, current_artifact, make_log, token_log, train_command
+from tests.making import SCHEMA, current_artifact, make_artifact, make_log, token_log, train_command
 
 
 def later_log() -> Chunk:
@@ -54,6 +54,23 @@ def test_other_fields_than_the_artifacts_are_refused(artifact: Artifact) -> None
     moved = FeatureSchema.model_validate({**document, "field": [*document["field"][1:], document["field"][0]]})
     with pytest.raises(SchemaError, match="field 'site' differs from 'user_id'"):
         check_fits(artifact, moved)
+
+
+@pytest.mark.parametrize(("learnt", "given"), [("mean", "sqrtn"), ("sqrtn", "mean")])
+def test_sequences_stay_pooled_as_they_were(tmp_path: Path, learnt: Pooling, given: Pooling) -> None:
+    def schema_with(pooling: Pooling | None) -> FeatureSchema:
+        document = SCHEMA.model_dump(by_alias=True)
+        document["field"][2]["pooling"] = pooling
+        return FeatureSchema.model_validate(document)
+
+    log = later_log()
+    artifact = load_artifact(make_artifact(tmp_path, schema=schema_with(learnt)))
+    for choice in (None, learnt):
+        check_fits(artifact, schema_with(choice))
+        encoder = fit_encoder(token_log(log, schema_with(choice)), np.arange(log.frame.height), artifact)
+        assert [field.pooling for field in encoder.fields] == ["mean", "mean", learnt, "mean", "mean"]
+    with pytest.raises(SchemaError, match=f"'clicked_ads' is pooled by '{learnt}' in the artifact, not by '{given}'"):
+        check_fits(artifact, schema_with(given))
 
 
 def test_a_warm_start_begins_where_the_artifact_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

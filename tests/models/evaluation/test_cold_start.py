@@ -3,14 +3,13 @@ import numpy as np
 from models.data.chunk_encoder import encode_frame
 from models.evaluation.cold_start import cold_starts
 from models.evaluation.metrics import evaluate
-from models.features.packed_rows import PackedRows
 from tests.making import SCHEMA, fit_encoder, make_log
 
 
 def test_unseen_rows_are_those_whose_user_or_item_is_not_in_the_vocabulary() -> None:
     log = make_log()
     encoder = fit_encoder(log, SCHEMA, np.arange(200))
-    rows = PackedRows.of(encode_frame(encoder, log.frame))
+    rows = encode_frame(encoder, log.frame)
     labels, p = log.frame["click"].to_numpy(), np.random.default_rng(0).random(log.frame.height)
     found = cold_starts(encoder, rows, labels, p)
     for name, field in (("user", "user_id"), ("item", "ad_id")):
@@ -24,7 +23,7 @@ def test_unseen_rows_are_those_whose_user_or_item_is_not_in_the_vocabulary() -> 
 def test_a_set_without_rows_is_left_out() -> None:
     log = make_log()
     encoder = fit_encoder(log, SCHEMA, np.arange(log.frame.height))
-    rows = PackedRows.of(encode_frame(encoder, log.frame))
+    rows = encode_frame(encoder, log.frame)
     seen = np.array([u in set(encoder.vocabularies["user_id"].tokens()) for u in log.frame["user_id"].to_list()])
     at = np.flatnonzero(seen)
     labels = log.frame["click"].to_numpy()[at]

@@ -17,12 +17,12 @@ NAMES = [f.name for f in SCHEMA.fields]
 
 
 def packed(artifact: Artifact, frame: pl.DataFrame) -> PackedRows:
-    return PackedRows.of(encode_frame(artifact.encoder, frame))
+    return encode_frame(artifact.encoder, frame)
 
 
 def answers(artifact: Artifact, frame: pl.DataFrame) -> Floats:
     return artifact.predictor.probabilities(
-        artifact.predictor.score_table(encode_frame(artifact.encoder, frame), artifact.table)
+        artifact.predictor.score_table(encode_frame(artifact.encoder, frame).unpack(), artifact.table)
     )
 
 

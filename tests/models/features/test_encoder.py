@@ -1,3 +1,4 @@
+import math
 from collections.abc import Sequence
 
 import hypothesis.strategies as st
@@ -12,7 +13,7 @@ from models.data.impressions import Chunk
 from models.features.encoder import EncodedBatch, FeatureEncoder, assemble
 from models.features.field_encoder import Column, Value
 from models.features.vocabulary import MISSING, NUM_SPECIAL, OOV
-from models.schema.feature_schema import FeatureSchema
+from models.schema.feature_schema import FeatureSchema, Pooling
 from tests.making import fit_encoder
 
 SCHEMA = FeatureSchema.model_validate(
@@ -44,8 +45,10 @@ def make_log() -> Chunk:
     return Chunk(frame, {"user": "integer", "ad": "string", "seen": "string", "site": "string"})
 
 
-def make_encoder() -> FeatureEncoder:
-    return fit_encoder(make_log(), SCHEMA, np.arange(6))
+def make_encoder(pooling: Pooling = "sqrtn") -> FeatureEncoder:
+    document = SCHEMA.model_dump(by_alias=True)
+    document["field"][2]["pooling"] = pooling
+    return fit_encoder(make_log(), FeatureSchema.model_validate(document), np.arange(6))
 
 
 def slow_encode(encoder: FeatureEncoder, columns: Sequence[Sequence[Value]]) -> list[list[list[int]]]:
@@ -83,8 +86,10 @@ def bags_of(encoder: FeatureEncoder, columns: Sequence[Sequence[Value]]) -> list
     batch = encoder.encode(columns)
     F = batch.num_fields
     bags = [batch.ids[a:b].tolist() for a, b in zip(batch.offsets, batch.offsets[1:], strict=False)]
-    for bag, start in zip(bags, batch.offsets, strict=False):
-        assert batch.weights[start : start + len(bag)].tolist() == [np.float32(1 / len(bag))] * len(bag)
+    poolings = [fitted.pooling for fitted in encoder.schema.fitted] * (len(bags) // F)
+    for bag, start, pooling in zip(bags, batch.offsets, poolings, strict=False):
+        weight = 1 / (len(bag) if pooling == "mean" else math.sqrt(len(bag)))
+        assert batch.weights[start : start + len(bag)].tolist() == [np.float32(weight)] * len(bag)
     return [bags[i : i + F] for i in range(0, len(bags), F)]
 
 
@@ -98,9 +103,9 @@ rows = st.tuples(
 
 
 @settings(deadline=None)
-@given(st.lists(rows, min_size=1, max_size=8))
-def test_encoding_equals_the_definition_value_by_value(impressions: list[tuple[Value, ...]]) -> None:
-    encoder = make_encoder()
+@given(st.lists(rows, min_size=1, max_size=8), st.sampled_from(["mean", "sqrtn"]))
+def test_encoding_equals_the_definition_value_by_value(impressions: list[tuple[Value, ...]], pooling: Pooling) -> None:
+    encoder = make_encoder(pooling)
     columns = [list(column) for column in zip(*impressions, strict=True)]
     assert bags_of(encoder, columns) == slow_encode(encoder, columns)
 
@@ -147,7 +152,7 @@ def test_a_frame_is_encoded_as_its_values_are() -> None:
     encoder, log = make_encoder(), make_log()
     columns: list[list[Value]] = [log.frame[f.name].to_list() for f in SCHEMA.fields]
     columns[0] = [None if v is None else int(str(v)) for v in columns[0]]
-    bulk, single = encode_frame(encoder, log.frame), encoder.encode(columns)
+    bulk, single = encode_frame(encoder, log.frame).unpack(), encoder.encode(columns)
     for name in ("ids", "weights", "offsets"):
         np.testing.assert_array_equal(getattr(bulk, name), getattr(single, name))
 
@@ -155,7 +160,8 @@ def test_a_frame_is_encoded_as_its_values_are() -> None:
 def test_taking_rows_equals_encoding_those_rows() -> None:
     encoder, log = make_encoder(), make_log()
     at = np.array([4, 0, 3, 3])
-    taken, direct = encode_frame(encoder, log.frame).take(at), encode_frame(encoder, log.frame[at])
+    taken, direct = (encode_frame(encoder, frame).unpack() for frame in (log.frame, log.frame[at]))
+    taken = taken.take(at)
     for name in ("ids", "weights", "offsets"):
         np.testing.assert_array_equal(getattr(taken, name), getattr(direct, name))
 
@@ -164,7 +170,7 @@ def test_taking_rows_equals_encoding_those_rows() -> None:
 @pytest.mark.parametrize("is_single", [True, False])
 def test_joining_parts_equals_encoding_them_together(cuts: list[int], is_single: bool) -> None:
     log, encoder = make_log(), make_encoder()
-    whole = encode_frame(encoder, log.frame)
+    whole = encode_frame(encoder, log.frame).unpack()
     if is_single:
         whole = EncodedBatch.single(whole.ids[whole.offsets[:-1]], whole.num_fields)
     parts = np.split(np.arange(len(whole)), cuts)

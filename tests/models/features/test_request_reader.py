@@ -12,9 +12,10 @@ from pydantic import ValidationError
 
 from models.artifact.artifact import Artifact
 from models.features.encoder import FeatureEncoder
+from models.features.field_encoder import Value
 from models.features.request_reader import Fault, Limits, PredictReader, PredictReading, RankReader, RankReading
 from models.features.vocabulary import Vocabulary
-from models.schema.feature_schema import FeatureSchema, FieldSpec, FittedField, FittedSchema
+from models.schema.feature_schema import FeatureSchema, FieldSpec, FittedField, FittedSchema, Pooling, Side, TokenType
 
 if not os.environ.get("CI"):  # there it must be
     pytest.importorskip("models._native", reason="built without a C compiler")
@@ -23,7 +24,8 @@ LIMITS = Limits(max_rows=50, max_chars=256, max_sequence=1_000)
 
 
 def make_encoder(*fields: FieldSpec, vocabularies: dict[str, list[str]]) -> FeatureEncoder:
-    fitted = tuple(FittedField(dtype=None if f.kind == "numeric" else "string") for f in fields)
+    dtypes: list[TokenType | None] = [None if f.kind == "numeric" else "string" for f in fields]
+    fitted = tuple(FittedField(dtype=t, pooling=f.pooling or "mean") for f, t in zip(fields, dtypes, strict=True))
     sizes = {f.block: f.buckets or len(vocabularies.get(f.block, [0])) for f in fields}
     schema = FittedSchema(features=FeatureSchema(label="click", fields=fields), fitted=fitted, num_tokens=sizes)
     return FeatureEncoder(schema, {name: Vocabulary.from_tokens(tokens) for name, tokens in vocabularies.items()})
@@ -48,6 +50,32 @@ def test_tokens_of_every_allowed_length_are_found() -> None:
         for ensure_ascii in (False, True):
             body = json.dumps({"inputs": {"a": some, "b": some}}, ensure_ascii=ensure_ascii).encode()
             np.testing.assert_array_equal(predict(encoder, body).batch.ids, expected)
+
+
+def test_weights_of_every_length_have_the_encoders_bits() -> None:
+    def sequence(name: str, side: Side, pooling: Pooling) -> FieldSpec:
+        return FieldSpec(name=name, kind="sequence", side=side, buckets=9, max_length=1_000, pooling=pooling)
+
+    fields = (
+        sequence("a", "context", "sqrtn"),
+        sequence("b", "context", "mean"),
+        FieldSpec(name="c", kind="categorical", side="candidate", buckets=9),
+        sequence("d", "candidate", "mean"),
+        sequence("e", "candidate", "sqrtn"),
+    )
+    encoder = make_encoder(*fields, vocabularies={})
+    reader = RankReader(encoder, LIMITS)
+    for n in range(1, 1_001):
+        values: list[Value] = [["x"] * n, ["x"] * (1_001 - n), "x", ["x"] * n, ["x"] * (1_001 - n)]
+        row = dict(zip("abcde", values, strict=True))
+        context, candidate = ({name: row[name] for name in names} for names in ("ab", "cde"))
+        ranking = reader.read(json.dumps({"context": context, "candidates": [candidate]}).encode())
+        assert isinstance(ranking, RankReading)
+        assert ranking.context is not None
+        assert ranking.candidates is not None
+        expected = encoder.encode([[value] for value in values]).weights.tobytes()
+        assert predict(encoder, {"instances": [row]}).batch.weights.tobytes() == expected
+        assert ranking.context.weights.tobytes() + ranking.candidates.weights.tobytes() == expected
 
 
 def test_a_vocabulary_whose_arrays_leave_their_text_finds_nothing(artifact: Artifact) -> None:
@@ -192,12 +220,13 @@ def test_descriptions_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="bucket"):
         TokenBlock(0)
     block, none = TokenBlock(10), np.empty(0)
-    for field in (("a", 0, None, 0, 0, none), ("a", 0, object(), 0, 0, none), ("a", 3, block, 0, 0, none), ('"', 0, block, 0, 0, none),
-                  ("a", 2, None, 0, 5, none), ("a", 0, block, 0, 0, numbers)):  # fmt: skip
+    for field in (("a", 0, None, 0, 0, 0, none), ("a", 0, object(), 0, 0, 0, none), ("a", 3, block, 0, 0, 0, none),
+                  ('"', 0, block, 0, 0, 0, none), ("a", 2, None, 0, 5, 0, none), ("a", 0, block, 0, 5, 2, none),
+                  ("a", 0, block, 0, 0, 0, numbers)):  # fmt: skip
         with pytest.raises(ValueError, match=r"field|expected"):
             RequestReader((field,), 10, 10, 10)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="same name"):
-        RequestReader((("a", 0, block, 0, 0, none),) * 2, 10, 10, 10)
+        RequestReader((("a", 0, block, 0, 0, 0, none),) * 2, 10, 10, 10)
     for sizes in ((0, 1, 1), (1, -1, 1), (1, 1, 1 << 40)):
         with pytest.raises(ValueError, match="sizes must be"):
             RequestReader((), *sizes)

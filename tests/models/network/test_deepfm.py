@@ -72,7 +72,10 @@ def test_rows_that_fields_share_are_left_to_torch() -> None:
 def test_the_forward_runs_where_no_memory_is_read(lengths: list[int] | None) -> None:
     head = DeepFMHead(DeepFMConfig(embedding_dim=4, hidden=(8, 6)), 3).to("meta")
     index = torch.zeros(6 if lengths is None else sum(lengths), dtype=torch.int64, device="meta")
-    bags = Bags(index, 3, None if lengths is None else torch.tensor(lengths, device="meta"), by_field=True)
+    bags = Bags(index, 3, by_field=True)
+    if lengths is not None:
+        weights = torch.ones(len(index), device="meta")
+        bags = Bags(index, 3, torch.tensor(lengths, device="meta"), weights, by_field=True)
     rows = torch.zeros(7, 5, device="meta", requires_grad=True)
     logits = head(rows, bags)
     assert logits.shape == (2,)
@@ -82,12 +85,18 @@ def test_the_forward_runs_where_no_memory_is_read(lengths: list[int] | None) -> 
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=5), st.integers(0, 99))
-def test_pooling_is_the_mean_of_each_bags_rows(lengths: list[int], seed: int) -> None:
+def test_pooling_is_the_weighted_sum_of_each_bags_rows(lengths: list[int], seed: int) -> None:
     torch.manual_seed(seed)
-    rows, index = torch.randn(6, 3, dtype=torch.float64), torch.randint(0, 6, (sum(lengths),))
-    expected = torch.stack([rows[i].mean(dim=0) for i in index.split(lengths)])
-    pooled = pool(rows, Bags(index, 1, torch.tensor(lengths)))
-    torch.testing.assert_close(pooled, expected.unsqueeze(1))
+    rows, index = torch.randn(6, 3, dtype=torch.float64, requires_grad=True), torch.randint(0, 6, (sum(lengths),))
+    weights = torch.rand(sum(lengths), dtype=torch.float64)
+    bags = zip(index.split(lengths), weights.split(lengths), strict=True)
+    expected = torch.stack([w @ rows[i] for i, w in bags]).unsqueeze(1)
+    pooled = pool(rows, Bags(index, 1, torch.tensor(lengths), weights))
+    torch.testing.assert_close(pooled, expected)
+    by_pooled = torch.randn_like(pooled)
+    torch.testing.assert_close(
+        torch.autograd.grad(pooled, rows, by_pooled), torch.autograd.grad(expected, rows, by_pooled)
+    )
 
 
 def test_pooling_single_values_is_a_gather() -> None:

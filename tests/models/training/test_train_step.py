@@ -9,6 +9,7 @@ from models.data.warm_start import Inheritance
 from models.errors import TrainingError
 from models.features.packed_rows import PackedRows
 from models.network.head import DeepFMConfig
+from models.schema.feature_schema import Pooling
 from models.training.train_config import TrainConfig
 from models.training.train_step import TrainStep, counts_after_dropout, device_of
 from tests.models.training.making import CONFIG, OOV_ROWS, R, make_examples, make_step
@@ -59,14 +60,15 @@ def test_compiled_operators_train_the_model_that_torch_does(
     torch.testing.assert_close(*tables, rtol=1e-3, atol=1e-4)
 
 
-def test_a_step_follows_the_gradient_of_loss_and_prior() -> None:
-    train = make_examples(64, 1)
+@pytest.mark.parametrize(("pooling", "power"), [("mean", 1.0), ("sqrtn", 0.5)])
+def test_a_step_follows_the_gradient_of_loss_and_prior(pooling: Pooling, power: float) -> None:
+    train = make_examples(64, 1, pooling=pooling)
     config = TrainConfig(model=DeepFMConfig(embedding_dim=4, hidden=()), batch_size=64, field_dropout=0.0, epochs=1)
     step = make_step(config, train)
     before = step.table.double().clone().requires_grad_()
     batch = train.rows.unpack()
     index = torch.from_numpy(batch.ids)
-    bags = [before[index[a:z]].mean(dim=0) for a, z in pairwise(batch.offsets)]
+    bags = [before[index[a:z]].sum(dim=0) / (z - a) ** power for a, z in pairwise(batch.offsets.tolist())]
     logits = step.head.double()(torch.stack(bags).view(64, 3, 5))
     loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(train.labels).double())
     held = before[index.unique()]  # a whole log in one batch pays the whole penalty
