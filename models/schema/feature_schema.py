@@ -17,7 +17,7 @@ Kind = Literal["categorical", "numeric", "sequence"]
 Side = Literal["context", "candidate"]
 TokenType = Literal["integer", "string"]
 Pooling = Literal["mean", "sqrtn"]
-"""What a sequence of n tokens multiplies each one's table row by before they are added: 1/n, or 1/√n."""
+"""What the sum of the table rows of a sequence of n tokens is divided by: n (``mean``) or √n (``sqrtn``)."""
 DEFAULT_POOLING: Pooling = "sqrtn"
 """Of the sequences of a new model."""
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r'^[^"\\\x00-\x1f]+$')]
@@ -34,8 +34,8 @@ class FieldSpec(Strict):
     """One input of the model.
 
     A ``categorical`` value is one token. A ``sequence`` is a list of tokens, oldest first, of which the last ``max_length``
-    are pooled: the weighted sum of their table rows takes the place of one row. A ``numeric`` value is put into one of
-    ``bins`` quantile bins of the training rows.
+    are pooled: the sum of their table rows, divided as ``pooling`` says, takes the place of one row. A ``numeric`` value is
+    put into one of ``bins`` quantile bins of the training rows.
     """
 
     name: Name
@@ -51,7 +51,7 @@ class FieldSpec(Strict):
     """Name of the field whose tokens and rows this field shares."""
     max_length: Annotated[int, Field(ge=1, le=1_000)] = 50
     pooling: Pooling | None = None
-    """Of a sequence; ``None``: `DEFAULT_POOLING`, and in a warm start that of the artifact."""
+    """``None`` in a schema file: `DEFAULT_POOLING`, or in a warm start what the artifact has."""
     bins: Annotated[int, Field(ge=2, le=1_000)] = 20
 
     @model_validator(mode="after")
@@ -166,7 +166,7 @@ class FittedField(Strict):
     example: int | float | str | tuple[int | str, ...] | None = None
     """A frequent value, for the documentation of the API."""
     pooling: Pooling = "mean"
-    """Of a sequence. Artifacts that do not say it were written before there was a choice."""
+    """Of a sequence. Absent in artifacts of version 0.1, which had means only."""
 
 
 class FittedSchema(Strict):

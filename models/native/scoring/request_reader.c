@@ -136,8 +136,8 @@ static int add_field(RequestReader *self, PyObject *description) {
         return -1;
     const char *name = PyUnicode_AsUTF8AndSize(text, &num_bytes);
     if (name == NULL) return -1;
-    if (kind < TEXT || kind > NUMBER || pooling < MEAN || pooling > SQRTN || max_length < 0 || (kind == NUMBER && max_length > 0) ||
-        (kind != NUMBER && token_block(block) == NULL))
+    if (kind < TEXT || kind > NUMBER || pooling < MEAN || pooling > SQRTN || max_length < 0 ||
+        (kind == NUMBER && max_length > 0) || (kind != NUMBER && token_block(block) == NULL))
         return PyErr_SetString(PyExc_ValueError, "a field's kind does not fit its block, length or pooling"), -1;
     for (Py_ssize_t i = 0; i < num_bytes; i++)
         if ((uint8_t)name[i] < 0x20 || name[i] == '"' || name[i] == '\\')
@@ -151,9 +151,9 @@ static int add_field(RequestReader *self, PyObject *description) {
         if (r->counts == NULL) return PyErr_NoMemory(), -1;
     }
     r->starts[f] = start;
-    r->fields[f] = (Field){.kind = (enum kind)kind, .start = start, .max_length = (size_t)max_length, .pooling = (enum pooling)pooling,
-                           .block = kind == NUMBER ? NULL : token_block(block), .boundaries = view->buf,
-                           .num_boundaries = (size_t)view->len / sizeof(double)};
+    r->fields[f] = (Field){.kind = (enum kind)kind, .start = start, .max_length = (size_t)max_length,
+                           .pooling = (enum pooling)pooling, .block = kind == NUMBER ? NULL : token_block(block),
+                           .boundaries = view->buf, .num_boundaries = (size_t)view->len / sizeof(double)};
     return 0;
 }
 

@@ -2,6 +2,7 @@ from bisect import bisect_right
 
 import hypothesis.strategies as st
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -10,7 +11,17 @@ from models.data.chunk_encoder import _encode_numbers
 from models.data.fitting import _boundaries
 from models.features.field_encoder import FieldEncoder
 from models.features.vocabulary import MISSING, NUM_SPECIAL
-from models.schema.feature_schema import FieldSpec, FittedField
+from models.schema.feature_schema import FeatureSchema, FieldSpec, FittedField, Pooling
+from tests.making import SCHEMA, fit_encoder, make_log
+
+
+@pytest.mark.parametrize(("choice", "fitted"), [(None, "sqrtn"), ("sqrtn", "sqrtn"), ("mean", "mean")])
+def test_a_sequence_is_pooled_as_the_schema_says_or_else_by_the_root(choice: Pooling | None, fitted: Pooling) -> None:
+    document = SCHEMA.model_dump(by_alias=True)
+    document["field"][2]["pooling"] = choice
+    encoder = fit_encoder(make_log(), FeatureSchema.model_validate(document), np.arange(500))
+    assert [field.pooling for field in encoder.schema.fitted] == ["mean", "mean", fitted, "mean", "mean"]
+
 
 floats = st.floats(allow_infinity=True, allow_nan=True) | st.integers(-3, 3).map(float)
 
