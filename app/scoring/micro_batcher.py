@@ -2,7 +2,7 @@
 
 The weights of the deep part do not fit the nearest caches, so a product with one row costs almost as much as with ten.
 Nothing sleeps: the first request of a turn is answered at once, and the next batch is what has come by the next turn.
-Between two batches the loop looks at its sockets, so that probes are answered and new work is refused meanwhile.
+After some milliseconds the loop looks at its sockets, so that probes are answered and new work is refused meanwhile.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from app.problems import Problem
 
 MAX_BATCH_BYTES = 65_536
 """Bodies of one batch together; a larger body is a batch of its own."""
+
+TURN_S = 0.01
+"""Seconds of work before the loop looks at its sockets again: where there is too much work, refusals must not take all its time."""
 
 Outcome = bytes | Exception
 """A request's answer, or why there is none."""
@@ -86,11 +89,14 @@ class MicroBatcher:
         return await waiting.outcome
 
     def _answer_next(self, loop: asyncio.AbstractEventLoop) -> None:
+        until = perf_counter() + TURN_S
         batch = self._next_batch()
         self._is_scheduled = bool(batch)
         if batch:
             loop.call_soon(self._answer_next, loop)
+        while batch:
             self._answer(batch)
+            batch = self._next_batch() if perf_counter() < until else []
 
     def _next_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []

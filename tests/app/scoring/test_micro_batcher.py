@@ -88,7 +88,9 @@ def test_batches_are_bounded_in_requests_and_bytes_and_of_one_endpoint() -> None
     asyncio.run(run())
 
 
-def test_the_loop_has_a_turn_between_two_batches() -> None:
+def test_the_loop_has_a_turn_when_its_time_for_batches_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.scoring.micro_batcher.TURN_S", 0.0)
+
     async def run() -> None:
         batcher, doubler = MicroBatcher(), Doubler(1)
         tasks = [ask(batcher, doubler, b"1") for _ in range(3)]
