@@ -45,12 +45,14 @@ def server(artifacts: Path) -> Iterator[Server]:
 
 
 def test_more_than_the_service_takes_on_is_refused_at_once_and_the_rest_is_answered(server: Server) -> None:
-    wide = json.dumps({"instances": [ROW] * 400}).encode()
+    wide = json.dumps({"instances": [ROW] * 300}).encode()
     with ExitStack() as stack, ThreadPoolExecutor(2) as pool:
-        probes = [pool.submit(server.client.get, path) for path in ("/health/live", "/health/ready", "/metrics") * 5]
         connections = [stack.enter_context(open_with(server, b"")) for _ in range(40)]
         for connection in connections:
-            connection.sendall(head(len(wide)) + wide)
+            connection.sendall(head(len(wide)) + wide[:-1])
+        for connection in connections:  # one byte each: all are complete before the first few are answered
+            connection.sendall(wide[-1:])
+        probes = [pool.submit(server.client.get, path) for path in ("/health/live", "/health/ready", "/metrics") * 5]
         answers = [answer_on(connection) for connection in connections]
         assert {future.result().status_code for future in probes} == {200}
     statuses = [int(answer[9:12]) for answer in answers]
