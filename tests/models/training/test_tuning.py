@@ -19,7 +19,7 @@ from models.training.fit_and_refit import make_step
 from models.training.train_config import TrainConfig
 from models.training.trainer import Trained, Trainer
 from models.training.tuning import MIN_TRIALS, SEARCHED, tune
-from tests.making import SCHEMA, current_artifact, make_log
+from tests.making import SCHEMA, current_artifact, make_log, train_command
 
 CONFIG = TrainConfig(model=DeepFMConfig(embedding_dim=4, hidden=(8,)), epochs=2, batch_size=256)
 
@@ -117,15 +117,7 @@ def test_without_optuna_it_is_said_what_to_install(prepared: Prepared, monkeypat
 
 
 def test_the_command_trains_with_what_was_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    make_log().frame.write_parquet(tmp_path / "log.parquet")
-    (tmp_path / "schema.toml").write_text(
-        'label = "click"\n[split]\nby_order = true\n'
-        '[[field]]\nname = "user_id"\nkind = "categorical"\n[[field]]\nname = "price"\nkind = "numeric"\n',
-        encoding="utf-8",
-    )
-    command = ["--data", str(tmp_path / "log.parquet"), "--schema", str(tmp_path / "schema.toml")]
-    command += ["--out", str(tmp_path / "out"), "--embedding-dim", "4", "--hidden", "8", "--tune", "1"]
-    assert main(command) == 0
+    assert main([*train_command(tmp_path), "--tune", "1"]) == 0
     said = capsys.readouterr().err
     assert "tuning: 100% of 1 s" in said
     assert "trials, best validation log loss" in said
