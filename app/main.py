@@ -18,6 +18,7 @@ from app.http.guarded_routes import check_declared
 from app.http.service import Service
 from app.observability.metrics import Telemetry
 from app.problems import Problem
+from app.scoring.explain import MAX_WAITING, ExplainQueue
 from app.scoring.micro_batcher import MicroBatcher
 from app.scoring.predict import predict_scorer
 from app.scoring.rank import rank_scorer
@@ -38,13 +39,15 @@ def create_app(settings: Settings | None = None) -> Application:
         "/predict": predict_scorer(service.model, telemetry),
         "/rank": rank_scorer(service.model, telemetry),
     }
-    endpoint = Endpoint(
-        service.keys,
-        Admission(settings.max_waiting, settings.max_waiting_bytes, telemetry),
-        Uploads(settings.max_waiting_bytes, telemetry),
-        settings.max_body_bytes,
-        telemetry,
-    )
+    uploads = Uploads(settings.max_waiting_bytes, telemetry)
+
+    def endpoint(max_waiting: int) -> Endpoint:
+        admission = Admission(max_waiting, settings.max_waiting_bytes, telemetry)
+        return Endpoint(service.keys, admission, uploads, settings.max_body_bytes, telemetry)
+
+    scoring = endpoint(settings.max_waiting)
+    scored = {path: partial(scoring.answer, score=partial(batcher.answer, scorer)) for path, scorer in scorers.items()}
+    scored["/explain"] = partial(endpoint(MAX_WAITING).answer, score=ExplainQueue(service.model).answer)
 
     @asynccontextmanager
     async def lifespan(framework: FastAPI) -> AsyncIterator[None]:
@@ -79,8 +82,7 @@ def create_app(settings: Settings | None = None) -> Application:
     for router in routers:
         check_declared(router.routes)
         framework.include_router(router)
-    scored = {path: partial(batcher.answer, scorer) for path, scorer in scorers.items()}
-    application = Application(framework, endpoint, scored, telemetry)
+    application = Application(framework, scored, telemetry)
 
     def begin_drain() -> None:
         application.is_draining = service.is_draining = True

@@ -88,7 +88,7 @@ def test_operations_lists_every_path() -> None:
     routers = (routes.router, routes.metrics_router, admin_routes.router)
     all_routes = [cast(APIRoute, route) for router in routers for route in router.routes]
     found = {(method, route.path) for route in all_routes for method in route.methods or ()}
-    scored = {("POST", "/predict"), ("POST", "/rank")}
+    scored = {("POST", "/predict"), ("POST", "/rank"), ("POST", "/explain")}
     pages = {("GET", "/docs"), ("GET", "/openapi.json")}
     documented = [tuple(name.split()) for name in first_column("docs/operations.md", "Paths")]
     assert sorted(documented) == sorted(found | scored | pages)

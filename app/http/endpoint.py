@@ -28,6 +28,8 @@ CLOSE = (b"connection", b"close")
 CONTENT_TYPE = (b"content-type", b"application/json")
 Score = Callable[[bytes, float], Awaitable[bytes]]
 """Takes a body and a deadline by `time.perf_counter`; returns a JSON answer or raises `Problem`."""
+Answering = Callable[["ScoredRequest", Receive], Awaitable[bytes]]
+"""`Endpoint.answer` with the scoring of one path."""
 
 
 class Endpoint:
@@ -50,7 +52,7 @@ class Endpoint:
         self._max_body_bytes = max_body_bytes
         self._count_late = telemetry.shed.labels("deadline").inc
 
-    async def answer(self, request: _Request, receive: Receive, score: Score) -> bytes:
+    async def answer(self, request: ScoredRequest, receive: Receive, score: Score) -> bytes:
         """Return the answer to a request.
 
         Raises:
@@ -82,17 +84,13 @@ class Application:
 
     Args:
         framework: the FastAPI app, which answers all other paths.
-        endpoint: the way of a scored request.
-        scored: what scores the bodies on each path that is scored.
+        scored: answers the requests of each path that is scored.
         telemetry: counts and times requests by path and status.
     """
 
-    def __init__(
-        self, framework: ASGIApp, endpoint: Endpoint, scored: Mapping[str, Score], telemetry: Telemetry
-    ) -> None:
+    def __init__(self, framework: ASGIApp, scored: Mapping[str, Answering], telemetry: Telemetry) -> None:
         self.is_draining = False
         self._framework = framework
-        self._endpoint = endpoint
         self._scored = scored
         # To find a labelled metric takes several times as long as to count.
         self._count = cache(lambda path, status: telemetry.requests.labels(path, str(status)).inc)
@@ -104,14 +102,14 @@ class Application:
         if scope["type"] != "http":
             await self._framework(scope, receive, send)
             return
-        request = _Request(scope)
-        score = self._scored.get(request.path)
-        if score is None:
+        request = ScoredRequest(scope)
+        answering = self._scored.get(request.path)
+        if answering is None:
             await self._answer_by_framework(request, scope, receive, send)
             return
         problem: Problem | None = None
         try:
-            body = await self._endpoint.answer(request, receive, score)
+            body = await answering(request, receive)
         except Problem as refused:
             problem = refused
         except Exception:  # a defect is answered, and the other requests go on
@@ -127,14 +125,14 @@ class Application:
         await self._send(answer, request, send)
         self._note(request, request.path, answer.status, problem.code)
 
-    async def _send(self, answer: Answer, request: _Request, send: Send) -> None:
+    async def _send(self, answer: Answer, request: ScoredRequest, send: Send) -> None:
         answer.headers.append((b"traceparent", request.traceparent))
         if self.is_draining:
             answer.headers.append(CLOSE)
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
         await send({"type": "http.response.body", "body": answer.body})
 
-    async def _answer_by_framework(self, request: _Request, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer_by_framework(self, request: ScoredRequest, scope: Scope, receive: Receive, send: Send) -> None:
         status = 500
 
         async def send_traced(message: Message) -> None:
@@ -156,7 +154,7 @@ class Application:
         request.key = state.get("key")
         self._note(request, "other" if route is None else route.path, status, None)
 
-    def _note(self, request: _Request, label: str, status: int, code: str | None) -> None:
+    def _note(self, request: ScoredRequest, label: str, status: int, code: str | None) -> None:
         seconds = perf_counter() - request.started
         self._time(label)(seconds)
         self._count(label, status)()
@@ -164,7 +162,7 @@ class Application:
             self._log.note(label, status, code, request.id, request.key, seconds)
 
 
-class _Request:
+class ScoredRequest:
     """What is known of a request apart from its body."""
 
     __slots__ = ("headers", "key", "method", "path", "started", "traceparent")
@@ -183,7 +181,7 @@ class _Request:
         return self.traceparent[3:35].decode()
 
 
-def _deadline(request: _Request) -> float:
+def _deadline(request: ScoredRequest) -> float:
     """Return the time by `time.perf_counter` after which an answer is of no use: ``X-Request-Timeout-Ms`` from the start."""
     given = request.headers.get(b"x-request-timeout-ms")
     if given is None:

@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 
 from app.http.error_answers import MEDIA_TYPE
 from app.http.routes import CatalogInfo
+from app.scoring.explain import MAX_ROWS
 from app.scoring.served_model import ServedModel
 
 Json = dict[str, Any]
@@ -62,6 +63,47 @@ class RankResponse(Counted):
     ]
 
 
+class Calibrated(TypedDict, total=False):
+    """How a logit becomes a probability."""
+
+    method: Required[str]
+    slope: float
+    intercept: float
+    logits: list[float]
+    probabilities: list[float]
+    negatives_kept: float
+
+
+class Explanation(TypedDict):
+    """Why one probability; ``bias``, all contributions and ``residual`` sum to ``logit``."""
+
+    probability: float
+    calibration: Annotated[float, Field(description="Log-odds of the probability less the logit")]
+    logit: Annotated[float, Field(description="Of the model, before calibration")]
+    bias: Annotated[float, Field(description="The logit where every field contributes nothing")]
+    first_order: Annotated[list[float], Field(description="Of each of `fields`")]
+    second_order: Annotated[list[float], Field(description="Of each of `pairs`")]
+    deep: Annotated[list[float], Field(description="Of each of `fields`, by integrated gradients")]
+    residual: Annotated[float, Field(description="What rounding in float32 adds")]
+    impressions: Annotated[
+        list[int | list[int]],
+        Field(description="How often training saw the value of each of `fields`; a list for a sequence"),
+    ]
+    missing: Annotated[list[str], Field(description="Fields that are absent or null")]
+    unseen: Annotated[list[str], Field(description="Fields with a value that shares the row of rare values")]
+
+
+class ExplainResponse(TypedDict, total=False):
+    """An answer of ``/explain``."""
+
+    model_version: Required[str]
+    fields: Required[list[str]]
+    pairs: Required[Annotated[list[tuple[str, str]], Field(description="Every two fields")]]
+    calibration: Required[Calibrated]
+    explanations: Required[list[Explanation]]
+    unknown_fields: Annotated[dict[str, int], Field(description="Rows that carry a field the model does not have")]
+
+
 PROBLEMS = {
     "409": "No catalog",
     "413": "Body too large",
@@ -86,7 +128,15 @@ RANK_TEXTS = (
         "whole row, but the context is computed once and the catalog's share is known in advance."
     ),
 )
-ANSWERS = (ProblemDetails, PredictResponse, RankResponse, CatalogInfo)
+EXPLAIN_TEXTS = (
+    "Why the probabilities are what they are",
+    (
+        f"Takes what `/predict` takes, {MAX_ROWS} rows at most. The logit is a sum: the bias, each field's first order, every "
+        "pair of fields' second order, and the deep part, which integrated gradients distribute over the fields. For each value "
+        "the answer says how often training saw it. Explanations give way to requests that are scored."
+    ),
+)
+ANSWERS = (ProblemDetails, PredictResponse, RankResponse, ExplainResponse, CatalogInfo)
 CATALOG_TEXTS = ("Replace the candidates that /rank takes by id", "Other workers follow within `CTR_POLL_S`.")
 
 
@@ -114,6 +164,7 @@ def describe_model(document: Json, model: ServedModel | None, *, has_keys: bool)
     paths: dict[str, Json] = {
         "/predict": {"post": _operation("predict", PREDICT_TEXTS, predict, examples[0], PredictResponse)},
         "/rank": {"post": _operation("rank", RANK_TEXTS, rank, examples[1], RankResponse)},
+        "/explain": {"post": _operation("explain", EXPLAIN_TEXTS, predict, examples[0], ExplainResponse)},
         "/catalog": {"put": _operation("put_catalog", CATALOG_TEXTS, catalog, {"items": {"first": item}}, CatalogInfo)},
     }
     document["paths"] = {**paths, **document["paths"]}

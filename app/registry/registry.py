@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from app.embeddings.source import EmbeddingSource
+from app.low_priority import run_low_priority, yield_cpu
 from app.observability.metrics import Telemetry
 from app.problems import Problem
 from app.registry.file_watch import FileWatch
-from app.registry.low_priority import run_low_priority, yield_cpu
 from app.registry.refusal import Refusal, Stamps, stamps_of
 from app.registry.rollback import RollbackFile
 from app.scoring.catalog import CatalogFile

@@ -1,1 +1,1 @@
-"""One model version as it is served: /predict, /rank, the catalog, the micro-batcher and score drift."""
+"""One model version as it is served: /predict, /rank, /explain, the catalog, the micro-batcher and score drift."""

@@ -107,5 +107,10 @@ def note_values(
         for field, count in unseen.items():
             telemetry.count_unseen[field](count)
     if unknown_fields:
-        answer["unknown_fields"] = dict(sorted(unknown_fields.items())[:MAX_NAMES])
+        answer["unknown_fields"] = named_unknown(unknown_fields)
         telemetry.unknown_fields.inc(sum(unknown_fields.values()))
+
+
+def named_unknown(unknown_fields: Mapping[str, int]) -> dict[str, int]:
+    """Return the unknown fields that an answer names, the first few of them, and how many rows have each."""
+    return dict(sorted(unknown_fields.items())[:MAX_NAMES])

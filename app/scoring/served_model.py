@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from app.wire.predict_request import PredictWire
 from app.wire.rank_request import RankWire
 from models.artifact.artifact import Artifact
 from models.artifact.golden import columns_of
+from models.explanation.explainer import Explainer
 
 NUM_WARM_UP = 20
 
@@ -34,6 +36,11 @@ class ServedModel:
     def version(self) -> str:
         """The ``model_version`` of the artifact."""
         return self.artifact.model_version
+
+    @cached_property
+    def explainer(self) -> Explainer:
+        """What ``/explain`` needs, made when it is first asked for: a copy of the head's weights in float64."""
+        return Explainer(self.artifact)
 
     def warm_up(self) -> None:
         """Score the golden rows a few times, so that the first request meets warm code and pages."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.network.head import BATCH_NORM_EPS, DICE_EPS, DeepFMConfig, Floats, Pooled, SideActivations, layer_names
+from models.network.head import DeepFMConfig, Floats, HiddenLayer, Pooled, SideActivations, hidden_layer, layer_names
 
 try:
     from models._native import Head as NativeHead
@@ -44,12 +44,13 @@ class CompiledHead:
         longest: int = 16,
     ) -> None:
         t = {name: array.astype(np.float32, copy=False) for name, array in tensors.items()}
-        layers = [_hidden_layer(config, t, i) for i in range(len(config.hidden))]
+        layers = [hidden_layer(config, t, i) for i in range(len(config.hidden))]
         output, _, _ = layer_names(config, len(config.hidden))
         last, bias = t[f"{output}.weight"], t[f"{output}.bias"]
         if not layers:  # one unit whose activation is the identity
             one = np.ones((1, 1), np.float32)
-            layers, last, bias = [(np.ascontiguousarray(last.T), bias, "prelu", one)], one, np.zeros_like(bias)
+            layers = [HiddenLayer(np.ascontiguousarray(last.T), bias, "prelu", one)]
+            last, bias = one, np.zeros_like(bias)
         precomputed = {}
         if table is not None and single_fields is not None:
             precomputed = _choose_precomputed(single_fields, table, len(layers[0][1]))
@@ -76,22 +77,6 @@ class CompiledHead:
     def rank(self, context: SideActivations, candidates: SideActivations, places: NDArray[np.int64]) -> Floats:
         """Return logits float32 [n]; see `Head`."""
         return np.frombuffer(self._native.rank(*context, *candidates, places), np.float32)
-
-
-def _hidden_layer(config: DeepFMConfig, t: Mapping[str, Floats], index: int) -> tuple[Floats, Floats, str, Floats]:
-    """Return weight [in, width] and bias [width], batch normalisation folded in; activation and its parameters [*, width]."""
-    linear, norm, activation = layer_names(config, index)
-    weight, bias = t[f"{linear}.weight"].T, t[f"{linear}.bias"]
-    if config.batch_norm:
-        scale = t[f"{norm}.weight"] / np.sqrt(t[f"{norm}.running_var"] + np.float32(BATCH_NORM_EPS))
-        weight, bias = weight * scale, (bias - t[f"{norm}.running_mean"]) * scale + t[f"{norm}.bias"]
-    parameters = np.empty(0, np.float32)
-    if config.activation == "prelu":
-        parameters = t[f"{activation}.weight"]
-    elif config.activation == "dice":  # alpha, mean, scale: see native/scoring/kernels.h
-        scale = 1 / np.sqrt(t[f"{activation}.standardise.running_var"] + np.float32(DICE_EPS))
-        parameters = np.stack([t[f"{activation}.alpha"], t[f"{activation}.standardise.running_mean"], scale])
-    return np.ascontiguousarray(weight), np.ascontiguousarray(bias), config.activation, np.ascontiguousarray(parameters)
 
 
 def _choose_precomputed(

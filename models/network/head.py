@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
-from typing import Annotated, Literal, NamedTuple, Protocol
+from typing import Annotated, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from models.schema.feature_schema import Strict
 
 Activation = Literal["relu", "prelu", "dice"]
 Floats = NDArray[np.float32]
+F = TypeVar("F", np.float32, np.float64)
 
 BATCH_NORM_EPS = 1e-5
 DICE_EPS = 1e-8
@@ -70,6 +71,37 @@ def head_tensors(config: DeepFMConfig, num_fields: int) -> dict[str, tuple[str, 
         shapes |= dict.fromkeys(vectors, ("float32", (width,)))
         shapes |= {f"{name}.num_batches_tracked": ("int64", ()) for name in norms}
     return shapes
+
+
+class HiddenLayer(NamedTuple, Generic[F]):
+    """One hidden layer; batch normalisation is folded into weight and bias."""
+
+    weight: NDArray[F]
+    """[in, width]"""
+    bias: NDArray[F]
+    """[width]"""
+    activation: Activation
+    parameters: NDArray[F]
+    """Of the activation: empty, prelu's slopes [width], or dice's alpha, mean and scale [3, width]."""
+
+
+def hidden_layer(config: DeepFMConfig, tensors: Mapping[str, NDArray[F]], index: int) -> HiddenLayer[F]:
+    """Return a hidden layer in evaluation mode, of the type of its tensors."""
+    linear, norm, activation = layer_names(config, index)
+    t = tensors
+    weight, bias = t[f"{linear}.weight"].T, t[f"{linear}.bias"]
+    if config.batch_norm:
+        scale = t[f"{norm}.weight"] / np.sqrt(t[f"{norm}.running_var"] + bias.dtype.type(BATCH_NORM_EPS))
+        weight, bias = weight * scale, (bias - t[f"{norm}.running_mean"]) * scale + t[f"{norm}.bias"]
+    parameters = np.empty(0, bias.dtype)
+    if config.activation == "prelu":
+        parameters = t[f"{activation}.weight"]
+    elif config.activation == "dice":  # alpha, mean, scale: see native/scoring/kernels.h
+        scale = 1 / np.sqrt(t[f"{activation}.standardise.running_var"] + bias.dtype.type(DICE_EPS))
+        parameters = np.stack([t[f"{activation}.alpha"], t[f"{activation}.standardise.running_mean"], scale])
+    return HiddenLayer(
+        np.ascontiguousarray(weight), np.ascontiguousarray(bias), config.activation, np.ascontiguousarray(parameters)
+    )
 
 
 class Pooled(NamedTuple):

@@ -196,6 +196,7 @@ PLAIN = {"content-type": "application/json"}
 GOOD = {
     "/predict": b'{"instances": [{"ad_id": "ad1"}]}',
     "/rank": b'{"context": {"user_id": 7}, "candidates": [{"ad_id": "ad1"}]}',
+    "/explain": b'{"instances": [{"ad_id": "ad1"}]}',
     "/catalog": b'{"items": {"first": {"ad_id": "ad1"}}}',
 }
 BOMB = gzip.compress(b" " * (64 * 2**20))

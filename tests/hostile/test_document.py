@@ -39,13 +39,14 @@ CHECKS = [
 OPERATIONS = {
     "/predict": "POST",
     "/rank": "POST",
+    "/explain": "POST",
     "/catalog": "PUT",
     "/health/live": "GET",
     "/health/ready": "GET",
     "/model": "GET",
     "/metrics": "GET",
 }
-WITH_BODY = ("/predict", "/rank", "/catalog")
+WITH_BODY = ("/predict", "/rank", "/explain", "/catalog")
 
 
 @pytest.fixture(scope="module")

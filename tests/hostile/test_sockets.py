@@ -15,6 +15,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", 
 ALLOWED = {
     "/predict": {"POST"},
     "/rank": {"POST"},
+    "/explain": {"POST"},
     "/catalog": {"PUT"},
     "/health/live": {"GET"},
     "/health/ready": {"GET"},

@@ -1,6 +1,7 @@
 import asyncio
 import json
 import logging
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ async def no_framework(scope: Any, receive: Any, send: Any) -> None:
 
 def make_application(score: Any, telemetry: Telemetry) -> Application:
     endpoint = Endpoint(None, Admission(9, 999, telemetry), Uploads(999, telemetry), 99, telemetry)
-    return Application(no_framework, endpoint, {"/predict": score}, telemetry)
+    return Application(no_framework, {"/predict": partial(endpoint.answer, score=score)}, telemetry)
 
 
 def ask(application: Application, *parts: bytes, method: str = "POST") -> tuple[int, dict[bytes, bytes], Any]:

@@ -31,7 +31,7 @@ def key_lines(*left_out: str) -> str:
 
 def declared() -> dict[str, str]:
     """Return the scope that each guarded path declares."""
-    found = {"/predict": "predict", "/rank": "predict"}
+    found = {"/predict": "predict", "/rank": "predict", "/explain": "predict"}
     for router in (routes.router, routes.metrics_router, admin_routes.router, docs.router):
         for route in router.routes:
             assert isinstance(route, APIRoute)
@@ -74,6 +74,7 @@ def test_the_guarded_routes_are_those_that_are_meant() -> None:
     assert GUARDED == {
         "/predict": "predict",
         "/rank": "predict",
+        "/explain": "predict",
         "/model": "predict",
         "/metrics": "metrics",
         "/catalog": "admin",
@@ -106,7 +107,7 @@ def test_with_every_scope_no_spelling_is_a_defect(server: Server, path: str) -> 
 
 
 def ask(server: Server, path: str, headers: dict[str, str]) -> httpx.Response:
-    guarded = {"/predict": "POST", "/rank": "POST", "/catalog": "PUT"}
+    guarded = {"/predict": "POST", "/rank": "POST", "/explain": "POST", "/catalog": "PUT"}
     method = guarded.get(path, "POST" if path.startswith("/admin") else "GET")
     given = [(k.encode(), v.encode("latin1")) for k, v in headers.items()]
     return server.client.request(method, path, json={"instances": [ROW]}, headers=given)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.registry.low_priority import NICENESS, run_low_priority
+from app.low_priority import NICENESS, run_low_priority
 
 
 def niceness() -> int:

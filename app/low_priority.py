@@ -33,12 +33,15 @@ class _Worked(threading.local):
 _worked = _Worked()
 
 
-def yield_cpu() -> None:
+def yield_cpu(sleep_factor: float = SLEEP_FACTOR) -> None:
     """Yield the CPU to the event loop; called by a thread of low priority after each fraction of a millisecond of work.
 
     A low priority is not enough: Linux lets a running thread go on until the next clock tick, up to 4 ms later.
+
+    Args:
+        sleep_factor: seconds of sleep for each second of work since the last call.
     """
-    time.sleep(max(MIN_SLEEP_S, SLEEP_FACTOR * (time.thread_time() - _worked.until_s)))
+    time.sleep(max(MIN_SLEEP_S, sleep_factor * (time.thread_time() - _worked.until_s)))
     _worked.until_s = time.thread_time()
 
 

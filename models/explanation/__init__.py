@@ -1,0 +1,1 @@
+"""Why a probability: the contributions to its logit, and the evidence behind its values."""
