@@ -10,47 +10,52 @@ from contextlib import ExitStack
 from tempfile import TemporaryDirectory
 
 import uvicorn
-from pydantic import SecretStr, ValidationError
-from pydantic_settings import SettingsError
+from pydantic import SecretStr
 
 from app.http.api_keys import KeyFile
 from app.http.guarded_protocol import GuardedProtocol
 from app.observability.logs import configure_logging
 from app.registry.rollback import DIRECTORY
 from app.settings import PREFIX, Settings, unknown_variables
-from models.schema.feature_schema import describe_validation_error
+from models.command_line.options import with_options
+from models.command_line.running import run_command
+from models.errors import ModelsError
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until told to stop; return 2 after one line when a setting is wrong."""
-    try:
-        settings = Settings(
-            _cli_parse_args=list(sys.argv[1:] if argv is None else argv),
-            _cli_prog_name="python -m app",
-            _cli_kebab_case=True,
-        )
-    except (ValidationError, SettingsError) as error:
-        print(
-            f"error: {describe_validation_error(error) if isinstance(error, ValidationError) else error}",
-            file=sys.stderr,
-        )
-        return 2
+PANELS = {
+    "Model": ("artifacts", "poll_s", "catalog", "max_catalog_bytes"),
+    "Listening": ("host", "port", "workers", "drain_s", "docs", "metrics"),
+    "Access": ("keys", "allow_anonymous"),
+    "Limits": ("max_body_bytes", "max_rows", "max_waiting", "max_waiting_bytes"),
+    "Redis": ("redis_url", "redis_timeout_ms", "redis_ttl_s", "hot_bytes"),
+}
+EXAMPLE = "Example: `ctrserve serve --artifacts artifacts --port 8000`"
+
+
+@with_options(Settings, PANELS)
+def serve_command(*, config: Settings) -> None:
+    """Serve the current artifact over HTTP until told to stop.
+
+    Each option is also an environment variable: `--hot-bytes` is `CTR_HOT_BYTES`.
+    """
     if unknown := unknown_variables():
-        print(f"error: unknown setting {unknown[0]}; python -m app --help lists them", file=sys.stderr)
-        return 2
-    if fault := _fault_of(settings):
-        print(f"error: {fault}", file=sys.stderr)
-        return 2
+        raise ModelsError(f"unknown setting {unknown[0]}; python -m app --help lists them")
+    if fault := _fault_of(config):
+        raise ModelsError(fault)
     configure_logging()
-    _export(settings)
+    _export(config)
     with ExitStack() as stack:
-        if settings.workers > 1:  # workers put their metrics side by side, so that each can answer for all
+        if config.workers > 1:  # workers put their metrics side by side, so that each can answer for all
             shared = stack.enter_context(TemporaryDirectory(prefix="ctrserve-"))
             os.environ[DIRECTORY] = os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
-        _serve(settings)
-    return 0
+        _serve(config)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until told to stop; return 2 after one line when a setting is wrong."""
+    return run_command(serve_command, EXAMPLE, argv, "python -m app")
 
 
 def _fault_of(settings: Settings) -> str | None:

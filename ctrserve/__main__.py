@@ -1,21 +1,20 @@
-"""``ctrserve --version``: the installed version. Training is ``python -m models.train``, serving ``python -m app``."""
+"""The ``ctrserve`` command. Imports little before it is ready for Ctrl-C."""
 
 from __future__ import annotations
 
-import argparse
+import sys
 from collections.abc import Sequence
-from importlib.metadata import version
+
+from models.command_line.interrupts import quiet_interrupts
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Parse the command line; print the version or the help."""
-    parser = argparse.ArgumentParser(
-        prog="ctrserve", description="Train with `python -m models.train`, serve with `python -m app`."
-    )
-    parser.add_argument("--version", action="version", version=f"ctrserve {version('ctrserve')}")
-    parser.parse_args(argv)
-    parser.print_help()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; return its exit status."""
+    with quiet_interrupts():
+        from ctrserve.command_line import app
+        from models.command_line.running import run
+    return run(app, (sys.argv[1:] if argv is None else argv) or ["--help"], "ctrserve")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -20,6 +20,15 @@ class TokenBlock:
     def __init__(
         self, hashes: NDArray[np.uint64], positions: _Ints, ends: _Ints, text: NDArray[np.uint8], /
     ) -> None: ...
+    def find(self, column: object, start: int, rows: NDArray[np.int32], /) -> None:
+        """Write the row of each token to ``rows`` int32 [n]: ``start`` and the local id, MISSING of a null.
+
+        Args:
+            column: strings [n], an Arrow stream of string views.
+
+        Raises:
+            ValueError: another type or length, or rows beyond int32.
+        """
 
 _Field = tuple[str, int, TokenBlock | None, int, int, int, NDArray[np.float64]]
 """Name, kind (text, integer, number), block of tokens, its first row, the length of a sequence or 0, its pooling (mean,

@@ -15,7 +15,8 @@ SOURCES = [p for p in FILES if p.relative_to(ROOT).parts[0] in ("app", "models")
 # A folder may import those that stand before it, and itself; a plain module of the package is a folder of its own.
 ORDER = {
     "models": [
-        "errors", "schema", "features", "network", "evaluation", "artifact", "explanation", "data", "training", "report", "pipeline",
+        "errors", "command_line", "schema", "features", "network", "evaluation", "artifact", "explanation", "data", "training",
+        "report", "pipeline",
         "train", "simulator",
     ],
     "app": [

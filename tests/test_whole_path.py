@@ -19,7 +19,7 @@ from models.data.impressions import read_frame
 from models.data.split import Parts, split_rows
 from models.evaluation.metrics import evaluate
 from models.schema.feature_schema import FeatureSchema, load_schema
-from models.simulator.simulation import main as simulate
+from models.simulator.__main__ import main as simulate
 from models.train import main as train_cli
 from tests.making import current_artifact
 from tests.server import serving

@@ -63,6 +63,33 @@ def read_current(root: Path) -> Current:
     return Current(found[1], found[2])
 
 
+class Found(NamedTuple):
+    """An artifact to load, and the digest that its manifest must have, where one is known."""
+
+    directory: Path
+    manifest_sha256: str | None = None
+
+
+def find_artifact(path: Path) -> Found:
+    """Return the artifact that a path stands for: the directory of one, or the current one of a directory of artifacts.
+
+    Raises:
+        ArtifactError: as `read_current`, naming what the path should be.
+        OSError: as `read_current`.
+    """
+    path = path.resolve()
+    if (path / MANIFEST).is_file():
+        return Found(path)
+    try:
+        current = read_current(path)
+    except ArtifactError as error:
+        if error.reason != "missing":
+            raise
+        expected = f"expected a directory of artifacts, with a file '{CURRENT}', or of one, with '{MANIFEST}'"
+        raise ArtifactError("missing", f"{path}: no artifact there; {expected}") from error
+    return Found(path / current.version, current.manifest_sha256)
+
+
 def sync(path: Path) -> None:
     """Write a file or directory through to the disk."""
     fd = os.open(path, os.O_RDONLY)

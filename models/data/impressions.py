@@ -113,6 +113,23 @@ def _batches(lazy: pl.LazyFrame, path: Path) -> Iterator[pl.DataFrame]:
 
 def _canonical(raw: pl.DataFrame, position: Position, schema: FeatureSchema) -> pl.DataFrame:
     columns = {schema.label: _labels(raw[schema.label], position)}
+    columns |= canonical_fields(raw, position, schema)
+    for name in (schema.group, schema.split.column):
+        if name is not None and name not in columns:
+            columns[name] = raw[name]
+    if schema.split.column is not None:
+        times = columns[schema.split.column]
+        _refuse(times.is_null(), times, position, "expected a time to split by")
+    return pl.DataFrame(columns)
+
+
+def canonical_fields(raw: pl.DataFrame, position: Position, schema: FeatureSchema) -> dict[str, pl.Series]:
+    """Return the fields' columns of some rows as a canonical frame has them, by name.
+
+    Raises:
+        LogError: a value is not of its field's kind.
+    """
+    columns = {}
     for field in schema.fields:
         series = raw[field.name]
         if field.kind == "numeric":
@@ -121,13 +138,7 @@ def _canonical(raw: pl.DataFrame, position: Position, schema: FeatureSchema) -> 
             columns[field.name] = _sequences(series, position, schema.log.list_separator, field)
         else:
             columns[field.name] = _tokens(series, position)
-    for name in (schema.group, schema.split.column):
-        if name is not None and name not in columns:
-            columns[name] = raw[name]
-    if schema.split.column is not None:
-        times = columns[schema.split.column]
-        _refuse(times.is_null(), times, position, "expected a time to split by")
-    return pl.DataFrame(columns)
+    return columns
 
 
 def _labels(series: pl.Series, position: Position) -> pl.Series:

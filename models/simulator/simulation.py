@@ -1,12 +1,9 @@
-"""Writes a seeded ad log with known click probabilities: ``python -m models.simulator --rows 200000 --out logs/``."""
+"""Writes a seeded ad log with known click probabilities to files."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Self, cast, get_args
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import polars as pl
@@ -86,63 +83,3 @@ def _write(frame: pl.DataFrame, path: Path, file_format: Format) -> None:
         return
     lists = [name for name, dtype in frame.schema.items() if dtype == pl.List]
     frame.with_columns(pl.col(lists).cast(pl.List(pl.String)).list.join("|")).write_csv(path)
-
-
-def _text(area: float | None) -> str:
-    return "–" if area is None else f"{area:.4f}"
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m models.simulator", description="Write a seeded ad log with known click probabilities."
-    )
-    parser.add_argument("--rows", type=int, default=200_000, help="impressions before any are dropped (default 200000)")
-    parser.add_argument("--days", type=int, default=10, help="one file each (default 10)")
-    parser.add_argument("--seed", type=int, default=7, help="same seed and options, same log (default 7)")
-    parser.add_argument("--users", type=int, help="users there are (default: one per 40 rows)")
-    parser.add_argument("--ads", type=int, help="ads running at one time (default: one per 400 rows)")
-    parser.add_argument("--base-rate", type=float, default=0.05, help="mean click probability (default 0.05)")
-    parser.add_argument(
-        "--negatives-kept", type=float, default=1.0, help="share of non-clicks to keep, at random (default 1)"
-    )
-    parser.add_argument("--format", choices=get_args(Format), default="parquet")
-    parser.add_argument("--out", type=Path, required=True, help="directory for the files; must not hold a log yet")
-    return parser
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; exit with status 2 for bad options and unusable directories."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    file_format = cast("Format", options.format)
-    users = max(20, options.rows // 40) if options.users is None else options.users
-    ads = max(20, options.rows // 400) if options.ads is None else options.ads
-    for is_valid, message in (
-        (1 <= options.days <= options.rows, "--days: expected at least 1 and at most --rows"),
-        (options.seed >= 0, "--seed: expected 0 or more"),
-        (users >= 1, "--users: expected 1 or more"),
-        (ads >= 1, "--ads: expected 1 or more"),
-        (0.0 < options.base_rate <= 0.5, "--base-rate: expected more than 0 and at most 0.5"),
-        (0.0 < options.negatives_kept <= 1.0, "--negatives-kept: expected more than 0 and at most 1"),
-    ):
-        if not is_valid:
-            parser.error(message)
-    traffic = Traffic(options.rows, options.days, options.seed, users, ads, options.base_rate)
-    try:
-        total, last = write_log(traffic, options.out, file_format, options.negatives_kept)
-    except LogError as error:
-        parser.error(str(error))
-    files = f"{options.out}/impressions-*.{file_format}"
-    lines = [
-        f"{total.rows:,} impressions, {total.clicks:,} clicks, {users:,} users, about {ads:,} ads at a time",
-        "Bayes-optimal, over all traffic (no model can expect better):",
-        *(
-            f"  {name}  log loss {s.log_loss:.5f}  AUC {_text(s.auc)}"
-            for name, s in (("all days", total), ("last day", last))
-        ),
-        f"log: {files}, its schema: {options.out}/schema.toml",
-        f"true probabilities, row by row: {options.out}/truth-*.{file_format}",
-        "next:",
-        f"  python -m models.train --data '{files}' --schema {options.out}/schema.toml --out artifacts",
-    ]
-    sys.stdout.write("\n".join(lines) + "\n")

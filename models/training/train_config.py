@@ -44,7 +44,7 @@ class TrainConfig(Strict):
     """Share of training values replaced by the out-of-vocabulary row."""
     init_std: Annotated[float, Field(gt=0)] = 0.045
     """Standard deviation of the embeddings at the start; by default that of their prior."""
-    seed: int = 7
+    seed: Annotated[int, Field(ge=0)] = 7
     """Of weights, batches and dropout; on one machine and device the same seed gives the same bytes."""
     shard_rows: Annotated[int, Field(ge=1)] = 1_000_000
     """Rows shuffled together; a log with more is kept on disk below the output directory, and read shard by shard."""

@@ -43,8 +43,8 @@ static int read_strings(PyObject *list, Py_ssize_t first, Strings *s) {
 
 /* Write the strings' codes, place + 1 or 0; with firsts [TOGETHER], add them. Return how many are new, or -1 with an exception. */
 static ptrdiff_t number(NameIndex *self, const Strings *s, uint32_t *codes, int64_t *firsts) {
-    ptrdiff_t num_new = token_index_number(&self->index, s->views, s->texts, (const uint8_t *)&s->is_valid, 0,
-                                          (size_t)s->count, codes, firsts);
+    StringSlice slice = {s->views, s->texts, (const uint8_t *)&s->is_valid, 0, (size_t)s->count, 0};
+    ptrdiff_t num_new = token_index_number(&self->index, &slice, codes, firsts);
     if (num_new < 0) PyErr_NoMemory();
     return num_new;
 }

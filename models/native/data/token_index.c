@@ -7,10 +7,6 @@
 
 #define AT_ONCE 64 /* tokens whose memory is prefetched together */
 
-static inline const uint8_t *text_of(const TokenView *view, const uint8_t *const *buffers) {
-    return view->num_bytes <= INLINE_BYTES ? view->text : buffers[view->buffer] + view->offset;
-}
-
 /* Hash a token; never 0, which stands for a null. */
 static inline uint64_t hash_of(const TokenView *view, const uint8_t *const *buffers) {
     uint64_t hash = xxh_fold128(view->words[0] ^ XXH_PRIME64_2, XXH_PRIME64_3);
@@ -83,15 +79,16 @@ static int add(TokenIndex *index, uint64_t hash, const TokenView *view, const ui
     return 0;
 }
 
-ptrdiff_t token_index_number(TokenIndex *index, const TokenView *views, const uint8_t *const *buffers, const uint8_t *is_valid,
-                            size_t first, size_t n, uint32_t *codes, int64_t *firsts) {
+ptrdiff_t token_index_number(TokenIndex *index, const StringSlice *tokens, uint32_t *codes, int64_t *firsts) {
+    const TokenView *views = tokens->views;
+    const uint8_t *const *buffers = tokens->buffers;
+    size_t n = tokens->length;
     ptrdiff_t num_new = 0;
     for (size_t start = 0; start < n; start += AT_ONCE) {
         size_t end = n - start < AT_ONCE ? n : start + AT_ONCE;
         uint64_t hashes[AT_ONCE];
         for (size_t i = start; i < end; i++) {
-            int is_null = is_valid != NULL && !(is_valid[(first + i) / 8] >> (first + i) % 8 & 1);
-            hashes[i - start] = is_null ? 0 : hash_of(&views[i], buffers);
+            hashes[i - start] = is_null(tokens, i) ? 0 : hash_of(&views[i], buffers);
             __builtin_prefetch(&index->slots[hashes[i - start] & (index->num_slots - 1)]);
         }
         for (size_t i = start; i < end; i++) {
@@ -101,7 +98,7 @@ ptrdiff_t token_index_number(TokenIndex *index, const TokenView *views, const ui
         for (size_t i = start; i < end; i++) {
             uint64_t hash = hashes[i - start], slot;
             codes[i] = NULL_CODE;
-            if (hash == 0) continue; 
+            if (hash == 0) continue;
             if (firsts != NULL && index->size == index->room && grow(index) < 0) return -1;
             size_t mask = index->num_slots - 1, at = hash & mask;
             while ((slot = index->slots[at]) != 0) {

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 
 #include "buffers.h"
+#include "data/string_column.h"
+#include "simd/xxh3.h"
 
 typedef struct {
     PyObject_HEAD
@@ -63,6 +65,59 @@ static PyObject *TokenBlock_new(PyTypeObject *type, PyObject *args, PyObject *kw
     return (PyObject *)self;
 }
 
-static PyType_Slot slots[] = {{Py_tp_new, TokenBlock_new}, {Py_tp_dealloc, TokenBlock_dealloc}, {0, NULL}};
+#define AT_ONCE 64 /* tokens that are looked up together */
+
+typedef struct {
+    const Block *block;
+    int64_t start;
+    int32_t *rows; /* of all tokens */
+} Search;
+
+static int find_strings(void *context, const StringSlice *strings) {
+    const Search *search = context;
+    int32_t *rows = search->rows + strings->done;
+    for (size_t i = 0; i < strings->length;) {
+        Token tokens[AT_ONCE];
+        int64_t found[AT_ONCE];
+        size_t places[AT_ONCE], count = 0;
+        for (; i < strings->length && count < AT_ONCE; i++) {
+            if (is_null(strings, i)) {
+                rows[i] = (int32_t)(search->start + MISSING);
+                continue;
+            }
+            const TokenView *view = &strings->views[i];
+            const uint8_t *text = text_of(view, strings->buffers);
+            places[count] = i;
+            tokens[count] = (Token){search->block, text, view->num_bytes, xxh3(text, view->num_bytes), 0, search->start,
+                                    &found[count]};
+            count++;
+        }
+        find_tokens(tokens, count);
+        for (size_t j = 0; j < count; j++) rows[places[j]] = (int32_t)found[j];
+    }
+    return 0;
+}
+
+/* find(column, start, rows): write the table row of each token to rows int32 [n]. */
+static PyObject *TokenBlock_find(TokenBlock *self, PyObject *args) {
+    PyObject *column, *array;
+    long long start;
+    Py_buffer rows;
+    if (!PyArg_ParseTuple(args, "OLO", &column, &start, &array) || get_array(array, INT32, ANY_COUNT, 1, &rows) < 0)
+        return NULL;
+    uint64_t size = NUM_SPECIAL + (self->block.buckets ? self->block.buckets : self->block.n);
+    Search search = {&self->block, start, rows.buf};
+    int failed = 1;
+    if (start < 0 || (uint64_t)start + size > INT32_MAX) PyErr_SetString(PyExc_ValueError, "a table of too many rows");
+    else failed = visit_strings(column, (size_t)rows.len / sizeof(int32_t), find_strings, &search) < 0;
+    PyBuffer_Release(&rows);
+    return failed ? NULL : Py_NewRef(Py_None);
+}
+
+static PyMethodDef methods[] = {{"find", (PyCFunction)TokenBlock_find, METH_VARARGS, NULL}, {0}};
+
+static PyType_Slot slots[] = {
+    {Py_tp_new, TokenBlock_new}, {Py_tp_dealloc, TokenBlock_dealloc}, {Py_tp_methods, methods}, {0, NULL},
+};
 
 PyType_Spec token_block_spec = {"models._native.TokenBlock", sizeof(TokenBlock), 0, Py_TPFLAGS_DEFAULT, slots};

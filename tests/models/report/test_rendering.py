@@ -2,6 +2,7 @@ import re
 import shlex
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -9,13 +10,14 @@ import pytest
 
 from models.artifact.manifest import DataFacts
 from models.data.champion import Champion
+from models.errors import ModelsError
 from models.evaluation.importance import Importance
 from models.evaluation.metrics import calibration_ratio, evaluate, log_loss
 from models.report.conclusions import segment_ratios, verdict
 from models.report.plots import interval_dot
 from models.report.rendering import render_model_card, render_report
 from models.report.report_data import FieldFacts, ReportData, Scored
-from models.train import _parser
+from models.train import main
 from models.training.train_config import TrainConfig
 from models.training.trainer import Epoch
 
@@ -240,15 +242,25 @@ def test_the_shape_of_a_dot_shows_whether_the_interval_covers_one() -> None:
     assert "l-5 5 5 5z" in interval_dot(0.0, 0.1, 0.2, 2.0)
 
 
-def test_the_card_holds_metrics_limits_and_a_command_that_parses(data: ReportData) -> None:
+def test_the_card_holds_metrics_limits_and_a_command_that_parses(
+    data: ReportData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     card = render_model_card(data)
     assert data.test is not None
     assert f"| test | DeepFM, calibrated | {data.test.metrics.log_loss:.4f} |" in card
     for heading in ("Intended use", "Data", "Metrics", "Calibration", "Limits", "Ethical notes", "How to reproduce"):
         assert f"## {heading}" in card
     command = card.split("```")[1].strip()
-    arguments = vars(_parser().parse_args(shlex.split(command)[3:]))
-    assert arguments["seed"] == 11
-    assert arguments["hidden"] == list(TrainConfig().model.hidden)
+    configs: list[TrainConfig] = []
+
+    def note(*arguments: object) -> None:
+        configs.extend(argument for argument in arguments if isinstance(argument, TrainConfig))
+        raise ModelsError("enough")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("models.schema.feature_schema.load_schema", lambda path: None)
+    monkeypatch.setattr("models.pipeline.log_to_artifact.train", note)
+    assert main(shlex.split(command)[3:]) == 2
+    assert configs == [TrainConfig(seed=11)]
     outside_code = re.sub(r"```.*?```|`[^`\n]*`", "", card, flags=re.DOTALL)
     assert EVIL not in outside_code

@@ -12,7 +12,7 @@ import pytest
 
 from models.errors import LogError
 from models.schema.feature_schema import load_schema
-from models.simulator import simulation as simulator
+from models.simulator.__main__ import main
 from models.simulator.market import MAX_CLICKED, SimulatedDay, Traffic, simulate_days
 from models.simulator.simulation import BayesScore, write_log
 
@@ -214,12 +214,12 @@ def test_a_directory_that_cannot_be_made_is_a_log_error(tmp_path: Path) -> None:
 def test_the_command_says_where_the_files_are_and_what_to_run_next(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    simulator.main(["--rows", "2000", "--days", "2", "--out", str(tmp_path)])
+    assert main(["--rows", "2000", "--days", "2", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "2,000 impressions" in out
     assert "log loss 0." in out
     command = f"--data '{tmp_path}/impressions-*.parquet' --schema {tmp_path}/schema.toml --out artifacts"
-    assert out.endswith(f"  python -m models.train {command}\n")
+    assert out.endswith(f"  ctrserve train {command}\n")
 
 
 @pytest.mark.parametrize(
@@ -238,10 +238,8 @@ def test_the_command_says_where_the_files_are_and_what_to_run_next(
 def test_options_out_of_range_are_refused(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as exit_status:
-        simulator.main([*arguments, "--out", str(tmp_path / "logs")])
-    assert exit_status.value.code == 2
-    assert f"{message}: expected" in capsys.readouterr().err
+    assert main([*arguments, "--out", str(tmp_path / "logs")]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {message}: expected")
     assert not (tmp_path / "logs").exists()
 
 

@@ -1,0 +1,70 @@
+"""A verified artifact as a Python object."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.artifact.artifact import Artifact, load_artifact
+from models.artifact.current import find_artifact
+
+if TYPE_CHECKING:
+    from models.data.frame_encoder import FrameEncoder
+
+
+class Model:
+    """A model in memory. Its probabilities are those that the service answers, to the bit.
+
+    Args:
+        artifact: verified.
+    """
+
+    def __init__(self, artifact: Artifact) -> None:
+        self.artifact = artifact
+
+    @property
+    def version(self) -> str:
+        """The artifact's version."""
+        return self.artifact.model_version
+
+    def predict(self, frame: Any) -> NDArray[np.float64]:
+        """Return the click probability of each row, float64 [B], in (0, 1).
+
+        Args:
+            frame: a Polars or pandas frame, an Arrow table, or a list of values for each column. A column that the model
+                does not have is ignored; a field without a column is missing in every row, as in a request.
+
+        Raises:
+            ModelsError: a value is not of its field's kind, or there is no field.
+        """
+        return self.artifact.predictor.probabilities(self._logits(frame))
+
+    def _logits(self, frame: Any) -> NDArray[np.float32]:
+        from models.data.frames import canonical_columns, to_polars
+        from models.network.predictor import score_rows
+
+        columns = canonical_columns(to_polars(frame), self.artifact.schema.features)
+        return score_rows(self.artifact.predictor, self._frame_encoder.encode(columns), self.artifact.table)
+
+    @cached_property
+    def _frame_encoder(self) -> FrameEncoder:
+        from models.data.frame_encoder import FrameEncoder
+
+        return FrameEncoder(self.artifact.encoder)
+
+
+def load(path: str | Path = "artifacts") -> Model:
+    """Read and verify an artifact as the service does: digests, shapes, finite weights, golden rows.
+
+    Args:
+        path: a directory of artifacts, of which the current one is loaded, or the directory of one artifact.
+
+    Raises:
+        ModelsError: there is none, or it is damaged.
+    """
+    found = find_artifact(Path(path))
+    return Model(load_artifact(found.directory, found.manifest_sha256))

@@ -1,0 +1,1 @@
+"""Command lines by Typer: options, errors and interrupts."""

@@ -1,0 +1,175 @@
+"""The command ``train``: parses options, prints, and calls `models.pipeline.log_to_artifact.train`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Option
+
+from models.command_line.interrupts import quiet_interrupts
+from models.command_line.options import with_options
+from models.errors import ModelsError
+from models.training.train_config import TrainConfig
+
+# Libraries of training are imported by the command, so that `--help` is quick and their absence is one line.
+if TYPE_CHECKING:
+    from models.pipeline.log_to_artifact import TrainResult
+    from models.schema.feature_schema import FeatureSchema
+
+LOG = "Log and artifact"
+PANELS = {
+    "Model": ("embedding_dim", "hidden", "dropout", "activation", "batch_norm"),
+    "Learning": ("learning_rate", "dense_learning_rate", "batch_size", "epochs", "patience", "refit"),
+    "Regularisation": (
+        "weight_variance", "embedding_variance", "dense_l2", "field_dropout", "id_dropout", "init_std",
+    ),
+    "Machine": ("seed", "shard_rows", "device", "threads"),
+}  # fmt: skip
+EXAMPLE = "Example: `ctrserve train --data 'logs/*.parquet' --label click --out artifacts`"
+
+
+@with_options(TrainConfig, PANELS)
+def train_command(
+    *,
+    data: Annotated[
+        list[str],
+        Option(metavar="LOG...", help="Files of the log, or glob patterns.", rich_help_panel=LOG),
+    ],
+    schema: Annotated[Path | None, Option(metavar="FILE", help="Feature schema, TOML.", rich_help_panel=LOG)] = None,
+    label: Annotated[
+        str | None,
+        Option(
+            metavar="COLUMN",
+            help="Without --schema: infer a schema that predicts this column, and write it to DIR/schema.toml.",
+            rich_help_panel=LOG,
+        ),
+    ] = None,
+    out: Annotated[Path, Option(metavar="DIR", help="Directory of artifacts.", rich_help_panel=LOG)] = Path(
+        "artifacts"
+    ),
+    require: Annotated[
+        str,
+        Option(
+            metavar="BOUNDS",
+            help="Such as 'auc>=0.7,calibration<=1.03' on the test part. If one is missed, the artifact is written but does "
+            "not become the current one, and the exit status is 3.",
+            rich_help_panel=LOG,
+        ),
+    ] = "",
+    init_from: Annotated[
+        Path | None,
+        Option(
+            metavar="ARTIFACT",
+            help="Warm start from this artifact: its tokens, bins and weights, and the tokens that the new log adds.",
+            rich_help_panel=LOG,
+        ),
+    ] = None,
+    compare: Annotated[
+        Path | None,
+        Option(
+            metavar="ARTIFACT",
+            help="Score the same held-out rows with this artifact too; the report gives the differences with intervals.",
+            rich_help_panel=LOG,
+        ),
+    ] = None,
+    tune: Annotated[
+        float | None,
+        Option(
+            metavar="SECONDS",
+            help="Search this long for better settings on the validation part, then train with the best (needs the extra "
+            "'tune').",
+            rich_help_panel=LOG,
+        ),
+    ] = None,
+    as_json: Annotated[bool, Option("--json", help="Print the result as JSON.", rich_help_panel=LOG)] = False,
+    config: TrainConfig,
+) -> int:
+    """Train a DeepFM on a click log and write a checked artifact.
+
+    Reads the log once, splits it by time where the schema names one, trains, calibrates, writes a report, and makes the
+    artifact the one that is served. A run that was killed resumes when the same command is given again.
+    """
+    with quiet_interrupts():
+        from models.evaluation.promotion_bounds import parse_requirements
+        from models.pipeline.log_to_artifact import Tuning, train
+        from models.pipeline.progress import ProgressBar, TuningBar
+        from models.schema.feature_schema import load_schema
+
+    requirements = parse_requirements(require)
+    _make_directory(out)
+    features = load_schema(schema) if schema else _infer(data, label, out)
+    progress = ProgressBar(config.epochs if tune is None else None)  # unknown: tuning decides
+    tuning = None if tune is None else Tuning(tune, TuningBar(tune))
+    try:
+        result = train(data, features, config, out, progress, progress.say, requirements, init_from, compare, tuning)
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; the same command resumes from the last checkpoint\n")
+        raise
+    print(json.dumps(described(result), indent=2) if as_json else summary(result))
+    for failure in result.failures:
+        print(f"not served: {failure}", file=sys.stderr)
+    return 3 if result.failures else 0
+
+
+def summary(result: TrainResult) -> str:
+    """Return the lines printed at the end of a run."""
+    parts = result.report.parts
+    shown = [(part.name, part.metrics) for part in parts]
+    shown += [(f"{part.name} (LR)", m) for part in parts if (m := part.baseline_metrics) is not None]
+    shown += [(f"{part.name} (champion)", m) for part in parts if (m := part.champion_metrics) is not None]
+    lines = [f"{'':21}{'rows':>9}{'log loss':>10}{'NE':>8}{'AUC':>8}{'GAUC':>8}{'Σp/Σy':>8}{'ECE':>8}"]
+    for name, m in shown:
+        auc, gauc = (f"{x:8.4f}" if x is not None else f"{'–':>8}" for x in (m.auc, m.gauc))
+        losses = f"{m.log_loss:>10.4f}{m.normalized_entropy:>8.4f}"
+        lines.append(f"{name:21}{m.rows:>9}{losses}{auc}{gauc}{m.calibration:>8.4f}{m.ece:>8.4f}")
+    state = "not current" if result.failures else "now current"
+    size, peak = result.artifact_bytes / 2**20, result.peak_memory_bytes / 2**20
+    lines += [
+        f"artifact  {result.directory} ({size:.1f} MiB), {state}; peak memory {peak:.0f} MiB",
+        f"report    {result.directory / 'report.html'}",
+        *([] if result.failures else [f"serve it  CTR_ARTIFACTS={result.directory.parent} python -m app"]),
+    ]
+    return "\n".join(lines)
+
+
+def described(result: TrainResult) -> dict[str, object]:
+    """Return what `summary` tells, for machines."""
+    return {
+        "model_version": result.manifest.model_version,
+        "artifact": str(result.directory),
+        "current": not result.failures,
+        "failures": list(result.failures),
+        "metrics": {name: dict(metrics) for name, metrics in result.manifest.metrics.items()},
+        "artifact_bytes": result.artifact_bytes,
+        "peak_memory_bytes": result.peak_memory_bytes,
+    }
+
+
+def _make_directory(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ModelsError(f"--out: {out} is not a directory") from error
+
+
+def _infer(patterns: Sequence[str], label: str | None, out: Path) -> FeatureSchema:
+    from models.data.schema_inference import infer_schema
+    from models.schema.feature_schema import dump_schema
+
+    if label is None:
+        raise ModelsError("give --schema FILE, or --label COLUMN to have a schema inferred")
+    inferred = infer_schema(patterns, label)
+    path = out / "schema.toml"
+    path.write_text(dump_schema(inferred.schema, inferred.reasons), encoding="utf-8")
+    width = max(map(len, inferred.reasons))
+    print(
+        f"no schema given; inferred from the data and written to {path}, edit it and pass it with --schema:",
+        file=sys.stderr,
+    )
+    for name, reason in inferred.reasons.items():
+        print(f"  {name:{width}}  {reason}", file=sys.stderr)
+    return inferred.schema
