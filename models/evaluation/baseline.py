@@ -6,7 +6,8 @@ It is the DeepFM's first-order part alone, fitted to the optimum. A DeepFM that 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,31 +17,48 @@ from sklearn.linear_model import LogisticRegression
 
 from models.evaluation.metrics import Labels
 from models.features.packed_rows import PackedRows
-from models.network.calibration import sigmoid
+from models.network.calibration import Calibration, fit_calibration, level_shift
 
 # Of more training rows than this, a random sample is used, so that the baseline takes seconds.
 MAX_ROWS = 1_000_000
 MAX_NEWTON_STEPS = 50
+IDENTITY = Calibration()
 # Rows scored at once.
 CHUNK = 65_536
 
 
 @dataclass(frozen=True)
 class LogisticBaseline:
-    """p = σ(w·x + b), x the weighted one-hot row of an impression.
+    """p = the calibrated w·x + b, x the weighted one-hot row of an impression.
 
     Args:
         weights: w, float64 [R].
         intercept: b.
+        calibration: of the logits w·x + b.
     """
 
     weights: NDArray[np.float64]
     intercept: float
+    calibration: Calibration = IDENTITY
+
+    def logits(self, rows: PackedRows) -> NDArray[np.float64]:
+        """Return w·x + b, float64 [B]."""
+        scores = [one_hot(chunk, len(self.weights)) @ self.weights for chunk in rows.chunks(CHUNK)]
+        logits: NDArray[np.float64] = np.concatenate(scores) + self.intercept
+        return logits
 
     def probabilities(self, rows: PackedRows) -> NDArray[np.float64]:
         """Return click probabilities, float64 [B]."""
-        scores = [one_hot(chunk, len(self.weights)) @ self.weights for chunk in rows.chunks(CHUNK)]
-        return sigmoid(np.concatenate(scores) + self.intercept)
+        return self.calibration.of_log(self.logits(rows))
+
+    def calibrated(self, rows: PackedRows, labels: Labels) -> Self:
+        """Return the same regression, calibrated on rows that it has not learnt, as the model is."""
+        return replace(self, calibration=fit_calibration(self.logits(rows), np.asarray(labels, np.float64)))
+
+    def levelled(self, before: Self, rows: PackedRows) -> Self:
+        """Return this regression with the calibration of ``before``, promising as many clicks on the rows as that does."""
+        shift = level_shift(before.calibration, self.logits(rows), float(before.probabilities(rows).sum()))
+        return replace(self, intercept=self.intercept + shift, calibration=before.calibration)
 
 
 def fit_logistic_regression(

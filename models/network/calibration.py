@@ -17,6 +17,9 @@ MAX_LOGIT = 16.118
 """Slightly less than the logit of 1 − `MIN_PROBABILITY`."""
 NUM_FOLDS = 5
 """Of the comparison in `fit_calibration`."""
+SLOPE_SD, LEVEL_SD = 0.2, 0.15
+"""How far the best slope and level lie from 1 and 0 with the models of small logs, see ``docs/experiments.md``."""
+MIN_SLOPE = 1e-3
 
 Floats = NDArray[np.float64]
 
@@ -24,8 +27,8 @@ Floats = NDArray[np.float64]
 class Calibration(Strict):
     """A monotone map from logits to probabilities, then the correction for down-sampled non-clicks.
 
-    ``platt``: p = σ(slope·z + intercept) (Platt 1999). ``isotonic``: p interpolated linearly between the points
-    (logits, probabilities) and constant outside them (Zadrozny & Elkan 2002). ``identity``: p = σ(z).
+    ``platt``: p = σ(slope·z + intercept) (Platt 1999), fitted by `fit_platt`. ``isotonic``: p interpolated linearly between
+    the points (logits, probabilities) and constant outside them (Zadrozny & Elkan 2002). ``identity``: p = σ(z).
     """
 
     method: Literal["identity", "platt", "isotonic"] = "identity"
@@ -87,46 +90,63 @@ def sigmoid(z: Floats) -> Floats:
     return np.where(z >= 0, 1.0, e) / (1.0 + e)
 
 
-def fit_platt(logits: Floats, labels: Floats) -> Calibration:
-    """Fit slope and intercept by Newton's method on log loss, with Platt's smoothed targets.
+def fit_platt(logits: Floats, labels: Floats, slope_sd: float = SLOPE_SD, level_sd: float = LEVEL_SD) -> Calibration:
+    """Fit slope and intercept by penalised maximum likelihood: the model's own logits are right unless clicks say otherwise.
+
+    logit p = c + level + slope·(z − c), where c is the mean of z weighted by its variance σ(z)(1 − σ(z)), so that the two
+    hardly depend on each other. Their priors are normal: slope around 1, level around 0. The prior of the level weighs as
+    much as 1 ÷ ``level_sd``² clicks: with fewer the fit stays near the model's logits, with many it is Platt scaling.
 
     Args:
-        logits: float64 [B].
-        labels: 0 or 1, float64 [B], both present.
+        logits: z, float64 [B].
+        labels: 0 or 1, float64 [B].
+        slope_sd: standard deviation of the prior of the slope; near 0 the map is a shift, large means no prior.
+        level_sd: standard deviation of the prior of the level, in logits.
     """
-    clicks = labels.sum()
-    smoothed = np.where(labels == 1, (clicks + 1) / (clicks + 2), 1 / (len(labels) - clicks + 2))
-    slope, intercept = 1.0, 0.0
-    for _ in range(50):
-        p = sigmoid(slope * logits + intercept)
-        w = np.maximum(p * (1 - p), 1e-12)
-        gradient = np.array([((p - smoothed) * logits).sum(), (p - smoothed).sum()])
-        cross = (w * logits).sum()
-        hessian = np.array([[(w * logits**2).sum(), cross], [cross, w.sum()]]) + 1e-9 * np.eye(2)
-        step = np.linalg.solve(hessian, gradient)
-        slope, intercept = slope - step[0], intercept - step[1]
-        if np.abs(step).max() < 1e-10:
-            break
-    if not (np.isfinite(slope) and np.isfinite(intercept) and slope > 1e-3):  # no useful ranking: predict the mean
-        rate = smoothed.mean()
-        return Calibration(
-            method="platt", slope=1e-3, intercept=float(np.log(rate / (1 - rate)) - 1e-3 * logits.mean())
-        )
-    return Calibration(method="platt", slope=float(slope), intercept=float(intercept))
+    from scipy.optimize import minimize  # only training needs it
+
+    p = sigmoid(logits)
+    centre = float(np.average(logits, weights=np.maximum(p * (1 - p), 1e-12)))
+    x = logits - centre
+    at, sds = np.array([1.0, 0.0]), np.array([slope_sd, level_sd])
+
+    def loss(parameters: Floats) -> float:
+        u = centre + parameters[1] + parameters[0] * x
+        return float(np.logaddexp(0, u).sum() - labels @ u + 0.5 * (((parameters - at) / sds) ** 2).sum())
+
+    def gradient(parameters: Floats) -> Floats:
+        excess = sigmoid(centre + parameters[1] + parameters[0] * x) - labels
+        slopes: Floats = np.array([excess @ x, excess.sum()]) + (parameters - at) / sds**2
+        return slopes
+
+    def hessian(parameters: Floats) -> Floats:
+        p = sigmoid(centre + parameters[1] + parameters[0] * x)
+        w = p * (1 - p)
+        cross = w @ x
+        curvature: Floats = np.array([[w @ x**2, cross], [cross, w.sum()]]) + np.diag(1 / sds**2)
+        return curvature
+
+    slope, level = minimize(loss, at, jac=gradient, hess=hessian, method="trust-exact").x.tolist()
+    if slope <= MIN_SLOPE:  # no useful ranking: predict the mean
+        rate = (labels.sum() + 1) / (len(labels) + 2)
+        slope, intercept = MIN_SLOPE, float(np.log(rate / (1 - rate)) - MIN_SLOPE * logits.mean())
+    else:
+        intercept = centre + level - slope * centre
+    return Calibration(method="platt", slope=slope, intercept=intercept)
 
 
-def level_shift(calibration: Calibration, logits: NDArray[np.floating], labels: NDArray[np.floating]) -> float:
-    """Return δ with Σp = Σy, where p are the calibrated probabilities of z + δ; by bisection, so for any monotone map.
+def level_shift(calibration: Calibration, logits: NDArray[np.floating], clicks: float) -> float:
+    """Return δ with Σp = clicks, where p are the calibrated probabilities of z + δ; by bisection, so for any monotone map.
 
     Args:
         calibration: the map; its correction for dropped non-clicks is not applied.
         logits: z, [B].
-        labels: 0 or 1, [B], both present.
+        clicks: number of clicks that the rows are to promise, between 0 and B.
 
-    >>> round(level_shift(Calibration(), np.zeros(4), np.array([1.0, 0.0, 0.0, 0.0])), 4)  # −ln 3
+    >>> round(level_shift(Calibration(), np.zeros(4), 1.0), 4)  # −ln 3
     -1.0986
     """
-    z, clicks = logits.astype(np.float64), float(labels.sum(dtype=np.float64))
+    z = logits.astype(np.float64)
     low, high = -MAX_LOGIT, MAX_LOGIT
     for _ in range(50):
         middle = (low + high) / 2
@@ -167,9 +187,8 @@ def fit_calibration(
 ) -> Calibration:
     """Fit Platt and isotonic, and keep the one with the lower log loss on held-out folds.
 
-    Folds are contiguous, so some are later than the rows fitted on. Isotonic is chosen only if it is better by more than
-    one standard error of the paired difference: otherwise the simpler map, Platt, is taken (the one-standard-error rule
-    of Breiman et al. 1984).
+    Folds are contiguous, so some are later than the rows fitted on. Isotonic has no prior, so it is chosen only if it is
+    better by more than two standard errors of the paired difference.
 
     Args:
         logits: of validation rows in time order, [B].
@@ -186,7 +205,7 @@ def fit_calibration(
             )
             gains.append(platt - isotonic)
     gain = np.concatenate(gains) if gains else np.zeros(1)
-    is_clear = gain.mean() > gain.std() / np.sqrt(len(gain))
+    is_clear = gain.mean() > 2 * gain.std() / np.sqrt(len(gain))
     return (fit_isotonic if is_clear else fit_platt)(z, y).model_copy(update={"negatives_kept": negatives_kept})
 
 

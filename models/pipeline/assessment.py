@@ -61,7 +61,7 @@ def assess(
         environment: from `environment_of`.
     """
     # After a warm start, a regression on the new rows alone is not a fair comparison.
-    baseline = None if prepared.inheritance is not None else _baseline(prepared, config.seed)
+    baselines = {} if prepared.inheritance is not None else _fit_baselines(prepared, config)
     scorers = {"validation": measured, "test": served}
     constant = float(prepared.labels.mean())
 
@@ -76,7 +76,7 @@ def assess(
             probabilities=probabilities,
             raw_probabilities=sigmoid(logits.astype(np.float64)),
             constant=constant,
-            baseline_probabilities=None if baseline is None else baseline.probabilities(examples.rows),
+            baseline_probabilities=baselines[name].probabilities(examples.rows) if baselines else None,
             groups=held_out.groups,
             segments={s: [values[c] for c in codes.tolist()] for s, (codes, values) in held_out.segments.items()},
             cold_starts=cold_starts(prepared.encoder, examples.rows, examples.labels, probabilities),
@@ -136,12 +136,10 @@ def peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _baseline(prepared: Prepared, seed: int) -> LogisticBaseline:
-    """Fit the regression on the first shard."""
-    from models.evaluation.baseline import fit_logistic_regression  # importing scikit-learn takes half a second
+def _fit_baselines(prepared: Prepared, config: TrainConfig) -> Mapping[str, LogisticBaseline]:
+    from models.pipeline.baseline_stages import fit_baselines  # importing scikit-learn takes half a second
 
-    sample = prepared.train[0].load()
-    return fit_logistic_regression(sample.rows, sample.labels, prepared.encoder.num_rows, seed=seed)
+    return fit_baselines(prepared, config)
 
 
 def _field_facts(prepared: Prepared) -> list[FieldFacts]:

@@ -52,14 +52,14 @@ def train_command(
         "artifacts"
     ),
     require: Annotated[
-        str,
+        str | None,
         Option(
             metavar="BOUNDS",
-            help="Such as 'auc>=0.7,calibration<=1.03' on the test part. If one is missed, the artifact is written but does "
-            "not become the current one, and the exit status is 3.",
+            help="Such as 'auc>=0.7,calibration within 3%' on the test part. If one is missed, the artifact is written but "
+            "does not become the current one, and the exit status is 3.",
             rich_help_panel=LOG,
         ),
-    ] = "",
+    ] = None,
     init_from: Annotated[
         Path | None,
         Option(
@@ -99,7 +99,7 @@ def train_command(
         from models.pipeline.progress import ProgressBar, TuningBar
         from models.schema.feature_schema import load_schema
 
-    requirements = parse_requirements(require)
+    requirements = () if require is None else parse_requirements(require)
     _make_directory(out)
     features = load_schema(schema) if schema else _infer(data, label, out)
     progress = ProgressBar(config.epochs if tune is None else None)  # unknown: tuning decides
@@ -126,6 +126,9 @@ def summary(result: TrainResult) -> str:
         auc, gauc = (f"{x:8.4f}" if x is not None else f"{'–':>8}" for x in (m.auc, m.gauc))
         losses = f"{m.log_loss:>10.4f}{m.normalized_entropy:>8.4f}"
         lines.append(f"{name:21}{m.rows:>9}{losses}{auc}{gauc}{m.calibration:>8.4f}{m.ece:>8.4f}")
+    if any(part.baseline_metrics is not None for part in parts):
+        treated = "refitted and calibrated" if result.report.config["refit"] else "calibrated"
+        lines.append(f"LR: logistic regression on the same rows, {treated} as the model is")
     state = "not current" if result.failures else "now current"
     size, peak = result.artifact_bytes / 2**20, result.peak_memory_bytes / 2**20
     lines += [

@@ -55,8 +55,8 @@ def refit(
     """Train on the training and the validation rows from the beginning; return that, and how often it saw each table row.
 
     The newest rows are worth most, and validation has served its purpose: when to stop, and the calibration. The calibration
-    keeps its shape; the bias is moved until, calibrated, the new model too promises as many clicks on the validation rows as
-    there were. Without that the level would be corrected twice: by the calibration, and by having seen those rows.
+    keeps its shape; the bias is moved until, calibrated, the new model promises as many clicks on the validation rows as
+    the model before. Without that the level would be corrected twice: by the calibration, and by having seen those rows.
     """
     say("training again, with the validation rows")
     validation = prepared.held_out["validation"]
@@ -68,8 +68,11 @@ def refit(
     checkpoint = checkpoint_of(prepared, config, out, Stage.REFIT)
     again = Trainer(step, deal(prepared.train, validation.part), progress, checkpoint).fit_again(trained.best_epoch)
     table = _settled(prepared, config, again.table, counts)
-    logits = score_rows(Predictor(again.head.frozen(), Calibration()), examples.rows, table)
-    again.head.bias.data += level_shift(calibration, logits, examples.labels)
+    before, after = (
+        score_rows(Predictor(head.frozen(), Calibration()), examples.rows, rows)
+        for head, rows in ((trained.head, trained.table), (again.head, table))
+    )
+    again.head.bias.data += level_shift(calibration, after, float(calibration.of_log(before).sum()))
     return replace(trained, table=table, head=again.head), counts
 
 

@@ -77,3 +77,24 @@ def test_more_rows_than_the_limit_are_drawn_by_seed(monkeypatch: pytest.MonkeyPa
     first, again, other = (fit_logistic_regression(rows, labels, 11, seed=s).weights for s in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_it_is_calibrated_and_levelled_as_the_model_is() -> None:
+    rng = np.random.default_rng(5)
+    rows, held_out = make_rows(20_000), make_rows(20_000, seed=1)
+    weights = rng.normal(0, 1, 11)
+
+    def draw(at: PackedRows, level: float) -> np.ndarray:
+        odds = np.exp(one_hot(at, 11) @ weights + level)
+        labels: np.ndarray = (rng.random(len(at)) < odds / (1 + odds)).astype(np.float32)
+        return labels
+
+    labels, later = draw(rows, -2.0), draw(held_out, -1.0)
+    fitted = fit_logistic_regression(rows, labels, 11)
+    assert fitted.probabilities(held_out).sum() < 0.7 * later.sum()
+    measured = fitted.calibrated(held_out, later)
+    assert measured.probabilities(held_out).sum() == pytest.approx(later.sum(), rel=0.02)
+    assert log_loss(later, measured.probabilities(held_out)) < log_loss(later, fitted.probabilities(held_out))
+    again = fit_logistic_regression(held_out, later, 11).levelled(measured, held_out)
+    assert again.calibration == measured.calibration
+    assert again.probabilities(held_out).sum() == pytest.approx(measured.probabilities(held_out).sum(), rel=1e-4)

@@ -26,10 +26,32 @@ def test_an_undefined_metric_misses_its_bound() -> None:
     assert failures(parse_requirements("gauc>=0.1"), metrics) == ("gauc is unknown, required at least 0.1",)
 
 
-@pytest.mark.parametrize("text", ["auc", "auc>0.7", "auc>=", "auc>=1.2.3", "rows>=5", "AUC>=0.7", "__class__<=1"])
-def test_invalid_bounds_are_refused(text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", " ", ",", "auc>=0.7,", "auc>=0.7,,gauc>=0.6"),
+        *("auc", "auc>0.7", "auc>=", "auc>=1.2.3", "rows>=5", "AUC>=0.7", "__class__<=1", "auc==0.7", "0.7<=auc"),
+        *("auc>=nan", "log_loss<=inf", "log_loss<=1e999", "auc>=0.8,auc<=0.7"),
+        *("calibration<=1.03", "calibration>=0.97", "calibration within", "calibration within 3", "auc within 3%"),
+        *("calibration within 0%", "calibration within -3%", "calibration within 100%", "calibration within nan%"),
+    ],
+)
+def test_empty_unknown_and_one_sided_bounds_are_refused(text: str) -> None:
     with pytest.raises(ModelsError, match="--require"):
         parse_requirements(text)
+
+
+@pytest.mark.parametrize("text", ["calibration within 3%", "calibration>=0.97,calibration<=1.03"])
+@pytest.mark.parametrize(("ratio", "is_met"), [(0.96, False), (0.971, True), (1.0, True), (1.029, True), (1.04, False)])
+def test_calibration_is_judged_on_both_sides(text: str, ratio: float, *, is_met: bool) -> None:
+    metrics = evaluate(*make_scores(100)).model_copy(update={"calibration": ratio})
+    assert (failures(parse_requirements(text), metrics) == ()) == is_met
+
+
+@pytest.mark.parametrize("ratio", [float("inf"), float("nan")])
+def test_a_ratio_that_is_not_finite_misses_its_bound(ratio: float) -> None:
+    metrics = evaluate(*make_scores(100)).model_copy(update={"calibration": ratio})
+    assert len(failures(parse_requirements("calibration within 3 %"), metrics)) == 1
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
