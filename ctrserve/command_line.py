@@ -12,6 +12,7 @@ from app import __main__ as serving
 from app import keys
 from models.command_line.options import Command
 from models.command_line.running import new_app
+from models.pipeline import score_command as scoring
 from models.pipeline import train_command as training
 from models.simulator import command as simulation
 
@@ -50,6 +51,7 @@ for name, command, panel, example in (
     ("demo", demo_command, FIRST, "Example: `ctrserve demo`"),
     ("simulate", simulation.simulate_command, FIRST, simulation.EXAMPLE),
     ("train", training.train_command, OFFLINE, training.EXAMPLE),
+    ("score", scoring.score_command, OFFLINE, scoring.EXAMPLE),
     ("serve", serving.serve_command, ONLINE, serving.EXAMPLE),
     ("keys", keys.keys_command, ONLINE, keys.EXAMPLE),
 ):

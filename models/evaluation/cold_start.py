@@ -33,7 +33,7 @@ def cold_fields(encoder: FeatureEncoder) -> dict[str, int]:
 def cold_starts(
     encoder: FeatureEncoder, rows: PackedRows, labels: Labels, probabilities: Floats
 ) -> Mapping[str, Metrics]:
-    """Return the metrics of the rows whose user or item is out of vocabulary, and of the others, by name, without empty sets.
+    """Return `metrics_of_cold` of the rows whose user or item is out of vocabulary.
 
     Args:
         encoder: the one that encoded ``rows``.
@@ -42,6 +42,20 @@ def cold_starts(
         probabilities: float64 [B].
     """
     cold = {name: _values(rows, f) == encoder.oov_rows[f] for name, f in cold_fields(encoder).items()}
+    return metrics_of_cold(cold, labels, probabilities)
+
+
+def metrics_of_cold(
+    cold: Mapping[str, NDArray[np.bool_]], labels: Labels, probabilities: Floats
+) -> Mapping[str, Metrics]:
+    """Return the metrics of the cold rows and of the others, by name, without empty sets.
+
+    Args:
+        cold: by the name of `cold_fields`, whether a row is, [B].
+        labels: 0 or 1, [B].
+        probabilities: float64 [B].
+    """
+    cold = dict(cold)
     cold |= {name.removeprefix("un"): ~is_cold for name, is_cold in list(cold.items())}
     return {name: evaluate(labels[at], probabilities[at]) for name, at in sorted(cold.items()) if at.any()}
 

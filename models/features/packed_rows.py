@@ -68,9 +68,13 @@ class PackedRows:
 
     def chunks(self, size: int) -> Iterator[PackedRows]:
         """Yield the impressions in order, at most ``size`` at a time."""
-        starts = self.row_starts()
+        F, starts = self.num_fields, None if self.lengths is None else self.row_starts()
         for at in range(0, len(self), size):
-            yield self.select(np.arange(at, min(at + size, len(self))), starts)
+            end = min(at + size, len(self))
+            if self.lengths is None or starts is None:
+                yield PackedRows(self.ids[at * F : end * F], None, self.poolings)
+            else:
+                yield PackedRows(self.ids[starts[at] : starts[end]], self.lengths[at:end], self.poolings)
 
     def unpack(self) -> EncodedBatch:
         """Return the same impressions for the model."""

@@ -20,6 +20,7 @@ from models.evaluation.importance import permutation_importance, rows_used
 from models.evaluation.metrics import Floats
 from models.network.calibration import Calibration, sigmoid
 from models.network.predictor import Predictor, score_rows
+from models.report.conclusions import describe_calibration, describe_sampling
 from models.report.report_data import FieldFacts, ReportData, Scored
 from models.schema.feature_schema import FieldSpec
 from models.training.train_config import TrainConfig
@@ -179,14 +180,7 @@ def _encoding(field: FieldSpec) -> str:
 
 
 def _describe(calibration: Calibration, *, refit: bool) -> str:
-    how = {
-        "identity": "None: σ(logit).",
-        "platt": f"Platt scaling, fitted on the validation part: p = σ({calibration.slope:.4f}·logit {calibration.intercept:+.4f}).",
-        "isotonic": f"Isotonic regression, fitted on the validation part, {len(calibration.logits)} points.",
-    }[calibration.method]
+    how = describe_calibration(calibration)
     if refit:
         how += " Then the model was trained again with that part's rows too; the figures for that part are of the model before."
-    if calibration.negatives_kept == 1.0:
-        return how
-    kept = f"{calibration.negatives_kept:g}"
-    return f"{how} The log keeps {kept} of the non-clicks: figures here are for the log as it is; the service multiplies odds by {kept}."
+    return f"{how}{describe_sampling(calibration)}"

@@ -65,6 +65,26 @@ class TuningBar:
             self._is_over = True
 
 
+class RowsBar:
+    """Shows how many rows are done."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._bar: tqdm[object] | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        """Report progress, as `models.pipeline.scoring.Progress`."""
+        if self._bar is None:
+            layout = "{desc}: {percentage:.0f}% of {total_fmt} rows, {rate_fmt}, {remaining} left"
+            self._bar = _make_bar(total, self._title, None if sys.stderr.isatty() else layout, unit="row")
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """Finish the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+
 def _make_bar(total: float, title: str, layout: str | None, unit: str) -> tqdm[object]:
     # On a terminal the bar is redrawn in place, elsewhere each state is a line of its own.
     is_terminal = sys.stderr.isatty()

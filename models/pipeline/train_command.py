@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +29,7 @@ PANELS = {
     ),
     "Machine": ("seed", "shard_rows", "device", "threads"),
 }  # fmt: skip
+METRICS_HEADER = f"{'':25}{'rows':>9}{'log loss':>10}{'NE':>8}{'AUC':>8}{'GAUC':>8}{'Σp/Σy':>8}{'ECE':>8}"
 EXAMPLE = "Example: `ctrserve train --data 'logs/*.parquet' --label click --out artifacts`"
 
 
@@ -121,11 +122,7 @@ def summary(result: TrainResult) -> str:
     shown = [(part.name, part.metrics) for part in parts]
     shown += [(f"{part.name} (LR)", m) for part in parts if (m := part.baseline_metrics) is not None]
     shown += [(f"{part.name} (champion)", m) for part in parts if (m := part.champion_metrics) is not None]
-    lines = [f"{'':21}{'rows':>9}{'log loss':>10}{'NE':>8}{'AUC':>8}{'GAUC':>8}{'Σp/Σy':>8}{'ECE':>8}"]
-    for name, m in shown:
-        auc, gauc = (f"{x:8.4f}" if x is not None else f"{'–':>8}" for x in (m.auc, m.gauc))
-        losses = f"{m.log_loss:>10.4f}{m.normalized_entropy:>8.4f}"
-        lines.append(f"{name:21}{m.rows:>9}{losses}{auc}{gauc}{m.calibration:>8.4f}{m.ece:>8.4f}")
+    lines = [METRICS_HEADER, *(metrics_line(name, m.model_dump()) for name, m in shown)]
     if any(part.baseline_metrics is not None for part in parts):
         treated = "refitted and calibrated" if result.report.config["refit"] else "calibrated"
         lines.append(f"LR: logistic regression on the same rows, {treated} as the model is")
@@ -137,6 +134,13 @@ def summary(result: TrainResult) -> str:
         *([] if result.failures else [f"serve it  CTR_ARTIFACTS={result.directory.parent} python -m app"]),
     ]
     return "\n".join(lines)
+
+
+def metrics_line(name: str, metrics: Mapping[str, float | int | None]) -> str:
+    """Return one line below `METRICS_HEADER`; `models.evaluation.metrics.Metrics` has the names."""
+    names = ("normalized_entropy", "auc", "gauc", "calibration", "ece")
+    figures = [f"{'–':>8}" if (x := metrics[key]) is None else f"{x:8.4f}" for key in names]
+    return f"{name:25}{metrics['rows']:>9}{metrics['log_loss']:>10.4f}{''.join(figures)}"
 
 
 def described(result: TrainResult) -> dict[str, object]:

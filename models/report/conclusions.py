@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from models.evaluation.metrics import Z_95, calibration_interval, calibration_ratio, ece_by_chance, log_losses
+from models.network.calibration import Calibration
 from models.report.report_data import Scored
 
 NUM_SEGMENT_VALUES = 12
@@ -72,3 +73,20 @@ def segment_ratios(scored: Scored, values: Sequence[str]) -> list[SegmentRatio]:
         low, high = calibration_interval(y, p)
         ratios.append(SegmentRatio(value, len(y), float(np.mean(y)), low, calibration_ratio(y, p), high))
     return ratios
+
+
+def describe_calibration(calibration: Calibration) -> str:
+    """Return how the model was calibrated, in a sentence."""
+    return {
+        "identity": "None: σ(logit).",
+        "platt": f"Platt scaling, fitted on the validation part: p = σ({calibration.slope:.4f}·logit {calibration.intercept:+.4f}).",
+        "isotonic": f"Isotonic regression, fitted on the validation part, {len(calibration.logits)} points.",
+    }[calibration.method]
+
+
+def describe_sampling(calibration: Calibration) -> str:
+    """Return what figures of a log with dropped non-clicks mean, in a sentence; nothing if there are none."""
+    if calibration.negatives_kept == 1.0:
+        return ""
+    kept = f"{calibration.negatives_kept:g}"
+    return f" The log keeps {kept} of the non-clicks: figures here are for the log as it is; the service multiplies odds by {kept}."

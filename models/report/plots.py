@@ -9,7 +9,7 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
@@ -19,7 +19,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from models.evaluation.metrics import Floats, Labels, reliability_curve, roc_curve
-from models.training.trainer import Epoch
+
+if TYPE_CHECKING:
+    from models.training.trainer import Epoch
 
 # Colours that colour-blind readers can tell apart (Okabe & Ito 2008).
 MODEL, BASELINE, PLAIN, WASH, INK = "#0072b2", "#d55e00", "#8a929c", "#80b8d8", "#2b3138"

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from models.evaluation.metrics import Metrics
 from models.report import plots
 from models.report.conclusions import segment_ratios, verdict
-from models.report.report_data import ReportData, Scored
+from models.report.report_data import LogReport, ReportData, Scored
 
 METRICS = {
     "log loss": "log_loss",
@@ -51,6 +51,28 @@ def render_report(data: ReportData) -> str:
         best={part.name: _best(part) for part in data.parts},
         segments=_segments(scored),
         config=[(name, " ".join(values)) for name, values in _flat(data.config)],
+        plots={name: Markup(svg) for name, svg in drawn.items()},  # noqa: S704  # no text of the data is in them
+        interval_dot=lambda *ends: Markup(plots.interval_dot(*ends)),  # noqa: S704
+    )
+
+
+def render_log_report(data: LogReport) -> str:
+    """Return the page of a scored log, as `render_report` does."""
+    scored = data.part
+    curve = (f"DeepFM, AUC {_figure(scored.metrics.auc)}", scored.probabilities)
+    drawn = {
+        "roc": plots.plot_roc(scored.labels, [curve]),
+        "reliability": plots.plot_reliability(scored.labels, scored.probabilities, scored.raw_probabilities),
+        "scores": plots.plot_scores(scored.labels, scored.probabilities),
+    }
+    return _ENVIRONMENT.get_template("log_report.html").render(
+        data=data,
+        part=scored,
+        verdict=verdict(scored),
+        METRICS=METRICS,
+        summary=f"{scored.metrics.rows:,} labelled rows. Made {data.created}.",
+        best={scored.name: _best(scored)},
+        segments=_segments(scored),
         plots={name: Markup(svg) for name, svg in drawn.items()},  # noqa: S704  # no text of the data is in them
         interval_dot=lambda *ends: Markup(plots.interval_dot(*ends)),  # noqa: S704
     )

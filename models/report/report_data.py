@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,9 @@ from models.data.champion import Champion
 from models.evaluation.bootstrap import NAMES, bootstrap, resample
 from models.evaluation.importance import Importance
 from models.evaluation.metrics import Floats, Labels, Metrics, evaluate
-from models.training.trainer import Epoch
+
+if TYPE_CHECKING:
+    from models.training.trainer import Epoch
 
 
 @dataclass(frozen=True)
@@ -150,3 +152,41 @@ class ReportData:
     def parts(self) -> tuple[Scored, ...]:
         """The scored parts; the headline is about the last one."""
         return (self.validation,) if self.test is None else (self.validation, self.test)
+
+
+class LogField(NamedTuple):
+    """One row of the table of a scored log's fields: shares of its values; ``unseen`` is ``None`` where none can be."""
+
+    name: str
+    kind: str
+    side: str
+    missing: float
+    unseen: float | None
+
+
+@dataclass(frozen=True)
+class LogReport:
+    """All data of the page of a scored log.
+
+    Args:
+        model_version: of the artifact.
+        created: UTC, ISO 8601.
+        part: the labelled rows, or a sample of them.
+        calibration: of the model, in a sentence.
+        trained: metrics by part as the artifact's manifest has them.
+        fields: in the schema's order.
+        facts: what was scored, by name.
+    """
+
+    model_version: str
+    created: str
+    part: Scored
+    calibration: str
+    trained: Mapping[str, Mapping[str, float | int | None]]
+    fields: Sequence[LogField]
+    facts: Mapping[str, str]
+
+    @property
+    def parts(self) -> tuple[Scored, ...]:
+        """The one part."""
+        return (self.part,)

@@ -73,7 +73,7 @@ def write_log(
         schema = SCHEMA.model_copy(update={"negatives_kept": negatives_kept})
         (out / "schema.toml").write_text(dump_schema(schema, COMMENTS), encoding="utf-8")
     except OSError as error:
-        raise LogError(f"{out}: cannot be written: {error.strerror}") from error
+        raise LogError(f"{out}: cannot be written: {error.strerror or error}") from error
     return BayesScore.of(np.concatenate(truths), np.concatenate(clicks)), BayesScore.of(truths[-1], clicks[-1])
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from models.data.chunk_encoder import _encode_numbers
+from models.data.chunk_encoder import encode_numbers
 from models.data.fitting import _boundaries
 from models.features.field_encoder import FieldEncoder
 from models.features.vocabulary import MISSING, NUM_SPECIAL
@@ -41,4 +41,4 @@ def test_numbers_of_a_chunk_get_the_bins_that_the_field_encoder_gives(
     spec = FieldSpec(name="x", kind="numeric", side="context")
     field = FieldEncoder(spec, FittedField(dtype=None, boundaries=boundaries), 100, None)
     expected = [100 + (MISSING if x != x else NUM_SPECIAL + bisect_right(boundaries, x)) for x in numbers.tolist()]
-    assert _encode_numbers(field, numbers).tolist() == field.encode_numbers(numbers).tolist() == expected
+    assert encode_numbers(field, numbers).tolist() == field.encode_numbers(numbers).tolist() == expected
