@@ -15,12 +15,12 @@ import pytest
 
 from app.main import create_app
 from app.settings import Settings
+from tests.in_process import ask, running
 from tests.making import make_artifact
 
 pytest.importorskip("models._native", reason="built without a C compiler")
 
 ROOT = Path(__file__).parents[1]
-HEADERS = [(b"content-type", b"application/json"), (b"x-api-key", b"secret")]
 BODY = json.dumps({"instances": [{"user_id": 7, "ad_id": "ad3", "price": 1.5}]}).encode()
 PROTOCOL = "app/http/guarded_protocol.py"  # stands before the ASGI app
 
@@ -42,38 +42,12 @@ def files_that_run() -> Iterator[set[str]]:
         sys.setprofile(None)
 
 
-async def ask(app: Any) -> int:
-    """Send one good `/predict` request; return its status."""
-    answer: list[dict[str, Any]] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": BODY, "more_body": False}
-
-    async def send(message: dict[str, Any]) -> None:
-        answer.append(message)
-
-    await app({"type": "http", "method": "POST", "path": "/predict", "headers": HEADERS, "state": {}}, receive, send)
-    return int(answer[0]["status"])
-
-
 async def files_of_a_request(app: Any) -> set[str]:
     """Start the app, and trace a request that is not the first."""
-    events: asyncio.Queue[dict[str, str]] = asyncio.Queue()
-    started = asyncio.Event()
-
-    async def note_start(message: dict[str, str]) -> None:
-        started.set()
-
-    await events.put({"type": "lifespan.startup"})
-    running = asyncio.create_task(app({"type": "lifespan", "state": {}}, events.get, note_start))
-    try:
-        await asyncio.wait_for(started.wait(), 60)
-        assert await ask(app) == 200
+    async with running(app):
+        assert await ask(app, BODY) == 200
         with files_that_run() as seen:
-            assert await ask(app) == 200
-    finally:
-        await events.put({"type": "lifespan.shutdown"})
-        await asyncio.wait_for(running, 60)
+            assert await ask(app, BODY) == 200
     return seen
 
 

@@ -107,23 +107,18 @@ class Application:
         if answering is None:
             await self._answer_by_framework(request, scope, receive, send)
             return
-        problem: Problem | None = None
         try:
             body = await answering(request, receive)
-        except Problem as refused:
-            problem = refused
+            answer, code = Answer(200, [CONTENT_TYPE, (b"content-length", b"%d" % len(body))], body), None
+        except Problem as problem:  # kept no longer than this block: it holds this frame, which would hold it
+            answer, code = answer_of(problem, request.id), problem.code
         except Exception:  # a defect is answered, and the other requests go on
             log.exception("a defect on the path %s", request.path, extra={"request_id": request.id})
-            problem = Problem("internal_error")
-        if problem is None:
-            await self._send(Answer(200, [CONTENT_TYPE, (b"content-length", b"%d" % len(body))], body), request, send)
-            self._note(request, request.path, 200, None)
-            return
-        answer = answer_of(problem, request.id)
-        if problem.code == "method_not_allowed":
+            answer, code = answer_of(Problem("internal_error"), request.id), "internal_error"
+        if code == "method_not_allowed":
             answer.headers.append((b"allow", b"POST"))
         await self._send(answer, request, send)
-        self._note(request, request.path, answer.status, problem.code)
+        self._note(request, request.path, answer.status, code)
 
     async def _send(self, answer: Answer, request: ScoredRequest, send: Send) -> None:
         answer.headers.append((b"traceparent", request.traceparent))

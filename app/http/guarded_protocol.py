@@ -29,8 +29,6 @@ MAX_LENGTH_DIGITS = 20
 """Python refuses to read integers of thousands of digits, leading zeros included."""
 ONCE = {b"authorization", b"content-length", b"content-type", b"host", b"transfer-encoding", b"x-api-key"}
 """Headers that two readers could understand differently when they come twice."""
-UPGRADE_WITHIN = 4_096
-"""Bytes of a head in which an upgrade is looked for; one that comes later, with a body, is refused."""
 UPGRADE = re.compile(rb"\r\nupgrade(?=[ \t]*:)", re.IGNORECASE)
 
 
@@ -58,8 +56,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._unread_since: float | None = None
         self._received_at = 0.0
         self._is_in_body = False
-        self._head_bytes = self._num_headers = 0
-        self._once: dict[bytes, bytes] = {}
+        self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the connection's clock: its first request is due."""
@@ -80,8 +77,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if not self._is_in_body:
             if self._request_since is None:
                 self._request_since = self._received_at
-            begin = data[:UPGRADE_WITHIN]
-            if b"pgrade" in begin or b"PGRADE" in begin:
+            if b"upgrade" in data[: data.find(b"\r\n\r\n")].lower():
                 data = without_upgrade(data)
             self._head_bytes += len(data)
         super().data_received(data)
@@ -98,24 +94,21 @@ class GuardedProtocol(HttpToolsProtocol):
         self._unread_since = None
         super().resume_writing()
 
-    def on_message_begin(self) -> None:
-        """Begin with a request's head."""
-        self._once, self._num_headers = {}, 0
-        super().on_message_begin()
-
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count headers, and keep those that may come once only."""
-        self._num_headers += 1
-        lower = name.lower()
-        if lower in self._once or self._num_headers > MAX_HEADERS:
-            raise ValueError("a doubled header, or too many")
-        if lower in ONCE:
-            self._once[lower] = value
+        """Take a header, unless there are too many; leave out trailers, which come behind the body."""
+        if self._is_in_body:
+            return
         super().on_header(name, value)
+        if len(self.headers) > MAX_HEADERS:
+            raise ValueError("too many headers")
 
     def on_headers_complete(self) -> None:
         """Refuse a body whose end two readers could see in different places."""
-        length, coding = self._once.get(b"content-length"), self._once.get(b"transfer-encoding")
+        named = [(name, value) for name, value in self.headers if name in ONCE]
+        once = dict(named)
+        if len(once) < len(named):
+            raise ValueError("a doubled header")
+        length, coding = once.get(b"content-length"), once.get(b"transfer-encoding")
         if coding is not None and (length is not None or coding.strip().lower() != b"chunked"):
             raise ValueError("contradictory headers, or a body in another coding")
         if length is not None and len(length) > MAX_LENGTH_DIGITS:

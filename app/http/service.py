@@ -59,7 +59,7 @@ class Service:
         jobs: dict[str, Job] = {
             "catalog": self.registry.follow_catalog,
             "model": self.registry.follow,
-            "score drift": self._count_scores,
+            "counts": self._count,
         }
         if self.keys is not None and self.settings.keys is not None:
             jobs["keys"] = when_changed([self.settings.keys], self.keys.refresh)
@@ -74,6 +74,7 @@ class Service:
         finally:
             if self._redis is not None:
                 await self._redis.aclose()
+            self.telemetry.flush()
 
     def model(self) -> ServedModel:
         """Return the model that is served now.
@@ -102,6 +103,7 @@ class Service:
             telemetry=self.telemetry,
         )
 
-    async def _count_scores(self) -> None:
+    async def _count(self) -> None:
+        self.telemetry.flush()
         if self.registry.current is not None:
             self.registry.current.scores.count()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -15,17 +16,27 @@ SCORE_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 LATENCY_BUCKETS_S = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
 
 
-class ByField(dict[str, Callable[[float], None]]):
-    """A counter's ``inc`` for each field; to find a labelled metric takes several times as long as to count."""
+class FieldCounts:
+    """Counts by field on their way to a counter, whose own ``inc`` takes a microsecond for each field of each request.
+
+    Args:
+        counter: with the label ``field``.
+    """
 
     def __init__(self, counter: Counter) -> None:
-        super().__init__()
         self._counter = counter
+        self._pending: defaultdict[str, int] = defaultdict(int)
 
-    def __missing__(self, field: str) -> Callable[[float], None]:
-        """Bind the counter of a field."""
-        count = self[field] = self._counter.labels(field).inc
-        return count
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Keep counts until `flush`."""
+        for field, count in counts.items():
+            self._pending[field] += count
+
+    def flush(self) -> None:
+        """Add what was kept to the counter."""
+        for field, count in self._pending.items():
+            self._counter.labels(field).inc(count)
+        self._pending.clear()
 
 
 class Telemetry:
@@ -61,7 +72,7 @@ class Telemetry:
             "ctr_unseen_values", "Values answered by the out-of-vocabulary row", ["field"], registry=r
         )
         self.missing = Counter("ctr_missing_values", "Fields absent or null", ["field"], registry=r)
-        self.count_unseen, self.count_missing = ByField(self.unseen), ByField(self.missing)
+        self.unseen_by_field, self.missing_by_field = FieldCounts(self.unseen), FieldCounts(self.missing)
         self.unknown_fields = Counter("ctr_unknown_fields", "Rows' fields that the schema does not have", registry=r)
         self.embedding_rows = Counter(
             "ctr_embedding_rows", "Embedding rows by the tier that answered: hot, redis, table", ["tier"], registry=r
@@ -101,8 +112,14 @@ class Telemetry:
             for observe, (start, end) in zip(self._observe_stages, pairwise(times_s), strict=True):
                 observe(end - start)
 
+    def flush(self) -> None:
+        """Bring counters up to date; called every few seconds, for the workers that answer for this one too."""
+        self.unseen_by_field.flush()
+        self.missing_by_field.flush()
+
     def exposition(self) -> bytes:
         """Return all metrics in the Prometheus text format; of every worker, where several share a directory for them."""
+        self.flush()
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             return generate_latest(self.registry)
         everyone = CollectorRegistry()

@@ -70,8 +70,8 @@ class MicroBatcher:
         self._is_scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def answer(self, scorer: Scorer, body: bytes, deadline: float) -> bytes:
-        """Return the answer to a request.
+    def answer(self, scorer: Scorer, body: bytes, deadline: float) -> asyncio.Future[bytes]:
+        """Return a future of the answer to a request.
 
         Args:
             scorer: of the request's endpoint.
@@ -86,7 +86,7 @@ class MicroBatcher:
         self._queue.append(waiting)
         if not self._is_scheduled:
             self._answer_next(loop)  # the first of a turn has nobody to wait for
-        return await waiting.outcome
+        return waiting.outcome
 
     def _answer_next(self, loop: asyncio.AbstractEventLoop) -> None:
         until = perf_counter() + TURN_S
@@ -148,5 +148,7 @@ def _tell(batch: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
             continue
         if isinstance(outcome, bytes):
             waiting.outcome.set_result(outcome)
-        else:
-            waiting.outcome.set_exception(outcome)
+            continue
+        if isinstance(outcome, Problem):  # what it came from holds the batch's bodies, and they it, until a collection
+            outcome.__traceback__ = outcome.__context__ = None
+        waiting.outcome.set_exception(outcome)

@@ -100,12 +100,10 @@ def note_values(
     """Count values that were missing, unseen or of unknown fields, and add those counts to the answer where there are any."""
     if missing:
         answer["missing"] = missing
-        for field, count in missing.items():
-            telemetry.count_missing[field](count)
+        telemetry.missing_by_field.add(missing)
     if unseen:
         answer["unseen"] = unseen
-        for field, count in unseen.items():
-            telemetry.count_unseen[field](count)
+        telemetry.unseen_by_field.add(unseen)
     if unknown_fields:
         answer["unknown_fields"] = named_unknown(unknown_fields)
         telemetry.unknown_fields.inc(sum(unknown_fields.values()))

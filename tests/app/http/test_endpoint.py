@@ -1,14 +1,20 @@
 import asyncio
+import gc
 import json
 import logging
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.http.admission import Admission, Uploads
 from app.http.endpoint import Application, Endpoint
+from app.main import create_app
 from app.observability.metrics import Telemetry
+from app.problems import Problem
+from app.settings import Settings
+from tests import in_process
 
 
 async def no_framework(scope: Any, receive: Any, send: Any) -> None:
@@ -78,3 +84,48 @@ def test_another_method_is_refused_and_a_draining_service_says_that_it_closes() 
     application.is_draining = True
     status, headers, _ = ask(application, b"{}")
     assert (status, headers[b"connection"]) == (200, b"close")
+
+
+@pytest.mark.parametrize(
+    ("status", "path", "body", "method"),
+    [
+        (200, "/predict", b'{"instances": [{"price": 1}]}', "POST"),
+        (200, "/rank", b'{"candidates": [{"price": 1}]}', "POST"),
+        (405, "/predict", b"", "PUT"),
+        (409, "/rank", b'{"candidate_ids": ["a"]}', "POST"),
+        (413, "/predict", b" " * (5 << 20), "POST"),
+        (422, "/predict", b"[", "POST"),
+        (422, "/predict", b'{"instances": [{"price": "x"}]}', "POST"),
+        (422, "/rank", b"[", "POST"),
+        (200, "/explain", b'{"instances": [{"price": 1}]}', "POST"),
+        (422, "/explain", b"[", "POST"),
+        (503, "/predict", b"{}", "POST"),
+    ],
+)
+def test_an_answer_leaves_no_cycle_that_would_hold_its_body_until_a_collection(
+    artifacts: Path, status: int, path: str, body: bytes, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(admission: Admission, num_bytes: int = 0) -> None:
+        raise Problem("overloaded", retry_after_s=1)
+
+    if status == 503:
+        monkeypatch.setattr(Admission, "check", refuse)
+
+    async def run() -> list[str]:
+        app = create_app(Settings(artifacts=artifacts, drain_s=0))
+        async with in_process.running(app):
+            assert await in_process.ask(app, body, path, method) == status
+            gc.collect()
+            gc.disable()
+            await in_process.ask(app, body, path, method)
+            await asyncio.sleep(0)  # the batcher's turn ends
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+        return [type(thing).__name__ for thing in gc.garbage]
+
+    try:
+        assert asyncio.run(run()) == []
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()

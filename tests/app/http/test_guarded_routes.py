@@ -162,6 +162,13 @@ def test_a_head_in_pieces_needs_its_key_as_any_other(server: Server) -> None:
     assert 200 not in answer.statuses[1:]
 
 
+def test_a_key_behind_the_body_is_none(server: Server) -> None:
+    head, _, body = raw("POST", "/predict").partition(b"\r\n\r\n")
+    chunked = head.replace(b"Content-Length: %d" % len(body), b"Transfer-Encoding: chunked")
+    chunks = b"%x\r\n%b\r\n0\r\nX-Api-Key: %b\r\n\r\n" % (len(body), body, SECRETS["bidder"].encode())
+    assert send_raw(server, [chunked + b"\r\n\r\n" + chunks]).statuses == [401]
+
+
 def test_a_quota_counts_every_request_once_however_it_comes(server: Server) -> None:
     one = raw("POST", "/predict", f"X-Api-Key: {SECRETS['slow']}\r\n").replace(b"Connection: close\r\n", b"")
     pieces = [one[i : i + 50] for i in range(0, len(one), 50)]

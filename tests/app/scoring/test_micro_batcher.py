@@ -55,7 +55,10 @@ class Doubling(Scoring):
 
 
 def ask(batcher: MicroBatcher, doubler: Doubler, body: bytes, deadline: float = NEVER) -> asyncio.Task[bytes]:
-    return asyncio.ensure_future(batcher.answer(doubler.scorer, body, deadline))
+    async def answer() -> bytes:
+        return await batcher.answer(doubler.scorer, body, deadline)
+
+    return asyncio.create_task(answer())
 
 
 async def outcomes(tasks: Sequence[asyncio.Task[bytes]]) -> list[bytes | str]:
