@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.hostile.corpus import GOOD
 from tests.making import make_artifact
 from tests.models.artifact.editing import sign
 
@@ -49,7 +50,7 @@ def test_loading_scoring_and_swapping_run_no_code_and_write_nothing_but_the_cata
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stderr
     seen = json.loads(ran.stdout)
-    assert seen["statuses"] == [200] * 12
+    assert seen["statuses"] == [200] * 4 * len(GOOD)
     assert seen["versions"] == ["v1", "v2", "v2", "v1"]
     assert seen["refusals"][:3] == ["", "", "shape"]
     assert seen["watched"] == []
