@@ -1,6 +1,7 @@
 """Log → artifact → server, and back: what training reported is what the server answers."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -92,12 +93,18 @@ def test_a_public_log_trains_and_serves_what_training_reported(tmp_path: Path, n
     serve_test_part([str(log)], schema, tmp_path)
 
 
-def test_the_same_command_writes_the_same_model(simulated: Path, tmp_path: Path) -> None:
-    patterns, schema = str(simulated / "impressions-*.parquet"), str(simulated / "schema.toml")
-    directories = []
-    for name in ("a", "b"):
-        assert train_cli(["--data", patterns, "--schema", schema, "--out", str(tmp_path / name), *QUICK]) == 0
-        directories.append(current_artifact(tmp_path / name))
+def test_the_same_command_and_that_of_the_model_card_write_the_same_model(simulated: Path, tmp_path: Path) -> None:
+    log = tmp_path / "my log"
+    log.symlink_to(simulated)
+    command = ["--data", str(log / "impressions-*.parquet"), "--schema", str(log / "schema.toml")]
+    command += ["--out", str(tmp_path / "artifacts"), *QUICK]
+    directories: list[Path] = []
+    for name in ("first", "pasted"):
+        assert train_cli(command) == 0
+        directories.append(current_artifact(tmp_path / "artifacts").rename(tmp_path / name))
+        card = (directories[-1] / "model_card.md").read_text(encoding="utf-8")
+        module, *command = shlex.split(card.split("```")[1])[2:]
+        assert module == "models.train"
     for name in set(FILES) - {"report.html", "model_card.md"}:
         assert (directories[0] / name).read_bytes() == (directories[1] / name).read_bytes(), name
 

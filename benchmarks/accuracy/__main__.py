@@ -28,9 +28,8 @@ from benchmarks.accuracy.inputs import save_inputs
 from benchmarks.conditions import RESULTS, conditions, save, versions
 from models.artifact.artifact import load_artifact
 from models.data.chunk_encoder import encode_frame
-from models.evaluation.baseline import fit_logistic_regression
 from models.evaluation.metrics import Floats
-from models.features.packed_rows import join
+from models.pipeline.baseline_stages import fit_baselines
 from models.pipeline.log_to_artifact import train
 from models.schema.feature_schema import FeatureSchema, load_schema
 from models.training.train_config import TrainConfig
@@ -65,8 +64,8 @@ def main() -> None:
         save_inputs(folder, exported.inputs)
         predicted[OURS], about[OURS] = _ours(data, schema, exported, options.seeds, folder, refit=False)
         refitted[OURS], about[OURS]["refit"] = _ours(data, schema, exported, options.seeds, folder, refit=True)
-        predicted["logistic"], about["logistic"] = _logistic(exported, ["train"])
-        refitted["logistic"], _ = _logistic(exported, ["train", "validation"])
+        predicted["logistic"], about["logistic"] = _logistic(exported, refit=False)
+        refitted["logistic"], _ = _logistic(exported, refit=True)
         for peer in ("fuxictr", "deepctr", "lightgbm"):
             python = getattr(options, peer)
             if python is not None:
@@ -133,13 +132,10 @@ def _ours(
     return predictions, {"setting": setting, "seconds": seconds, "validation_log_loss_calibrated": validation}
 
 
-def _logistic(exported: Exported, parts: list[str]) -> tuple[list[Floats], dict[str, Any]]:
-    """Fit the logistic regression of the training report; it does not depend on a seed."""
+def _logistic(exported: Exported, *, refit: bool) -> tuple[list[Floats], dict[str, Any]]:
+    """Fit the logistic regression of the training report, calibrated as ctrserve is; it does not depend on a seed."""
     started, prepared = time.perf_counter(), exported.prepared
-    of = {"train": prepared.train[0], "validation": prepared.held_out["validation"].part}
-    examples = [of[name].load() for name in parts]
-    rows, labels = join([e.rows for e in examples]), np.concatenate([e.labels for e in examples])
-    baseline = fit_logistic_regression(rows, labels, prepared.encoder.num_rows)
+    baseline = fit_baselines(prepared, TrainConfig(refit=refit))["test"]
     predictions = [baseline.probabilities(prepared.held_out["test"].part.load().rows)]
     return predictions, {"setting": {"c": 0.3}, "seconds": [time.perf_counter() - started]}
 

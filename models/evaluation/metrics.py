@@ -62,6 +62,22 @@ def evaluate(labels: Labels, probabilities: Floats, groups: NDArray[Any] | None 
     )
 
 
+def checked(labels: Labels, scores: Floats, *, probabilities: bool = True) -> tuple[NDArray[np.bool_], Floats]:
+    """Return labels as booleans and scores as float64.
+
+    Raises:
+        ValueError: they differ in length or are empty, a label is not 0 or 1, or a score is NaN or no probability.
+    """
+    y, s = labels == 1, np.asarray(scores, np.float64)
+    if y.shape != s.shape or y.ndim != 1 or not len(y):
+        raise ValueError(f"expected as many labels as scores and at least one, got shapes {y.shape} and {s.shape}")
+    if not (y | (labels == 0)).all():
+        raise ValueError("labels: expected 0 and 1 only")
+    if np.isnan(s).any() or (probabilities and not ((s >= 0) & (s <= 1)).all()):
+        raise ValueError("probabilities: expected numbers from 0 to 1" if probabilities else "scores: expected no NaN")
+    return y, s
+
+
 def log_loss(labels: Labels, probabilities: Floats) -> float:
     """Return the mean of `log_losses`, in nats per impression."""
     return float(log_losses(labels, probabilities).mean())
@@ -69,7 +85,7 @@ def log_loss(labels: Labels, probabilities: Floats) -> float:
 
 def log_losses(labels: Labels, probabilities: Floats) -> Floats:
     """Return −(y·ln p + (1 − y)·ln(1 − p)), float64 [B], with p clipped to [1e-15, 1 − 1e-15]: at most 34.5 nats."""
-    y, p = _checked(labels, probabilities)
+    y, p = checked(labels, probabilities)
     p = np.clip(p, 1e-15, 1 - 1e-15)
     return -np.where(y, np.log(p), np.log1p(-p))
 
@@ -82,13 +98,13 @@ def normalized_entropy(labels: Labels, probabilities: Floats) -> float:
 
 def calibration_ratio(labels: Labels, probabilities: Floats) -> float:
     """Return Σp ÷ Σy; 1.05 means that 5 % too many clicks are predicted. Without clicks inf, or 1 if Σp is 0 too."""
-    y, p = _checked(labels, probabilities)
+    y, p = checked(labels, probabilities)
     return _ratio(float(p.sum()), float(y.sum()))
 
 
 def calibration_interval(labels: Labels, probabilities: Floats) -> tuple[float, float]:
     """Return Σp over the 95 % Wilson interval of Σy, impressions taken as independent; inf at the upper end without clicks."""
-    y, p = _checked(labels, probabilities)
+    y, p = checked(labels, probabilities)
     low, high = wilson_interval(np.array([y.sum()]), np.array([len(y)]))
     return _ratio(float(p.mean()), float(high[0])), _ratio(float(p.mean()), float(low[0]))
 
@@ -122,6 +138,7 @@ def ece(labels: Labels, probabilities: Floats, num_bins: int = NUM_BINS) -> floa
 def ece_by_chance(probabilities: Floats, num_bins: int = NUM_BINS) -> tuple[float, float, float]:
     """Return mean and 95 % interval of the ECE that these probabilities would have if they were the true ones.
 
+    This is a consistency interval (Bröcker & Smith 2007): an ECE above it says that the probabilities are not calibrated.
     The ECE is a sum of absolute values, so it is positive even then. The clicks of a bin are about normal with variance
     σ² = Σ p(1 − p); their absolute deviation has mean σ·√(2/π) and variance σ²·(1 − 2/π).
 
@@ -137,7 +154,7 @@ def ece_by_chance(probabilities: Floats, num_bins: int = NUM_BINS) -> tuple[floa
 
 def reliability_curve(labels: Labels, probabilities: Floats, num_bins: int = NUM_BINS) -> Reliability:
     """Divide the rows by probability into at most ``num_bins`` bins of equal mass; equal probabilities share a bin."""
-    y, p = _checked(labels, probabilities)
+    y, p = checked(labels, probabilities)
     order = np.argsort(p)
     y, p = y[order], p[order]
     starts = _bin_starts(p, num_bins)
@@ -164,27 +181,12 @@ def wilson_interval(clicks: NDArray[np.integer], rows: NDArray[np.integer]) -> t
     return np.where(clicks == 0, 0.0, centre - half), np.where(clicks == rows, 1.0, centre + half)
 
 
-def roc_curve(labels: Labels, scores: Floats, max_points: int = 500) -> tuple[Floats, Floats]:
-    """Return false and true positive rates from (0, 0) to (1, 1), float64 [k] with k ≤ ``max_points``.
-
-    There is one point per distinct score, evenly thinned. With one class only, the rate of the other is 0 everywhere.
-    """
-    y, s = _checked(labels, scores, probabilities=False)
-    order = np.argsort(-s)
-    y, s = y[order], s[order]
-    ends = np.append(np.flatnonzero(np.diff(s)), len(s) - 1)  # the last row of each distinct score
-    true = np.append(0, np.cumsum(y)[ends])
-    false = np.append(0, ends + 1) - true
-    keep = np.unique(np.linspace(0, len(ends), min(max_points, len(ends) + 1)).round().astype(np.int64))
-    return false[keep] / max(int(false[-1]), 1), true[keep] / max(int(true[-1]), 1)
-
-
 def _group_aucs(labels: Labels, scores: Floats, codes: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
     """Return AUC float64 [G], NaN with one class only, and rows int64 [G] of each group present in ``codes`` [B].
 
     Sorts one integer key of (group, rank of score, label), which is faster than an index sort of three columns.
     """
-    y, s = _checked(labels, scores, probabilities=False)
+    y, s = checked(labels, scores, probabilities=False)
     distinct, ranks = np.unique(s, return_inverse=True)
     keys = np.sort((codes * len(distinct) + ranks) * 2 + y)  # below 2^63 up to 2 G rows
     ties = keys >> 1
@@ -199,17 +201,6 @@ def _group_aucs(labels: Labels, scores: Floats, codes: NDArray[np.int64]) -> tup
     num_clicks, num_others = np.add.reduceat(clicks, starts), np.add.reduceat(others, starts)
     pairs = num_clicks * num_others
     return np.where(pairs > 0, wins / np.maximum(2 * pairs, 1), np.nan), num_clicks + num_others
-
-
-def _checked(labels: Labels, scores: Floats, *, probabilities: bool = True) -> tuple[NDArray[np.bool_], Floats]:
-    y, s = labels == 1, np.asarray(scores, np.float64)
-    if y.shape != s.shape or y.ndim != 1 or not len(y):
-        raise ValueError(f"expected as many labels as scores and at least one, got shapes {y.shape} and {s.shape}")
-    if not (y | (labels == 0)).all():
-        raise ValueError("labels: expected 0 and 1 only")
-    if np.isnan(s).any() or (probabilities and not ((s >= 0) & (s <= 1)).all()):
-        raise ValueError("probabilities: expected numbers from 0 to 1" if probabilities else "scores: expected no NaN")
-    return y, s
 
 
 def _ratio(predicted: float, observed: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import resource
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +16,7 @@ from models.artifact.manifest import ScoreReference
 from models.data.part_encoder import HeldOut
 from models.data.preparation import Prepared
 from models.evaluation.cold_start import cold_starts
+from models.evaluation.field_drift import field_drifts
 from models.evaluation.importance import permutation_importance, rows_used
 from models.evaluation.metrics import Floats
 from models.network.calibration import Calibration, sigmoid
@@ -47,6 +48,7 @@ def assess(
     config: TrainConfig,
     model_version: str,
     created: str,
+    options: Sequence[str],
     environment: Mapping[str, str],
 ) -> ReportData:
     """Return the data of the report.
@@ -59,6 +61,7 @@ def assess(
         config: of the training.
         model_version: of the artifact.
         created: time of the artifact, ISO 8601.
+        options: of the command, for `ReportData`.
         environment: from `environment_of`.
     """
     # After a warm start, a regression on the new rows alone is not a fair comparison.
@@ -92,12 +95,13 @@ def assess(
         model_version=model_version,
         created=created,
         label=prepared.schema.label,
+        options=options,
         data=prepared.facts,
         validation=parts["validation"],
         test=parts.get("test"),
         history=trained.history,
         best_epoch=trained.best_epoch,
-        fields=_field_facts(prepared),
+        fields=_field_facts(prepared, field_drifts(prepared.encoder, prepared.train[0].load().rows, last.rows)),
         calibration=_describe(served.predictor.calibration, refit=config.refit),
         config=config.model_dump(mode="json"),
         environment=environment,
@@ -143,7 +147,7 @@ def _fit_baselines(prepared: Prepared, config: TrainConfig) -> Mapping[str, Logi
     return fit_baselines(prepared, config)
 
 
-def _field_facts(prepared: Prepared) -> list[FieldFacts]:
+def _field_facts(prepared: Prepared, drifts: Sequence[float]) -> list[FieldFacts]:
     encoder = prepared.encoder
     unseen = {name: h.special[1] / h.num_values for name, h in prepared.held_out.items()}
     missing = prepared.missing / len(prepared.labels)
@@ -164,6 +168,7 @@ def _field_facts(prepared: Prepared) -> list[FieldFacts]:
                 unseen={}
                 if field.buckets or field.kind == "numeric"
                 else {name: float(u[i]) for name, u in unseen.items()},
+                drift=drifts[i],
             )
         )
     return facts

@@ -78,6 +78,7 @@ def train(
     init_from: Path | None = None,
     compare: Path | None = None,
     tuning: Tuning | None = None,
+    schema_file: Path = Path("schema.toml"),
 ) -> TrainResult:
     """Train on a log, write an artifact below ``out`` and, if it meets the requirements, make it the current one.
 
@@ -95,6 +96,7 @@ def train(
         init_from: directory of an artifact for a warm start.
         compare: directory of an artifact that scores the same held-out rows, for the report.
         tuning: search for better settings than ``config`` first.
+        schema_file: where ``schema`` stands, for the command in the model card.
 
     Raises:
         LogError: the log cannot be read as the schema says.
@@ -133,7 +135,12 @@ def train(
         created = datetime.now(UTC).replace(microsecond=0)
         model_version = f"{created:%Y%m%dT%H%M%S}-{hashlib.sha256(served.table.tobytes()).hexdigest()[:8]}"
         environment = environment_of(trained, time.monotonic() - started)
-        report = assess(prepared, trained, measured, served, config, model_version, created.isoformat(), environment)
+        options = ["--data", *data, "--schema", str(schema_file), "--out", str(out)]
+        for name, path in (("init-from", init_from), ("compare", compare)):
+            options += [] if path is None else [f"--{name}", str(path)]
+        report = assess(
+            prepared, trained, measured, served, config, model_version, created.isoformat(), options, environment
+        )
         manifest = Manifest(
             format_version=FORMAT_VERSION,
             model_version=model_version,

@@ -103,10 +103,23 @@ def train_command(
     requirements = () if require is None else parse_requirements(require)
     _make_directory(out)
     features = load_schema(schema) if schema else _infer(data, label, out)
+    schema_file = schema or out / "schema.toml"
     progress = ProgressBar(config.epochs if tune is None else None)  # unknown: tuning decides
     tuning = None if tune is None else Tuning(tune, TuningBar(tune))
     try:
-        result = train(data, features, config, out, progress, progress.say, requirements, init_from, compare, tuning)
+        result = train(
+            data,
+            features,
+            config,
+            out,
+            progress,
+            progress.say,
+            requirements,
+            init_from,
+            compare,
+            tuning,
+            schema_file,
+        )
     except KeyboardInterrupt:
         sys.stderr.write("stopped; the same command resumes from the last checkpoint\n")
         raise
@@ -123,6 +136,8 @@ def summary(result: TrainResult) -> str:
     shown += [(f"{part.name} (LR)", m) for part in parts if (m := part.baseline_metrics) is not None]
     shown += [(f"{part.name} (champion)", m) for part in parts if (m := part.champion_metrics) is not None]
     lines = [METRICS_HEADER, *(metrics_line(name, m.model_dump()) for name, m in shown)]
+    mean, low, high = parts[-1].ece_by_chance
+    lines.append(f"ECE: true probabilities would show {mean:.4f} ({low:.4f} to {high:.4f}) on {parts[-1].name}")
     if any(part.baseline_metrics is not None for part in parts):
         treated = "refitted and calibrated" if result.report.config["refit"] else "calibrated"
         lines.append(f"LR: logistic regression on the same rows, {treated} as the model is")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.evaluation.metrics import Z_95, calibration_interval, calibration_ratio, ece_by_chance, log_losses
+from models.evaluation.metrics import Z_95, calibration_interval, calibration_ratio, log_losses
 from models.network.calibration import Calibration
 from models.report.report_data import Scored
 
@@ -53,7 +53,7 @@ def verdict(scored: Scored) -> Verdict:
     second = f"Its total calibration Σp/Σy is {total:.3f} (95 % interval {low:.3f} to {high:.3f})"
     if not low <= 1 <= high:
         second += f": it predicts {100 * abs(total - 1):.1f} % too {'many' if total > 1 else 'few'} clicks"
-    chance, least, most = ece_by_chance(scored.probabilities)
+    chance, least, most = scored.ece_by_chance
     third = f"Its ECE is {scored.metrics.ece:.4f}; with so many rows true probabilities would show {chance:.4f}"
     is_calibrated = low <= 1 <= high or abs(total - 1) <= TOLERATED
     return Verdict(f"{first} {second}. {third} ({least:.4f} to {most:.4f}).", gain > error and is_calibrated)

@@ -1,53 +1,23 @@
-"""The report's plots as SVG text. The same arrays give the same bytes; no text from the data is in any of them.
-
-Drawn by matplotlib without pyplot, and so without global state. Text stays text, in the page's font.
-"""
+"""The report's plots of learning and calibration, as SVG text. No text from the data is in any of them."""
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from models.evaluation.metrics import Floats, Labels, reliability_curve, roc_curve
+from models.evaluation.metrics import Floats, Labels, reliability_curve
+from models.report.svg import BASELINE, INK, MODEL, PLAIN, WASH, as_svg, legend_above
 
 if TYPE_CHECKING:
     from models.training.trainer import Epoch
 
-# Colours that colour-blind readers can tell apart (Okabe & Ito 2008).
-MODEL, BASELINE, PLAIN, WASH, INK = "#0072b2", "#d55e00", "#8a929c", "#80b8d8", "#2b3138"
-SIZE = (6.2, 4.1)  # inches; the page scales it
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "ctrserve",
-    "text.parse_math": False,
-    "font.size": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": PLAIN,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.8,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e4e7eb",
-    "grid.linewidth": 0.7,
-    "xtick.color": PLAIN,
-    "ytick.color": PLAIN,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "legend.frameon": False,
-    "lines.linewidth": 2.0,
-    "lines.solid_capstyle": "round",
-}
 # Click rates below this are drawn on logarithmic axes; on a linear axis all bins would be in one corner.
 LOG_BELOW = 0.1
 NUM_HISTOGRAM_BINS = 40
@@ -112,26 +82,9 @@ def plot_learning(history: Sequence[Epoch], best_epoch: int, baseline_log_loss: 
         axes.set(xlabel="epoch", ylabel="log loss, nats per impression")
         axes.set_xlim(min(epochs) - 0.3, max(epochs) + 0.3)
         axes.margins(y=0.1)
-        _legend_above(axes)
+        legend_above(axes)
 
-    return _svg(draw, "Log loss by epoch, training and validation")
-
-
-def plot_roc(labels: Labels, curves: Sequence[tuple[str, Floats]]) -> str:
-    """Plot the ROC of up to two scores, each with its legend text, and the diagonal."""
-
-    def draw(figure: Figure) -> None:
-        axes = figure.subplots()
-        for (text, scores), colour, line in zip(curves, (MODEL, BASELINE), ("-", (0, (4, 2))), strict=False):
-            axes.plot(*roc_curve(labels, scores), color=colour, linestyle=line, label=text)
-        axes.plot([0, 1], [0, 1], color=PLAIN, linewidth=1, linestyle=":", label="at random, 0.5")
-        axes.set(xlabel="non-clicks above the threshold, %", ylabel="clicks above the threshold, %")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:.0f}"))
-        axes.set(xlim=(0, 1), ylim=(0, 1.01))
-        axes.legend(loc="lower right")
-
-    return _svg(draw, "ROC curves")
+    return as_svg(draw, "Log loss by epoch, training and validation")
 
 
 def plot_reliability(labels: Labels, calibrated: Floats, raw: Floats) -> str:
@@ -165,7 +118,7 @@ def plot_reliability(labels: Labels, calibrated: Floats, raw: Floats) -> str:
         below.set(xlabel="predicted probability of a click, %", ylabel="rows, %")
         figure.align_ylabels()
 
-    return _svg(draw, "Reliability diagram with the histogram of predictions", height=1.25)
+    return as_svg(draw, "Reliability diagram with the histogram of predictions", height=1.25)
 
 
 def plot_scores(labels: Labels, probabilities: Floats) -> str:
@@ -185,9 +138,9 @@ def plot_scores(labels: Labels, probabilities: Floats) -> str:
         scale.apply(axes, "x")
         axes.set(xlabel="predicted probability of a click, %", ylabel="rows of the class, % per bar")
         axes.set_ylim(bottom=0)
-        _legend_above(axes)
+        legend_above(axes)
 
-    return _svg(draw, "Histogram of predictions by label", height=1.25)
+    return as_svg(draw, "Histogram of predictions by label", height=1.25)
 
 
 def interval_dot(low: float, value: float, high: float, limit: float) -> str:
@@ -197,7 +150,7 @@ def interval_dot(low: float, value: float, high: float, limit: float) -> str:
     """
     left, at, right = (200 * ratio_position(x, limit) for x in (low, value, high))
     clear = low > 1 or high < 1
-    colour = BASELINE if clear else MODEL
+    colour = "var(--warn)" if clear else "var(--model)"
     if not 1 / limit <= value <= limit:
         tip = 5 if value > 1 else -5
         mark = f'<path d="M{at:.1f} 4l{tip} 5 {-tip} 5z"'
@@ -207,8 +160,9 @@ def interval_dot(low: float, value: float, high: float, limit: float) -> str:
         mark = f'<circle cx="{at:.1f}" cy="9" r="4"'
     return (
         f'<svg class="dot" viewBox="-6 0 212 18" role="img" aria-label="{value:.2f}, {low:.2f} to {high:.2f}">'
-        f'<path d="M0 0V18M200 0V18" stroke="#e4e7eb"/><path d="M100 0V18" stroke="{PLAIN}" stroke-dasharray="2 2"/>'
-        f'<path d="M{left:.1f} 9H{right:.1f}" stroke="{colour}" stroke-width="1.6"/>{mark} fill="{colour}"/></svg>'
+        f'<path d="M0 0V18M200 0V18" style="stroke:var(--grid)"/>'
+        f'<path d="M100 0V18" style="stroke:var(--plain)" stroke-dasharray="2 2"/>'
+        f'<path d="M{left:.1f} 9H{right:.1f}" style="stroke:{colour}" stroke-width="1.6"/>{mark} style="fill:{colour}"/></svg>'
     )
 
 
@@ -219,25 +173,3 @@ def ratio_position(ratio: float, limit: float) -> float:
     [0.0, 0.0, 0.5, 1.0, 1.0]
     """
     return 0.5 + 0.5 * float(np.log(np.clip(ratio, 1 / limit, limit)) / np.log(limit))
-
-
-def _legend_above(axes: Axes) -> None:
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, borderaxespad=0.2, columnspacing=1.4)
-
-
-def _svg(draw: Callable[[Figure], None], description: str, height: float = 1.0) -> str:
-    defaults = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
-    with mpl.rc_context({**defaults, **STYLE}):  # independent of a matplotlibrc
-        figure = Figure(figsize=(SIZE[0], SIZE[1] * height), layout="constrained")
-        draw(figure)
-        file = io.StringIO()
-        canvas: Any = FigureCanvasSVG(figure)
-        canvas.print_svg(file, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    svg = file.getvalue()
-    svg = svg[svg.index("<svg") :].strip()
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # the ids of groups would repeat in each plot
-    svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, count=1, flags=re.DOTALL)
-    svg = re.sub(r"font-family: [^;\"]*", "font-family: inherit", svg)
-    view = re.search(r'viewBox="[^"]*"', svg)
-    assert view is not None, "matplotlib always writes one"
-    return f'<svg class="plot" role="img" aria-label="{description}" {view[0]}>' + svg[svg.index(">") + 1 :]

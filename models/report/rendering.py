@@ -15,10 +15,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from models.evaluation.metrics import Metrics
+from models.evaluation.curves import average_precision
+from models.evaluation.metrics import Metrics, auc
 from models.report import plots
 from models.report.conclusions import segment_ratios, verdict
+from models.report.ranking_plots import plot_lift, plot_precision_recall, plot_roc
 from models.report.report_data import LogReport, ReportData, Scored
+from models.report.times import shown_time
 
 METRICS = {
     "log loss": "log_loss",
@@ -35,13 +38,9 @@ AXIS_LIMITS = (1.1, 1.25, 1.5, 2.0, 4.0)
 def render_report(data: ReportData) -> str:
     """Return the page: HTML without scripts and without references to other files."""
     scored = data.parts[-1]
-    curves = [("DeepFM", scored.probabilities, scored.metrics)]
-    if scored.baseline_probabilities is not None and scored.baseline_metrics is not None:
-        curves.append(("logistic regression", scored.baseline_probabilities, scored.baseline_metrics))
     baseline = data.validation.baseline_metrics
-    drawn = {
+    drawn = _ranking(scored) | {
         "learning": plots.plot_learning(data.history, data.best_epoch, None if baseline is None else baseline.log_loss),
-        "roc": plots.plot_roc(scored.labels, [(f"{name}, AUC {_figure(m.auc)}", p) for name, p, m in curves]),
         "reliability": plots.plot_reliability(scored.labels, scored.probabilities, scored.raw_probabilities),
         "scores": plots.plot_scores(scored.labels, scored.probabilities),
     }
@@ -59,9 +58,7 @@ def render_report(data: ReportData) -> str:
 def render_log_report(data: LogReport) -> str:
     """Return the page of a scored log, as `render_report` does."""
     scored = data.part
-    curve = (f"DeepFM, AUC {_figure(scored.metrics.auc)}", scored.probabilities)
-    drawn = {
-        "roc": plots.plot_roc(scored.labels, [curve]),
+    drawn = _ranking(scored) | {
         "reliability": plots.plot_reliability(scored.labels, scored.probabilities, scored.raw_probabilities),
         "scores": plots.plot_scores(scored.labels, scored.probabilities),
     }
@@ -70,7 +67,7 @@ def render_log_report(data: LogReport) -> str:
         part=scored,
         verdict=verdict(scored),
         METRICS=METRICS,
-        summary=f"{scored.metrics.rows:,} labelled rows. Made {data.created}.",
+        summary=f"{scored.metrics.rows:,} labelled rows. Made {shown_time(data.created)}.",
         best={scored.name: _best(scored)},
         segments=_segments(scored),
         plots={name: Markup(svg) for name, svg in drawn.items()},  # noqa: S704  # no text of the data is in them
@@ -81,6 +78,18 @@ def render_log_report(data: LogReport) -> str:
 def render_model_card(data: ReportData) -> str:
     """Return the model card, Markdown; text from the data stands in code spans."""
     return _ENVIRONMENT.get_template("model_card.md").render(_common(data), command=_command(data))
+
+
+def _ranking(scored: Scored) -> dict[str, str]:
+    y, curves = scored.labels, [("DeepFM", scored.probabilities)]
+    if scored.baseline_probabilities is not None:
+        curves.append(("logistic regression", scored.baseline_probabilities))
+    areas = [(f"{name}, average {_figure(average_precision(y, p))}", p) for name, p in curves]
+    return {
+        "roc": plot_roc(y, [(f"{name}, AUC {_figure(auc(y, p))}", p) for name, p in curves]),
+        "precision_recall": plot_precision_recall(y, areas),
+        "lift": plot_lift(y, curves),
+    }
 
 
 def _common(data: ReportData) -> dict[str, Any]:
@@ -124,7 +133,7 @@ def _summary(data: ReportData) -> str:
     fields = f"{len(data.fields)} fields, {sum(f.num_rows for f in data.fields):,} table rows"
     window = ", ".join(f"{part} {_span(span)}" for part, span in data.data.window.items())
     window = f" Data window: {window}." if window else ""
-    return f"Predicts {data.label}. {sum(rows.values()):,} rows ({parts}); {fields}.{window} Made {data.created}."
+    return f"Predicts {data.label}. {sum(rows.values()):,} rows ({parts}); {fields}.{window} Made {shown_time(data.created)}."
 
 
 def _data_facts(data: ReportData) -> list[tuple[str, str]]:
@@ -136,12 +145,12 @@ def _data_facts(data: ReportData) -> list[tuple[str, str]]:
 
 
 def _span(span: tuple[str, str]) -> str:
-    return " to ".join(dict.fromkeys(span))
+    return " to ".join(dict.fromkeys(map(shown_time, span)))
 
 
 def _command(data: ReportData) -> str:
-    """Return the command line that trains this model again; `models.train` has one flag per option of the config."""
-    words = ["python", "-m", "models.train", "--data", *data.data.files, "--schema", "schema.toml"]
+    """Return the command line that trains this model again; the command has one flag per option of the config."""
+    words = ["python", "-m", "models.train", *data.options]
     for name, values in _flat(data.config):
         flag = name.rpartition(".")[2].replace("_", "-")
         switch: dict[tuple[str, ...], list[str]] = {

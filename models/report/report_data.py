@@ -14,7 +14,7 @@ from models.artifact.manifest import DataFacts
 from models.data.champion import Champion
 from models.evaluation.bootstrap import NAMES, bootstrap, resample
 from models.evaluation.importance import Importance
-from models.evaluation.metrics import Floats, Labels, Metrics, evaluate
+from models.evaluation.metrics import Floats, Labels, Metrics, ece_by_chance, evaluate
 
 if TYPE_CHECKING:
     from models.training.trainer import Epoch
@@ -30,7 +30,7 @@ class Scored:
         probabilities: the model's, calibrated for the log as it is, float64 [B].
         raw_probabilities: σ(logit), before calibration, float64 [B].
         constant: the click rate of the training rows, as the simplest prediction.
-        baseline_probabilities: the logistic regression's, float64 [B].
+        baseline_probabilities: the logistic regression's, refitted and calibrated as the model's are, float64 [B].
         groups: the group of each row for GAUC, [B].
         segments: by field, the value of each row, [B].
         cold_starts: metrics of the rows whose user or item training never saw, and of the others, by name.
@@ -55,8 +55,13 @@ class Scored:
 
     @cached_property
     def intervals(self) -> Mapping[str, tuple[float, float]]:
-        """The 95 % interval of each metric of the calibrated model, by attribute of `Metrics`."""
+        """The 95 % interval of each metric but ECE of the calibrated model, by attribute of `Metrics`."""
         return bootstrap(self.labels, self.probabilities, self.groups)
+
+    @cached_property
+    def ece_by_chance(self) -> tuple[float, float, float]:
+        """What the ECE would be if the probabilities were the true ones: mean and 95 % consistency interval."""
+        return ece_by_chance(self.probabilities)
 
     @cached_property
     def champion_metrics(self) -> Metrics | None:
@@ -101,6 +106,7 @@ class FieldFacts:
         num_rows: table rows that this field adds.
         missing: share of training values that are missing.
         unseen: by part, share of values on the out-of-vocabulary row; a missing part shows a dash.
+        drift: population stability index of the last part's values against those of training.
     """
 
     name: str
@@ -111,6 +117,7 @@ class FieldFacts:
     num_rows: int
     missing: float
     unseen: Mapping[str, float]
+    drift: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -121,6 +128,7 @@ class ReportData:
         model_version: of the artifact.
         created: UTC, ISO 8601.
         label: name of the label's column.
+        options: of the command that trains this model again, without those of ``config``.
         data: files, rows and window by part.
         validation: scored.
         test: scored, if there is one.
@@ -136,6 +144,7 @@ class ReportData:
     model_version: str
     created: str
     label: str
+    options: Sequence[str]
     data: DataFacts
     validation: Scored
     test: Scored | None

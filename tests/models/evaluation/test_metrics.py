@@ -16,7 +16,6 @@ from models.evaluation.metrics import (
     log_losses,
     normalized_entropy,
     reliability_curve,
-    roc_curve,
     wilson_interval,
 )
 
@@ -125,24 +124,6 @@ def test_intervals_cover_the_truth_about_nineteen_times_in_twenty() -> None:
     assert low_ratio < calibration_ratio(y, p) < high_ratio
     assert low_ratio < 1 < high_ratio
     assert calibration_interval(np.zeros(5), np.full(5, 0.1))[1] == np.inf
-
-
-def test_roc_points_are_those_of_scikit_learn() -> None:
-    y, p = make_scores()
-    false, true, _ = oracle.roc_curve(y, p, drop_intermediate=False)
-    ours = roc_curve(y, p, max_points=10_000)
-    assert np.allclose(ours, (false, true))
-
-
-@given(ROWS)
-def test_the_area_under_the_roc_is_the_auc_and_points_are_thinned(rows: list[tuple[int, float, int]]) -> None:
-    y, p, _ = arrays(rows)
-    false, true = roc_curve(y, p)
-    expected = auc(y, p)
-    if expected is not None:
-        assert np.trapezoid(true, false) == pytest.approx(expected)
-        assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
-    assert len(roc_curve(*make_scores(), max_points=50)[0]) == 50
 
 
 @pytest.mark.parametrize(

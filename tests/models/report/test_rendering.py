@@ -14,7 +14,6 @@ from models.errors import ModelsError
 from models.evaluation.importance import Importance
 from models.evaluation.metrics import calibration_ratio, evaluate, log_loss
 from models.report.conclusions import segment_ratios, verdict
-from models.report.plots import interval_dot
 from models.report.rendering import render_model_card, render_report
 from models.report.report_data import FieldFacts, ReportData, Scored
 from models.train import main
@@ -52,13 +51,14 @@ def make_data(base: float = 0.4) -> ReportData:
         model_version="20260101T000000-abcdef01",
         created="2026-01-01T00:00:00+00:00",
         label="is_click",
+        options=["--data", f"logs/{EVIL}`\n.csv", "--schema", "my schema.toml", "--out", "artifacts"],
         data=DataFacts(files=(f"log{EVIL}`.csv",), rows=rows, window=window, digest="0" * 64),
         validation=make_scored("validation", base, seed=1),
         test=make_scored("test", base, seed=2),
         history=epochs,
         best_epoch=2,
         fields=[
-            FieldFacts(EVIL, "categorical", "context", "tokens seen twice", 876, 878, 0.0123, {"validation": 0.2, "test": 0.3456}),
+            FieldFacts(EVIL, "categorical", "context", "tokens seen twice", 876, 878, 0.0123, {"validation": 0.2, "test": 0.3456}, 0.9),
             FieldFacts("price", "numeric", "candidate", "20 bins", None, 22, 0.0, {}),
         ],
         calibration="Platt scaling <fitted> on the validation part.",
@@ -112,7 +112,7 @@ def test_the_page_shows_the_figures(data: ReportData, page: str) -> None:
         assert f"{calibration_ratio(scored.labels, scored.raw_probabilities):.4f}" in text
     expected = [
         "20260101T000000-abcdef01",
-        "20220425 to 20220502",
+        "2022-04-25 to 2022-05-02",
         "12,345",
         "876",
         "34.56",
@@ -149,6 +149,40 @@ def test_the_tiles_show_intervals(data: ReportData, page: str) -> None:
     low, high = data.parts[-1].intervals["auc"]
     assert low < (data.parts[-1].metrics.auc or 0) < high
     assert f"{low:.4f} to {high:.4f}" in Page(page).text
+
+
+def test_the_interval_of_ece_is_that_of_true_probabilities(data: ReportData, page: str) -> None:
+    assert "ece" not in data.parts[-1].intervals
+    mean, low, high = data.parts[-1].ece_by_chance
+    text = Page(page).text
+    assert f"if calibrated {low:.4f} to {high:.4f}" in text
+    assert f"{mean:.4f} on average, {low:.4f} to {high:.4f}" in " ".join(text.split())
+
+
+def test_colours_are_variables_of_the_page_which_has_a_dark_mode(page: str) -> None:
+    style, body = page.split("</style>", 1)
+    assert "prefers-color-scheme: dark" in style
+    assert set(re.findall(r"var\((--[a-z]+)\)", body)) >= {"--model", "--warn", "--plain", "--pale", "--ink", "--grid"}
+    defined = set(re.findall(r"(--[a-z]+):", style.split("@media", 1)[0]))
+    assert set(re.findall(r"var\((--[a-z]+)\)", page)) <= defined
+    dark = style.split("prefers-color-scheme: dark", 1)[1].split("}", 1)[0]
+    assert set(re.findall(r"(--[a-z]+):", dark)) == defined
+    assert not re.findall(r"#[0-9a-f]{6}", body)
+
+
+def test_the_rival_is_said_to_be_treated_as_the_model(data: ReportData, page: str) -> None:
+    assert "learnt again with the validation rows as the model was" in " ".join(Page(page).text.split())
+    plain = render_report(replace(data, config={**data.config, "refit": False}))
+    assert "calibrated on the validation part as the model is." in " ".join(Page(plain).text.split())
+
+
+def test_precision_recall_lift_and_drift_are_shown(data: ReportData, page: str) -> None:
+    text = Page(page).text
+    assert all(heading in text for heading in ("Precision and recall, test", "Lift, test", "drift, test"))
+    assert page.count('class="plot"') == 6
+    assert page.count('<td class="moved">') == 1
+    moved = replace(data.fields[1], drift=0.31)
+    assert '<td class="moved">0.31</td>' in render_report(replace(data, fields=[moved]))
 
 
 def test_without_a_test_part_the_headline_is_about_validation(data: ReportData) -> None:
@@ -233,13 +267,6 @@ def test_segments_are_the_twelve_largest_and_the_others() -> None:
         assert r.ratio == pytest.approx(scored.probabilities[here].sum() / scored.labels[here].sum())
         assert r.low <= r.ratio <= r.high
     assert [r.rows for r in ratios[:-1]] == sorted((r.rows for r in ratios[:-1]), reverse=True)
-
-
-def test_the_shape_of_a_dot_shows_whether_the_interval_covers_one() -> None:
-    assert "<circle" in interval_dot(0.9, 1.0, 1.1, 2.0)
-    assert "l5 5-5 5-5-5z" in interval_dot(1.1, 1.2, 1.3, 2.0)
-    assert "l5 5 -5 5z" in interval_dot(0.9, float("inf"), float("inf"), 2.0)
-    assert "l-5 5 5 5z" in interval_dot(0.0, 0.1, 0.2, 2.0)
 
 
 def test_the_card_holds_metrics_limits_and_a_command_that_parses(
