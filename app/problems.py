@@ -23,6 +23,8 @@ Code = Literal[
     "no_catalog",
     "catalog_not_kept",
     "no_previous",
+    "unknown_version",
+    "current_not_kept",
     "artifact_refused",
     "invalid_output",
     "internal_error",

@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     artifacts: Path = Path("artifacts")
-    """Directory of artifacts; its file `current` names the one to serve."""
+    """Directory of artifacts, whose file `current` names the one to serve, or directory of one artifact."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: Annotated[int, BeforeValidator(_port), Field(ge=0, le=65535)] = DEFAULT_PORT

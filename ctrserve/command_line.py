@@ -10,8 +10,10 @@ from typer import Option
 
 from app import __main__ as serving
 from app import keys
+from ctrserve.commands import versions
 from models.command_line.options import Command
 from models.command_line.running import new_app
+from models.pipeline import check_command as checking
 from models.pipeline import score_command as scoring
 from models.pipeline import train_command as training
 from models.simulator import command as simulation
@@ -50,9 +52,11 @@ def demo_command() -> int:
 for name, command, panel, example in (
     ("demo", demo_command, FIRST, "Example: `ctrserve demo`"),
     ("simulate", simulation.simulate_command, FIRST, simulation.EXAMPLE),
+    ("check", checking.check_command, OFFLINE, checking.EXAMPLE),
     ("train", training.train_command, OFFLINE, training.EXAMPLE),
     ("score", scoring.score_command, OFFLINE, scoring.EXAMPLE),
     ("serve", serving.serve_command, ONLINE, serving.EXAMPLE),
     ("keys", keys.keys_command, ONLINE, keys.EXAMPLE),
 ):
     app.command(name, cls=Command, rich_help_panel=panel, epilog=example)(command)
+app.add_typer(versions.app, name="versions", rich_help_panel=ONLINE)

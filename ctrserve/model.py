@@ -67,4 +67,4 @@ def load(path: str | Path = "artifacts") -> Model:
         ModelsError: there is none, or it is damaged.
     """
     found = find_artifact(Path(path))
-    return Model(load_artifact(found.directory, found.manifest_sha256))
+    return Model(load_artifact(found.directory, found.current.manifest_sha256))

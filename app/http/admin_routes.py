@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from fastapi import APIRouter, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, ValidationError
 
 from app.http.api_keys import refuse_browsers
 from app.http.guarded_routes import requires
+from app.http.request_body import read_json_body
 from app.http.routes import ServiceDep
 from app.http.service import Service
 from app.problems import Problem
@@ -33,17 +36,54 @@ async def reload(request: Request, service: ServiceDep) -> Served:
     return _served(service)
 
 
-@router.post("/rollback")
+class Target(BaseModel, extra="forbid"):
+    """The version that is meant: the name of an artifact's directory."""
+
+    version: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+BODY = {"requestBody": {"content": {"application/json": {"schema": Target.model_json_schema()}}}}
+MAX_BODY_BYTES = 1_024
+
+
+@router.post("/rollback", openapi_extra=BODY)
 async def rollback(request: Request, service: ServiceDep) -> Served:
-    """Serve what was served before, at once, until ``artifacts/current`` names another version or on ``/admin/reload``."""
+    """Serve another version at once, until ``artifacts/current`` names another one or on ``/admin/reload``.
+
+    Without a body that is the version that was served before. A version that does not exist is 404, and nothing changes.
+    """
     refuse_browsers(dict(request.scope["headers"]))
+    has_body = "transfer-encoding" in request.headers or request.headers.get("content-length", "0") != "0"
+    version = await _target(request, service) if has_body else None
     try:
-        await service.registry.roll_back()
+        await service.registry.roll_back(version)
     except ArtifactError as error:
-        raise Problem(
-            "artifact_refused", f"{error.reason}: 'current' cannot be read, so nothing can hold against it"
-        ) from None
+        raise Problem("artifact_refused", f"{error.reason}: the model before goes on") from None
     return _served(service)
+
+
+@router.post("/promote", openapi_extra={"requestBody": BODY["requestBody"] | {"required": True}})
+async def promote(request: Request, service: ServiceDep) -> Served:
+    """Verify a version, make it the one that ``artifacts/current`` names, and serve it.
+
+    A version that does not exist is 404, one that must not be served is 409; nothing changes then.
+    """
+    refuse_browsers(dict(request.scope["headers"]))
+    version = await _target(request, service)
+    try:
+        await service.registry.promote(version)
+    except ArtifactError as error:
+        raise Problem("artifact_refused", f"{error.reason}: the model before goes on") from None
+    return _served(service)
+
+
+async def _target(request: Request, service: Service) -> str:
+    headers = dict(request.scope["headers"])
+    body = await read_json_body(headers, request.receive, MAX_BODY_BYTES, service.catalog_uploads)
+    try:
+        return Target.model_validate_json(body).version
+    except ValidationError as error:
+        raise Problem("invalid_input", 'expected {"version": NAME}') from error
 
 
 def _served(service: Service) -> Served:

@@ -32,6 +32,8 @@ PROBLEMS: Mapping[Code, tuple[int, str]] = {
     "no_catalog": (409, "There is no catalog to take candidates from"),
     "catalog_not_kept": (507, "The catalog could not be written, and the one before goes on"),
     "no_previous": (409, "There is no model to go back to"),
+    "unknown_version": (404, "There is no such version"),
+    "current_not_kept": (507, "artifacts/current could not be written, and the model before goes on"),
     "artifact_refused": (409, "The artifact that is named must not be served"),
     "invalid_output": (500, "The model gave a number that is no probability"),
     "internal_error": (500, "The service failed"),

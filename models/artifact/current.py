@@ -64,30 +64,40 @@ def read_current(root: Path) -> Current:
 
 
 class Found(NamedTuple):
-    """An artifact to load, and the digest that its manifest must have, where one is known."""
+    """An artifact to load: the directory of artifacts that it is in, and which of them."""
 
-    directory: Path
-    manifest_sha256: str | None = None
+    root: Path
+    current: Current
+
+    @property
+    def directory(self) -> Path:
+        """The artifact's own directory."""
+        return self.root / self.current.version
 
 
 def find_artifact(path: Path) -> Found:
     """Return the artifact that a path stands for: the directory of one, or the current one of a directory of artifacts.
 
     Raises:
-        ArtifactError: as `read_current`, naming what the path should be.
+        ArtifactError: as `read_current`, saying what was expected.
         OSError: as `read_current`.
     """
-    path = path.resolve()
-    if (path / MANIFEST).is_file():
-        return Found(path)
-    try:
-        current = read_current(path)
-    except ArtifactError as error:
-        if error.reason != "missing":
-            raise
-        expected = f"expected a directory of artifacts, with a file '{CURRENT}', or of one, with '{MANIFEST}'"
-        raise ArtifactError("missing", f"{path}: no artifact there; {expected}") from error
-    return Found(path / current.version, current.manifest_sha256)
+    if is_artifact(path):
+        directory = path.resolve()
+        return Found(directory.parent, Current(directory.name))
+    if path.is_dir():
+        try:
+            return Found(path, read_current(path))
+        except ArtifactError as error:
+            if error.reason != "missing":
+                raise
+    expected = f"expected a directory of artifacts, with a file '{CURRENT}', or of one, with '{MANIFEST}'"
+    raise ArtifactError("missing", f"{path}: no artifact there; {expected}")
+
+
+def is_artifact(path: Path) -> bool:
+    """Whether a path is the directory of an artifact; it need not be a good one."""
+    return (path / MANIFEST).is_file()
 
 
 def sync(path: Path) -> None:

@@ -16,14 +16,13 @@ from models.artifact.manifest import ScoreReference
 from models.data.part_encoder import HeldOut
 from models.data.preparation import Prepared
 from models.evaluation.cold_start import cold_starts
-from models.evaluation.field_drift import field_drifts
 from models.evaluation.importance import permutation_importance, rows_used
 from models.evaluation.metrics import Floats
 from models.network.calibration import Calibration, sigmoid
 from models.network.predictor import Predictor, score_rows
 from models.report.conclusions import describe_calibration, describe_sampling
-from models.report.report_data import FieldFacts, ReportData, Scored
-from models.schema.feature_schema import FieldSpec
+from models.report.field_facts import field_facts
+from models.report.report_data import ReportData, Scored
 from models.training.train_config import TrainConfig
 from models.training.trainer import Trained
 
@@ -101,7 +100,7 @@ def assess(
         test=parts.get("test"),
         history=trained.history,
         best_epoch=trained.best_epoch,
-        fields=_field_facts(prepared, field_drifts(prepared.encoder, prepared.train[0].load().rows, last.rows)),
+        fields=field_facts(prepared),
         calibration=_describe(served.predictor.calibration, refit=config.refit),
         config=config.model_dump(mode="json"),
         environment=environment,
@@ -145,43 +144,6 @@ def _fit_baselines(prepared: Prepared, config: TrainConfig) -> Mapping[str, Logi
     from models.pipeline.baseline_stages import fit_baselines  # importing scikit-learn takes half a second
 
     return fit_baselines(prepared, config)
-
-
-def _field_facts(prepared: Prepared, drifts: Sequence[float]) -> list[FieldFacts]:
-    encoder = prepared.encoder
-    unseen = {name: h.special[1] / h.num_values for name, h in prepared.held_out.items()}
-    missing = prepared.missing / len(prepared.labels)
-    facts = []
-    for i, field in enumerate(prepared.schema.fields):
-        tokens = encoder.schema.num_tokens[field.block]
-        own = field.block == field.name
-        facts.append(
-            FieldFacts(
-                name=field.name,
-                kind=field.kind,
-                side=field.side,
-                encoding=_encoding(field),
-                num_values=None if field.buckets else tokens,
-                num_rows=tokens + 2 if own else 0,
-                missing=float(missing[i]),
-                # Every token of a hashed field has a row, and every number a bin.
-                unseen={}
-                if field.buckets or field.kind == "numeric"
-                else {name: float(u[i]) for name, u in unseen.items()},
-                drift=drifts[i],
-            )
-        )
-    return facts
-
-
-def _encoding(field: FieldSpec) -> str:
-    if field.kind == "numeric":
-        return f"{field.bins} quantile bins"
-    if field.vocabulary is not None:
-        return f"shares {field.vocabulary}"
-    if field.buckets is not None:
-        return f"hashed into {field.buckets:,} rows"
-    return "every token seen" if field.min_count == 1 else f"tokens seen {field.min_count} times or more"
 
 
 def _describe(calibration: Calibration, *, refit: bool) -> str:

@@ -48,7 +48,7 @@ def score_command(
 
     started = time.monotonic()
     found = find_artifact(artifact)
-    model = load_artifact(found.directory, found.manifest_sha256, num_threads=2)
+    model = load_artifact(found.directory, found.current.manifest_sha256, num_threads=2)
     bar = RowsBar("scoring")
     try:
         scored = score_log(model, data, out, keep or [], bar)

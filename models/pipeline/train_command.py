@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +18,6 @@ from models.training.train_config import TrainConfig
 # Libraries of training are imported by the command, so that `--help` is quick and their absence is one line.
 if TYPE_CHECKING:
     from models.pipeline.log_to_artifact import TrainResult
-    from models.schema.feature_schema import FeatureSchema
 
 LOG = "Log and artifact"
 PANELS = {
@@ -98,11 +97,11 @@ def train_command(
         from models.evaluation.promotion_bounds import parse_requirements
         from models.pipeline.log_to_artifact import Tuning, train
         from models.pipeline.progress import ProgressBar, TuningBar
-        from models.schema.feature_schema import load_schema
+        from models.pipeline.schema_choice import schema_of
 
     requirements = () if require is None else parse_requirements(require)
     _make_directory(out)
-    features = load_schema(schema) if schema else _infer(data, label, out)
+    features = schema_of(schema, label, data, out / "schema.toml")
     schema_file = schema or out / "schema.toml"
     progress = ProgressBar(config.epochs if tune is None else None)  # unknown: tuning decides
     tuning = None if tune is None else Tuning(tune, TuningBar(tune))
@@ -176,22 +175,3 @@ def _make_directory(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise ModelsError(f"--out: {out} is not a directory") from error
-
-
-def _infer(patterns: Sequence[str], label: str | None, out: Path) -> FeatureSchema:
-    from models.data.schema_inference import infer_schema
-    from models.schema.feature_schema import dump_schema
-
-    if label is None:
-        raise ModelsError("give --schema FILE, or --label COLUMN to have a schema inferred")
-    inferred = infer_schema(patterns, label)
-    path = out / "schema.toml"
-    path.write_text(dump_schema(inferred.schema, inferred.reasons), encoding="utf-8")
-    width = max(map(len, inferred.reasons))
-    print(
-        f"no schema given; inferred from the data and written to {path}, edit it and pass it with --schema:",
-        file=sys.stderr,
-    )
-    for name, reason in inferred.reasons.items():
-        print(f"  {name:{width}}  {reason}", file=sys.stderr)
-    return inferred.schema

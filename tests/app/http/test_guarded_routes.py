@@ -80,6 +80,7 @@ def test_the_guarded_routes_are_those_that_are_meant() -> None:
         "/catalog": "admin",
         "/admin/reload": "admin",
         "/admin/rollback": "admin",
+        "/admin/promote": "admin",
         "/docs": "predict",
         "/openapi.json": "predict",
         "/swagger/swagger-ui.css": "predict",

@@ -5,8 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
+import pytest
+
 from app.embeddings.source import EmbeddingSource
 from app.observability.metrics import Telemetry
+from app.problems import Problem
 from app.registry.registry import Registry
 from app.registry.rollback import RollbackFile
 from app.scoring.catalog import CatalogFile
@@ -82,3 +85,23 @@ def test_another_workers_rollback_counts_while_a_model_is_loading(tmp_path: Path
             assert registry.current.artifact.model_version == "v1"
 
     asyncio.run(run())
+
+
+def test_a_path_to_one_artifact_serves_it_and_a_wrong_path_says_what_was_expected(tmp_path: Path) -> None:
+    directory = make_artifact(tmp_path, "v1", current=False)
+    registry = make_registry(directory)
+    asyncio.run(registry.refresh())
+    assert registry.current is not None
+    assert registry.current.version == "v1"
+    with pytest.raises(Problem, match="unknown_version"):
+        asyncio.run(registry.promote("v1"))
+
+    for path in (tmp_path / "none", directory / "manifest.json", tmp_path):
+        wrong = make_registry(path)
+        asyncio.run(wrong.refresh())
+        assert wrong.last_error == {
+            "version": "-",
+            "reason": "missing",
+            "message": f"{path}: no artifact there; expected a directory of artifacts, with a file 'current', or of one, "
+            "with 'manifest.json'",
+        }

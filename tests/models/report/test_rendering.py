@@ -285,7 +285,7 @@ def test_the_card_holds_metrics_limits_and_a_command_that_parses(
         raise ModelsError("enough")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("models.schema.feature_schema.load_schema", lambda path: None)
+    monkeypatch.setattr("models.pipeline.schema_choice.load_schema", lambda path: None)
     monkeypatch.setattr("models.pipeline.log_to_artifact.train", note)
     assert main(shlex.split(command)[3:]) == 2
     assert configs == [TrainConfig(seed=11)]
