@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from models.artifact.artifact import Artifact
 from models.features.encoder import EncodedBatch
+from models.features.request_reader import keep_cpu
 from models.features.vocabulary import MISSING, OOV
 from models.network.contributions import Contributor
 from models.network.predictor import pool
@@ -21,14 +22,15 @@ class Explainer:
 
     Args:
         artifact: the model version.
+        yield_cpu: called after each millisecond of work or so.
     """
 
-    def __init__(self, artifact: Artifact) -> None:
+    def __init__(self, artifact: Artifact, yield_cpu: Callable[[], None] = keep_cpu) -> None:
         self._artifact = artifact
         self._names = artifact.encoder.names
         self._starts = artifact.encoder.missing_rows - MISSING
         self._is_sequence = [field.spec.kind == "sequence" for field in artifact.encoder.fields]
-        self._contributor = Contributor(artifact.manifest.model, len(self._names), artifact.head)
+        self._contributor = Contributor(artifact.manifest.model, len(self._names), artifact.head, yield_cpu)
 
     def header(self) -> dict[str, Any]:
         """Return what explanations of one model share: names in the order of their numbers, and the calibration."""
