@@ -63,6 +63,11 @@ class DeepPart:
         gradient = self._integrate(direction) if self._hidden else np.ones(1)
         return x * (self._first @ gradient)
 
+    def gradients(self, x: Array) -> Array:
+        """Return the derivatives float64 [n, F·E] of the outputs by inputs float64 [n, F·E]."""
+        z = x @ self._first + self._first_bias
+        return self._backward(z, np.ones((len(x), 1))) @ self._first.T
+
     def _outputs(self, z: Array) -> Array:
         for layer, (weight, bias) in zip(self._hidden, self._rest, strict=True):
             z = z * _gain(layer, z) @ weight + bias
@@ -97,17 +102,16 @@ class DeepPart:
         for start in range(0, len(t), BLOCK):
             self._yield_cpu()
             block = slice(start, start + BLOCK)
-            total += self._gradients(t[block], shares[block], direction).sum(axis=0)
+            z = self._first_bias + t[block, np.newaxis] * direction
+            total += self._backward(z, shares[block, np.newaxis]).sum(axis=0)
         return total
 
-    def _gradients(self, t: Array, shares: Array, direction: Array) -> Array:
-        """Return shares · ∂output/∂z at the points t, float64 [T, H]."""
-        z = self._first_bias + t[:, np.newaxis] * direction
+    def _backward(self, z: Array, gradient: Array) -> Array:
+        """Return ∂output/∂z, float64 [n, H], for the first layer's sums z, times a factor for each, float64 [n, 1]."""
         slopes = []
         for layer, (weight, bias) in zip(self._hidden, self._rest, strict=True):
             slopes.append(_slope(layer, z))
             z = z * _gain(layer, z) @ weight + bias
-        gradient = shares[:, np.newaxis]
         for slope, (weight, _) in zip(reversed(slopes), reversed(self._rest), strict=True):
             gradient = slope * (gradient @ weight.T)
         return gradient
