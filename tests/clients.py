@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from pathlib import Path
 
 from app.http.guarded_protocol import REQUEST_S
@@ -16,6 +17,16 @@ HALVES = [
     b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
 ]
 """Requests that end too soon."""
+
+
+IMPATIENT_S = 3.0
+"""Seconds that `IMPATIENT` gives a request to come."""
+IMPATIENT = (
+    sys.executable,
+    "-c",
+    f"from app.http import guarded_protocol as p; p.REQUEST_S = {IMPATIENT_S}; from app.__main__ import main; main([])",
+)
+"""Starts the service with a shorter time limit."""
 
 
 def open_with(server: Server, sent: bytes) -> socket.socket:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
+
+from app.main import create_app
+from app.settings import Settings
 
 HEADERS = [(b"content-type", b"application/json"), (b"x-api-key", b"secret")]
 
@@ -29,8 +33,8 @@ async def running(app: Any) -> AsyncIterator[None]:
         await asyncio.wait_for(lifespan, 60)
 
 
-async def ask(app: Any, body: bytes, path: str = "/predict", method: str = "POST") -> int:
-    """Send a request; return the status of its answer."""
+async def ask(app: Any, body: bytes, path: str = "/predict", method: str = "POST") -> tuple[int, bytes]:
+    """Send a request; return the status and the body of its answer."""
     answer: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
@@ -40,4 +44,11 @@ async def ask(app: Any, body: bytes, path: str = "/predict", method: str = "POST
         answer.append(message)
 
     await app({"type": "http", "method": method, "path": path, "headers": HEADERS, "state": {}}, receive, send)
-    return int(answer[0]["status"])
+    return answer[0]["status"], answer[1]["body"]
+
+
+async def answers(artifacts: Path, bodies: Sequence[bytes]) -> list[bytes]:
+    """Return the answers of a new app to `/predict` requests."""
+    app = create_app(Settings(artifacts=artifacts, drain_s=0))
+    async with running(app):
+        return [(await ask(app, body))[1] for body in bodies]

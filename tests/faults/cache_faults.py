@@ -18,7 +18,6 @@ def absent(arena: Arena) -> None:
     for url in (
         f"unix://{arena.directory}/nothing.sock",
         "redis://127.0.0.1:1/0",
-        "rediss://127.0.0.1:1/0",
         "redis://no-such-host.invalid:6379/0",
     ):
         with arena.serve(redis_url=url, redis_timeout_ms=BUDGET_MS, hot_bytes=0) as server:

@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from app.http.guarded_protocol import REQUEST_S
-from tests.clients import HALVES, open_with
+from tests.clients import HALVES, IMPATIENT, IMPATIENT_S, open_with
 from tests.faults.load import Answers, Load
 from tests.faults.matrix import JSON, Arena, fault
 from tests.faults.watching import until
@@ -41,12 +40,12 @@ def heavy(server: Server) -> tuple[bytes, Answers]:
     "all are closed in time; the others are answered as before",
 )
 def slow_clients(arena: Arena) -> None:
-    with arena.serve() as server, ExitStack() as stack, arena.load(server) as load:
-        time.sleep(1.0)
+    with arena.serve(command=IMPATIENT) as server, ExitStack() as stack, arena.load(server) as load:
+        time.sleep(0.5)
         begun = time.monotonic()
         connections = [stack.enter_context(open_with(server, HALVES[n % len(HALVES)])) for n in range(300)]
         drips = [(stack.enter_context(open_with(server, b"")), DRIPS[n % len(DRIPS)]) for n in range(50)]
-        fed = threading.Thread(target=feed, args=(drips, begun + REQUEST_S + 5))
+        fed = threading.Thread(target=feed, args=(drips, begun + IMPATIENT_S + 5))
         fed.start()
         for connection in (*connections, *(connection for connection, _ in drips)):
             with suppress(ConnectionResetError):  # it was closed with a byte of a drip unread
@@ -54,7 +53,7 @@ def slow_clients(arena: Arena) -> None:
                     pass
         took = time.monotonic() - begun
         fed.join()
-        assert took < REQUEST_S + 5
+        assert took < IMPATIENT_S + 5
         before, meanwhile = load.quantile_ms(0.9, 0, begun), load.quantile_ms(0.9, begun)
         arena.tally.notes.append(
             f"closed within {took:.1f} s, p90 of the others {before:.1f} ms before and {meanwhile:.1f} ms meanwhile, "
@@ -123,7 +122,7 @@ def recovery(arena: Arena) -> None:
 
         def median_ms() -> float:
             with arena.load(server, 100) as load:
-                time.sleep(1.0)
+                time.sleep(0.5)
             return load.quantile_ms(0.5)
 
         before = median_ms()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from tests import in_process
 from tests.faults.load import Answers, Load, Tally
 from tests.making import make_artifact, make_log, request_columns
 from tests.redis_server import RedisServer, running_redis
@@ -102,14 +104,13 @@ def fault(name: str, what: str, promise: str) -> Callable[[Callable[[Arena], Non
 
 
 def make_arena(directory: Path, scale: int = 1) -> Arena:
-    """Write the artifacts and learn the right answers from a service that is left in peace."""
+    """Write the artifacts and learn the right answers from an app that is left in peace."""
     artifacts = directory / "artifacts"
     frame = make_log().frame
     bodies = [orjson.dumps({"inputs": request_columns(frame[i * 5 : i * 5 + 1 + i % 7])}) for i in range(NUM_BODIES)]
     answers = Answers()
     for version, seed in VERSIONS.items():
         make_artifact(artifacts, version, seed)
-        with serving(artifacts) as server:
-            for i, body in enumerate(bodies):
-                answers.learn(i, server.client.post("/predict", content=body, headers=JSON).content)
+        for i, answer in enumerate(asyncio.run(in_process.answers(artifacts, bodies))):
+            answers.learn(i, answer)
     return Arena(directory, artifacts, bodies, answers, scale)

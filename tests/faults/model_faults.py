@@ -37,16 +37,16 @@ def swaps(arena: Arena) -> None:
     set_current(arena.artifacts, "v1")
     with arena.serve(poll_s=0.05) as server, arena.load(server, 300) as load:
         until(lambda: version_of(server) == "v1", "v1")
-        swap_in_turn(arena, server, 12)  # what two models and the allocator need is there from now on
+        swap_in_turn(arena, server, 8)  # what two models and the allocator need is there from now on
         memory, steady = resident_mib(server), time.monotonic()
         time.sleep(0.5 * arena.scale)
         swapping = time.monotonic()
-        swap_in_turn(arena, server, 10 * arena.scale)
+        swap_in_turn(arena, server, 6 * arena.scale)
         end = time.monotonic()
         after = resident_mib(server)
         before, during = load.quantile_ms(0.99, steady, swapping), load.quantile_ms(0.99, swapping, end)
         arena.tally.notes.append(
-            f"{10 * arena.scale} swaps in {end - swapping:.1f} s, p99 {before:.1f} ms before and {during:.1f} ms during, "
+            f"{6 * arena.scale} swaps in {end - swapping:.1f} s, p99 {before:.1f} ms before and {during:.1f} ms during, "
             f"memory {memory:.1f} → {after:.1f} MiB"
         )
         assert after < memory + 4  # one table of known tokens; of a hundred models the smallest leak is more
@@ -64,7 +64,7 @@ def swap_in_turn(arena: Arena, server: Server, number: int) -> None:
 def killed_writer(arena: Arena) -> None:
     root = arena.directory / "published"
     random.seed(7)
-    for n in range(3 * arena.scale):
+    for n in range(2 * arena.scale):
         writer = subprocess.Popen([sys.executable, "-c", WRITER, str(root), str(n)])
         # Each has to start, then is killed at any point of its work.
         until(lambda n=n: any(root.glob(f"w{n}-*")), "published")  # type: ignore[misc]

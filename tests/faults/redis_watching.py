@@ -46,7 +46,7 @@ def fill(arena: Arena, server: Server) -> None:
 def during(arena: Arena, server: Server, cause: Callable[[], object], seconds: float = 1.0) -> float:
     """Load before, while and after something happens; return the longest that an answer took once it was asked for."""
     with arena.load(server) as load:
-        time.sleep(0.3)
+        time.sleep(0.2)
         cause()
         time.sleep(seconds * min(3, arena.scale))
     waits_s = [t for t, _ in load.waits_s]

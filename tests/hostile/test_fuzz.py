@@ -17,7 +17,7 @@ from tests.hostile.composing import compose
 from tests.making import make_artifact
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 5
+SECONDS = 3
 
 
 @pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris has no wheel for this machine")

@@ -7,6 +7,17 @@ import pytest
 
 from tests.redis_server import BINARIES, RedisServer, running_redis
 
+PROBE_S = 0.05
+"""Until the first probe, in place of half a second."""
+
+
+@pytest.fixture
+def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the pauses before a probe and between lines of the log."""
+    monkeypatch.setattr("app.embeddings.redis_rows.DOUBT_S", PROBE_S)
+    monkeypatch.setattr("app.embeddings.breaker.FIRST_PROBE_S", PROBE_S)
+    monkeypatch.setattr("app.embeddings.state_log.EVERY_S", 2 * PROBE_S)
+
 
 @pytest.fixture(params=BINARIES)
 def binary(request: pytest.FixtureRequest) -> Path | None:

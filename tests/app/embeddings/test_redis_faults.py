@@ -13,6 +13,8 @@ from tests.app.embeddings.making import DIGEST, DIM, make_table, open_world, unt
 from tests.app.embeddings.outage import SLACK_S, TIMEOUT_MS, check_until_open, timed_check
 from tests.redis_server import RedisServer
 
+pytestmark = pytest.mark.usefixtures("_hurried")
+
 IDS = np.arange(400, 426)
 CODEC = RowCodec(DIGEST, DIM)
 TABLE = make_table()
@@ -75,7 +77,7 @@ def test_another_failure_than_the_first_is_told_too_and_each_once(
             await until(lambda: len(caplog.messages) == 1)
             server.kill()
             await until(lambda: len(caplog.messages) == 2)
-            await asyncio.sleep(1.2)  # at least one more probe
+            await asyncio.sleep(0.5)  # at least one more probe
 
     asyncio.run(run())
     assert [line.split()[4] for line in caplog.messages] == ["(TimeoutError", "(ConnectionError"]

@@ -11,6 +11,8 @@ from tests.app.embeddings.making import open_world, until
 from tests.app.embeddings.outage import check_until_open
 from tests.redis_server import RedisServer, running_redis
 
+pytestmark = pytest.mark.usefixtures("_hurried")
+
 IDS = np.arange(400, 426)
 
 
@@ -65,7 +67,7 @@ def test_wrong_credentials_open_the_breaker_with_one_line(
             await world.check(IDS)
             await until(lambda: world.is_open)
             await world.check(IDS)
-            await asyncio.sleep(1.0)  # at least one more probe
+            await asyncio.sleep(0.3)  # at least one more probe
             assert world.is_open
             assert world.lookups("hit") == 0
 

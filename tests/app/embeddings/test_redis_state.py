@@ -2,32 +2,34 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.app.embeddings.conftest import PROBE_S
 from tests.app.embeddings.making import World, open_world, until
 from tests.app.embeddings.outage import SLACK_S, timed_check
 from tests.app.embeddings.proxy import Proxy, open_proxy
-from tests.redis_server import RedisServer
+from tests.redis_server import RedisServer, running_redis
+
+pytestmark = pytest.mark.usefixtures("_hurried")
 
 IDS = np.arange(400, 426)
-PROBE_S = 0.05
-"""Until the first probe, in place of half a second."""
 
 
-@pytest.fixture(autouse=True)
-def _probe_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.embeddings.redis_rows.DOUBT_S", PROBE_S)
-    monkeypatch.setattr("app.embeddings.breaker.FIRST_PROBE_S", PROBE_S)
+@pytest.fixture(scope="module")
+def any_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A server for the tests in which a proxy replies."""
+    with running_redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
 
 
 async def states_of(world: World) -> set[str]:
-    """Return the states shown while several probes are sent."""
+    """Return the states shown while three probes are sent or more."""
     states = set[str]()
-    for _ in range(100):
+    for _ in range(50):
         states.add(world.redis.state())
         await asyncio.sleep(PROBE_S / 10)
     return states
@@ -79,12 +81,12 @@ CAUSES: dict[str, Callable[[Proxy], None]] = {
 
 @pytest.mark.parametrize("cause", CAUSES)
 def test_one_failed_look_up_shows_until_one_or_a_probe_succeeds(
-    server: RedisServer, tmp_path: Path, cause: str, caplog: pytest.LogCaptureFixture
+    any_server: RedisServer, tmp_path: Path, cause: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "ctrserve.redis")
 
     async def run() -> None:
-        async with open_proxy(server.url, tmp_path) as (proxy, url), open_world(url, timeout_ms=50) as world:
+        async with open_proxy(any_server.url, tmp_path) as (proxy, url), open_world(url, timeout_ms=50) as world:
             await until(lambda: world.redis.state() == "ok")
             CAUSES[cause](proxy)
             assert await timed_check(world, IDS) < 0.05 + SLACK_S
@@ -103,10 +105,10 @@ def test_one_failed_look_up_shows_until_one_or_a_probe_succeeds(
 
 
 def test_a_giant_reply_is_refused_by_the_bounded_parser(
-    server: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    any_server: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def run() -> None:
-        async with open_proxy(server.url, tmp_path) as (proxy, url), open_world(url) as world:
+        async with open_proxy(any_server.url, tmp_path) as (proxy, url), open_world(url) as world:
             await until(lambda: world.redis.state() == "ok")
             reply_with(b"*2147483647\r\n")(proxy)
             await world.check(IDS)
