@@ -9,12 +9,14 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from app.http import admin_routes, docs, routes
+from app.http import admin_routes, docs, open_inference, routes
 from app.http.admission import Admission, Uploads
+from app.http.api_keys import KeyFile
 from app.http.draining import draining_first
 from app.http.endpoint import Application, Endpoint
 from app.http.error_answers import answer_http_error, answer_internal_error, answer_problem
 from app.http.guarded_routes import check_declared
+from app.http.open_inference import InferenceEndpoint
 from app.http.service import Service
 from app.observability.metrics import Telemetry
 from app.problems import Problem
@@ -41,13 +43,14 @@ def create_app(settings: Settings | None = None) -> Application:
     }
     uploads = Uploads(settings.max_waiting_bytes, telemetry)
 
-    def endpoint(max_waiting: int) -> Endpoint:
-        admission = Admission(max_waiting, settings.max_waiting_bytes, telemetry)
-        return Endpoint(service.keys, admission, uploads, settings.max_body_bytes, telemetry)
+    def endpoint(admission: Admission, keys: KeyFile | None = service.keys) -> Endpoint:
+        return Endpoint(keys, admission, uploads, settings.max_body_bytes, telemetry)
 
-    scoring = endpoint(settings.max_waiting)
-    scored = {path: partial(scoring.answer, score=partial(batcher.answer, scorer)) for path, scorer in scorers.items()}
-    scored["/explain"] = partial(endpoint(MAX_WAITING).answer, score=ExplainQueue(service.model).answer)
+    admission = Admission(settings.max_waiting, settings.max_waiting_bytes, telemetry)
+    aside = Admission(MAX_WAITING, settings.max_waiting_bytes, telemetry)
+    scores = {path: partial(batcher.answer, scorer) for path, scorer in scorers.items()}
+    scored = {path: partial(endpoint(admission).answer, score=score) for path, score in scores.items()}
+    scored["/explain"] = partial(endpoint(aside).answer, score=ExplainQueue(service.model).answer)
 
     @asynccontextmanager
     async def lifespan(framework: FastAPI) -> AsyncIterator[None]:
@@ -72,7 +75,8 @@ def create_app(settings: Settings | None = None) -> Application:
         },
     )
     framework.state.service = service
-    routers = [routes.router]
+    framework.state.inference = InferenceEndpoint(endpoint(admission, keys=None), scores["/predict"])
+    routers = [routes.router, open_inference.router]
     if settings.metrics:
         routers.append(routes.metrics_router)
     if service.keys is not None:

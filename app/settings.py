@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     """Most scored requests in a process, waiting or being answered; more are answered 503 at once."""
     max_waiting_bytes: Annotated[int, Field(ge=1)] = 8 * 2**20
     """Most bytes of their bodies; more are answered 503 at once."""
+    model_name: Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")] = "ctrserve"
+    """Name of the model in the paths of the Open Inference Protocol, `/v2/models/NAME`."""
     poll_s: Annotated[float, Field(gt=0)] = 1.0
     """Seconds between looks at `artifacts/current` and the catalog."""
     drain_s: Annotated[float, Field(ge=0, le=300)] = 1.0

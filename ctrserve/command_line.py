@@ -10,6 +10,7 @@ from typer import Option
 
 from app import __main__ as serving
 from app import keys
+from ctrserve.commands import explain as explaining
 from ctrserve.commands import versions
 from models.command_line.options import Command
 from models.command_line.running import new_app
@@ -55,6 +56,7 @@ for name, command, panel, example in (
     ("check", checking.check_command, OFFLINE, checking.EXAMPLE),
     ("train", training.train_command, OFFLINE, training.EXAMPLE),
     ("score", scoring.score_command, OFFLINE, scoring.EXAMPLE),
+    ("explain", explaining.explain_command, OFFLINE, explaining.EXAMPLE),
     ("serve", serving.serve_command, ONLINE, serving.EXAMPLE),
     ("keys", keys.keys_command, ONLINE, keys.EXAMPLE),
 ):

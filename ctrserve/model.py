@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from models.artifact.artifact import Artifact, load_artifact
 from models.artifact.current import find_artifact
+from models.explanation.explainer import Explainer
 
 if TYPE_CHECKING:
-    from models.data.frame_encoder import FrameEncoder
+    from models.data.frame_encoder import EncodedFrame, FrameEncoder
 
 
 class Model:
@@ -43,12 +44,35 @@ class Model:
         """
         return self.artifact.predictor.probabilities(self._logits(frame))
 
+    def explain(self, frame: Any) -> dict[str, Any]:
+        """Return why each row has its probability: what ``POST /explain`` answers, as a dictionary.
+
+        Its ``explanations`` have, for each row, the contributions to the logit, how often training saw each value, and a
+        standard error.
+
+        Args:
+            frame: as `predict` takes it. A row takes a fraction of a millisecond, or tens of them where the model is wide.
+
+        Raises:
+            ModelsError: as `predict`.
+        """
+        blocks = self._encoded(frame).blocks()
+        explanations = [e for block in blocks for e in self._explainer.explain(block.unpack())]
+        return self._explainer.header() | {"explanations": explanations}
+
     def _logits(self, frame: Any) -> NDArray[np.float32]:
-        from models.data.frames import canonical_columns, to_polars
         from models.pipeline.scoring import score_frame
 
-        columns = canonical_columns(to_polars(frame), self.artifact.schema.features)
-        return score_frame(self.artifact.predictor, self._frame_encoder.encode(columns), self.artifact.table)
+        return score_frame(self.artifact.predictor, self._encoded(frame), self.artifact.table)
+
+    def _encoded(self, frame: Any) -> EncodedFrame:
+        from models.data.frames import canonical_columns, to_polars
+
+        return self._frame_encoder.encode(canonical_columns(to_polars(frame), self.artifact.schema.features))
+
+    @cached_property
+    def _explainer(self) -> Explainer:
+        return Explainer(self.artifact)
 
     @cached_property
     def _frame_encoder(self) -> FrameEncoder:

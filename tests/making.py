@@ -18,6 +18,7 @@ from models.data import fitting
 from models.data.chunk_encoder import encode_frame
 from models.data.impressions import Chunk
 from models.data.token_log import TokenLog
+from models.explanation.uncertainty import Gradients, fit_uncertainty
 from models.features.encoder import FeatureEncoder
 from models.network.calibration import Calibration
 from models.network.deepfm import DeepFMHead
@@ -77,9 +78,15 @@ def fit_encoder(log: Chunk, schema: FeatureSchema, rows: NDArray[np.int64]) -> F
 
 
 def make_artifact(
-    root: Path, model_version: str = "v1", seed: int = 0, *, schema: FeatureSchema = SCHEMA, current: bool = True
+    root: Path,
+    model_version: str = "v1",
+    seed: int = 0,
+    *,
+    schema: FeatureSchema = SCHEMA,
+    current: bool = True,
+    evidence: bool = True,
 ) -> Path:
-    """Write an artifact with random weights below ``root``; return its directory."""
+    """Write an artifact with random weights below ``root``, as an earlier version did without ``evidence``; return its directory."""
     log = make_log()
     encoder = fit_encoder(log, schema, np.arange(log.frame.height))
     config = DeepFMConfig(embedding_dim=4, hidden=(8,))
@@ -103,6 +110,11 @@ def make_artifact(
     counts = np.bincount(encode_frame(encoder, log.frame).ids, minlength=encoder.num_rows)
     weights = {key: value.numpy() for key, value in head.state_dict().items()}
     texts, tensors = model_files(encoder, predictor.calibration, golden, {"rows": table, "counts": counts}, weights)
+    if evidence:
+        rows = encode_frame(encoder, log.frame)
+        gradients = Gradients(config, len(encoder.fields), weights)
+        variance = np.array([0.1] * config.embedding_dim + [0.3])
+        tensors["evidence.safetensors"] = fit_uncertainty(encoder, predictor, gradients, table, rows, variance)
     texts |= {"report.html": "<!doctype html>", "model_card.md": "# A model\n"}
     directory = write_artifact(root, manifest, texts, tensors)
     if current:

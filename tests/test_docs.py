@@ -10,12 +10,12 @@ from typing import cast, get_args
 import pytest
 from fastapi.routing import APIRoute
 
-from app.http import admin_routes, routes
+from app.http import admin_routes, open_inference, routes
 from app.http.error_answers import PROBLEMS
 from app.observability.metrics import Telemetry
 from app.settings import Settings
 from ctrserve.__main__ import main
-from models.artifact.manifest import FILES
+from models.artifact.manifest import FILES, OPTIONAL_FILES
 from models.errors import ArtifactReason
 from models.train import main as train
 
@@ -84,7 +84,7 @@ def test_operations_lists_every_metric() -> None:
 
 
 def test_operations_lists_every_path() -> None:
-    routers = (routes.router, routes.metrics_router, admin_routes.router)
+    routers = (routes.router, routes.metrics_router, admin_routes.router, open_inference.router)
     all_routes = [cast(APIRoute, route) for router in routers for route in router.routes]
     found = {(method, route.path) for route in all_routes for method in route.methods or ()}
     scored = {("POST", "/predict"), ("POST", "/rank"), ("POST", "/explain")}
@@ -100,7 +100,7 @@ def test_operations_lists_every_problem_code() -> None:
 def test_the_artifact_page_lists_every_reason_and_file() -> None:
     page = read("docs/artifact.md")
     assert sorted(first_column("docs/artifact.md", "What loading checks, in order")) == sorted(get_args(ArtifactReason))
-    assert all(name in page for name in FILES)
+    assert all(name in page for name in (*FILES, *OPTIONAL_FILES))
 
 
 @pytest.mark.parametrize("package", ["models", "app"])

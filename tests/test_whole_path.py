@@ -15,7 +15,7 @@ import pytest
 
 from models.artifact.artifact import load_artifact
 from models.artifact.golden_rows import raw_rows
-from models.artifact.manifest import FILES
+from models.artifact.manifest import FILES, OPTIONAL_FILES
 from models.data.chunk_encoder import encode_frame
 from models.data.impressions import read_frame
 from models.data.split import Parts, split_rows
@@ -127,7 +127,7 @@ def test_the_same_command_and_that_of_the_model_card_write_the_same_model(
         out = capsys.readouterr().out
         assert "test" in out
         assert "report.html" in out
-    for name in set(FILES) - {"report.html", "model_card.md"}:
+    for name in {*FILES, *OPTIONAL_FILES} - {"report.html", "model_card.md"}:
         assert (directories[0] / name).read_bytes() == (directories[1] / name).read_bytes(), name
 
 

@@ -13,6 +13,8 @@ from starlette.responses import Response
 from app.problems import Code, Problem
 
 MEDIA_TYPE = "application/problem+json"
+PROTOCOL_PATHS = "/v2/"
+"""Paths of the Open Inference Protocol."""
 
 PROBLEMS: Mapping[Code, tuple[int, str]] = {
     "invalid_input": (422, "The request does not fit the model's schema"),
@@ -49,8 +51,14 @@ class Answer(NamedTuple):
     body: bytes
 
 
-def answer_of(problem: Problem, request_id: str | None) -> Answer:
-    """Return the problem details of a refusal, with the request's id where it has one."""
+def answer_of(problem: Problem, request_id: str | None, *, has_error: bool = False) -> Answer:
+    """Return the problem details of a refusal.
+
+    Args:
+        problem: the refusal.
+        request_id: where the request has one.
+        has_error: say in ``error`` what is wrong, as the Open Inference Protocol wants it.
+    """
     status, title = PROBLEMS[problem.code]
     details: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "code": problem.code}
     if problem.detail is not None:
@@ -59,6 +67,8 @@ def answer_of(problem: Problem, request_id: str | None) -> Answer:
         details["errors"] = problem.errors
     if request_id is not None:
         details["request_id"] = request_id
+    if has_error:
+        details["error"] = problem.detail or "; ".join(error["message"] for error in problem.errors) or title
     body = orjson.dumps(details)
     headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
     if problem.retry_after_s is not None:
@@ -69,7 +79,11 @@ def answer_of(problem: Problem, request_id: str | None) -> Answer:
 
 
 def _response(request: Request, problem: Problem, allow: str | None = None) -> Response:
-    status, headers, body = answer_of(problem, request.scope.get("state", {}).get("request_id"))
+    status, headers, body = answer_of(
+        problem,
+        request.scope.get("state", {}).get("request_id"),
+        has_error=request.scope["path"].startswith(PROTOCOL_PATHS),
+    )
     response = Response(body, status)
     response.raw_headers = headers if allow is None else [*headers, (b"allow", allow.encode())]
     return response

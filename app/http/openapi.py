@@ -78,6 +78,12 @@ class Explanation(TypedDict):
     """Why one probability; ``bias``, all contributions and ``residual`` sum to ``logit``."""
 
     probability: float
+    standard_error: Annotated[
+        float | None, Field(description="Of the probability; null for an artifact of an earlier version")
+    ]
+    interval: Annotated[
+        list[float] | None, Field(description="Which holds the true probability nine times in ten, nominally; or null")
+    ]
     calibration: Annotated[float, Field(description="Log-odds of the probability less the logit")]
     logit: Annotated[float, Field(description="Of the model, before calibration")]
     bias: Annotated[float, Field(description="The logit where every field contributes nothing")]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app.registry.file_watch import Stamp, stamp_of
 from models.artifact.current import Current
-from models.artifact.manifest import FILES, MANIFEST
+from models.artifact.manifest import FILES, MANIFEST, OPTIONAL_FILES
 from models.errors import ArtifactError
 
 FIRST_RETRY_S = 1.0
@@ -67,4 +67,4 @@ def stamps_of(root: Path, target: Current | None) -> Stamps:
     if target is None:
         return []
     directory = root / target.version
-    return [stamp_of(directory / name, os.lstat) for name in ("", MANIFEST, *FILES)]
+    return [stamp_of(directory / name, os.lstat) for name in ("", MANIFEST, *FILES, *OPTIONAL_FILES)]

@@ -9,7 +9,7 @@ from time import perf_counter
 
 import orjson
 
-from app.low_priority import run_low_priority, yield_cpu
+from app.low_priority import run_low_priority
 from app.problems import Problem
 from app.scoring.predict import named_unknown
 from app.scoring.served_model import ServedModel
@@ -19,8 +19,6 @@ MAX_ROWS = 100
 """Rows of one request: one of a wide model takes tens of milliseconds."""
 MAX_WAITING = 16
 """Requests that wait or are being explained, in each process; they take no room from those that are scored."""
-SLEEP_FACTOR = 1.0
-"""Seconds of sleep for each second of work: half a core at most."""
 
 
 class ExplainQueue:
@@ -57,7 +55,6 @@ def _explain(model: ServedModel, reading: PredictReading, deadline: float) -> by
     while True:
         if perf_counter() > deadline:
             raise Problem("deadline_exceeded")
-        yield_cpu(SLEEP_FACTOR)
         explanation = next(iterator, None)
         if explanation is None:
             break
@@ -67,5 +64,4 @@ def _explain(model: ServedModel, reading: PredictReading, deadline: float) -> by
     answer = model.explainer.header() | {"explanations": explanations}
     if reading.unknown_fields:
         answer["unknown_fields"] = named_unknown(reading.unknown_fields)
-    yield_cpu(SLEEP_FACTOR)
     return orjson.dumps(answer)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
 from app.embeddings.source import EmbeddingSource
+from app.low_priority import yield_cpu
 from app.observability.metrics import Telemetry
 from app.scoring.ranker import Ranker
 from app.scoring.score_drift import ScoreMonitor
@@ -19,6 +20,8 @@ from models.artifact.golden import columns_of
 from models.explanation.explainer import Explainer
 
 NUM_WARM_UP = 20
+EXPLAIN_SLEEP_FACTOR = 3.0
+"""Seconds of sleep for each second of explaining: a quarter of a core at most."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class ServedModel:
     @cached_property
     def explainer(self) -> Explainer:
         """What ``/explain`` needs, made when it is first asked for: a copy of the head's weights in float64."""
-        return Explainer(self.artifact)
+        return Explainer(self.artifact, partial(yield_cpu, EXPLAIN_SLEEP_FACTOR))
 
     def warm_up(self) -> None:
         """Score the golden rows a few times, so that the first request meets warm code and pages."""

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from models.artifact.checks import check_finite, check_golden, check_tensors, largest_in, read_vocabularies
 from models.artifact.golden import Golden
-from models.artifact.manifest import FILES, MANIFEST, MAX_JSON_BYTES, MAX_MANIFEST_BYTES, Manifest, parse_manifest
+from models.artifact.manifest import MANIFEST, MAX_JSON_BYTES, MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from models.artifact.tensor_file import Tensors, map_tensors
 from models.artifact.verified_file import check_digest, map_plain, open_plain, read_plain
 from models.errors import ArtifactError
@@ -31,6 +31,7 @@ from models.network.predictor import Predictor
 from models.schema.feature_schema import FittedSchema, Strict, describe_validation_error
 
 T = TypeVar("T", bound=Strict)
+EVIDENCE = "evidence.safetensors"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Artifact:
         largest: the largest absolute value in the table.
         counts: int64 [R], how often training saw each row.
         head: the head's tensors, for a training that starts from them.
+        evidence: what `models.explanation.uncertainty.Uncertainty` takes; ``None`` in artifacts of earlier versions.
     """
 
     manifest: Manifest
@@ -54,6 +56,7 @@ class Artifact:
     largest: float
     counts: NDArray[np.int64]
     head: Tensors
+    evidence: Tensors | None
     golden: Golden
 
     @property
@@ -112,11 +115,11 @@ def _load(
         if manifest.model_version != directory.name:
             raise ArtifactError("manifest", f"{MANIFEST}: model_version is not the directory's name")
         # All are opened before the first digest, which takes most of the time.
-        files = {name: map_plain(stack, name, directory_fd, manifest.files[name]) for name in FILES}
+        files = {name: map_plain(stack, name, directory_fd, entry) for name, entry in manifest.files.items()}
     finally:
         os.close(directory_fd)
     with ThreadPoolExecutor(num_threads) as pool:
-        by_size = sorted(FILES, key=lambda name: -manifest.files[name].size_bytes)
+        by_size = sorted(files, key=lambda name: -manifest.files[name].size_bytes)
         list(pool.map(lambda name: check_digest(name, files[name], manifest.files[name], yield_cpu), by_size))
     schema = _parse(FittedSchema, "schema.json", files)
     yield_cpu()
@@ -132,13 +135,22 @@ def _load(
     weights = map_tensors("head.safetensors", files["head.safetensors"])
     check_tensors("head.safetensors", weights, head_tensors(manifest.model, len(schema.features.fields)))
     check_finite("head.safetensors", weights)
+    evidence = None
+    if EVIDENCE in files:
+        evidence = map_tensors(EVIDENCE, files[EVIDENCE])
+        blocks = len(encoder.block_starts)
+        shapes = {"basis": ("float32", (blocks, dim, dim)), "information": ("float32", (blocks, dim))}
+        check_tensors(EVIDENCE, evidence, shapes)
+        check_finite(EVIDENCE, evidence)
     yield_cpu()
     head = make_head(manifest.model, len(schema.features.fields), weights, table, encoder.single_fields())
     predictor = Predictor(head, _parse(Calibration, "calibration.json", files))
     yield_cpu()
     golden = _parse(Golden, "golden.json", files)
     check_golden(golden, encoder, predictor, table, yield_cpu)
-    return Artifact(manifest, found_sha256, schema, encoder, predictor, table, largest, counts, weights, golden)
+    return Artifact(
+        manifest, found_sha256, schema, encoder, predictor, table, largest, counts, weights, evidence, golden
+    )
 
 
 def _parse(model: type[T], name: str, files: Mapping[str, mmap.mmap | bytes]) -> T:

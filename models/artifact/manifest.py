@@ -15,7 +15,7 @@ from models.schema.feature_schema import Strict, describe_validation_error
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
-# Every file of an artifact, and no other; the manifest itself is not listed in the manifest.
+# The files that every artifact has; the manifest itself is not listed in the manifest.
 FILES = (
     "schema.json",
     "vocabularies.safetensors",
@@ -26,6 +26,8 @@ FILES = (
     "report.html",
     "model_card.md",
 )
+OPTIONAL_FILES = ("evidence.safetensors",)
+"""What artifacts of earlier versions do not have."""
 VERSION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_JSON_BYTES = 64 << 20
@@ -94,7 +96,7 @@ def parse_manifest(raw: bytes) -> Manifest:
         manifest = Manifest.model_validate_json(raw)
     except ValidationError as error:
         raise ArtifactError("manifest", f"{MANIFEST}: {describe_validation_error(error)}") from error
-    if set(manifest.files) != set(FILES):
-        odd = sorted(set(manifest.files) ^ set(FILES))[0]
+    if set(manifest.files) - set(OPTIONAL_FILES) != set(FILES):
+        odd = sorted((set(manifest.files) - set(OPTIONAL_FILES)) ^ set(FILES))[0]
         raise ArtifactError("manifest", f"{MANIFEST}: lists the wrong files: {odd[:64]!r}")
     return manifest

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from models.artifact.current import sync
 from models.artifact.golden import Golden
-from models.artifact.manifest import FILES, MANIFEST, Manifest
+from models.artifact.manifest import FILES, MANIFEST, OPTIONAL_FILES, Manifest
 from models.artifact.tensor_file import Tensors, save_tensors
 from models.artifact.verified_file import describe_file
 from models.features.encoder import FeatureEncoder
@@ -59,9 +59,10 @@ def write_artifact(root: Path, manifest: Manifest, texts: Mapping[str, str], ten
             (temporary / name).write_text(text, encoding="utf-8")
         for name, arrays in tensors.items():
             save_tensors(temporary / name, arrays)
-        complete = manifest.model_copy(update={"files": {name: describe_file(temporary / name) for name in FILES}})
+        names = [*FILES, *(name for name in OPTIONAL_FILES if name in tensors)]
+        complete = manifest.model_copy(update={"files": {name: describe_file(temporary / name) for name in names}})
         (temporary / MANIFEST).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        for name in (*FILES, MANIFEST):
+        for name in (*names, MANIFEST):
             (temporary / name).chmod(0o644)  # a service runs as another user than training
             sync(temporary / name)
         sync(temporary)

@@ -81,6 +81,20 @@ class FrameFile:
         except UNREADABLE as error:
             raise LogError(f"{self.path}: cannot be read: {first_line(error)}") from error
 
+    def rows(self, start: int, count: int) -> pl.DataFrame:
+        """Return some rows, fewer where the file ends before.
+
+        Raises:
+            LogError: the file cannot be read, or has no row there.
+        """
+        try:
+            frame = self._lazy.slice(start, count).collect()
+        except UNREADABLE as error:
+            raise LogError(f"{self.path}: cannot be read: {first_line(error)}") from error
+        if not frame.height:
+            raise LogError(f"{self.path}: has no row {start}")
+        return frame
+
     def read(self, start: int = 0) -> Iterator[RawFrame]:
         """Yield the rows from ``start`` on, in order, some at a time.
 

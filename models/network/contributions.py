@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.features.request_reader import keep_cpu
 from models.network.head import DeepFMConfig, Floats
 from models.network.integrated_gradients import Array, DeepPart
 
@@ -40,10 +41,17 @@ class Contributor:
         config: sizes.
         num_fields: F.
         tensors: as `models.network.head.head_tensors` says.
+        yield_cpu: called after each millisecond of work or so.
     """
 
-    def __init__(self, config: DeepFMConfig, num_fields: int, tensors: Mapping[str, NDArray[np.generic]]) -> None:
-        self._deep = DeepPart(config, tensors)
+    def __init__(
+        self,
+        config: DeepFMConfig,
+        num_fields: int,
+        tensors: Mapping[str, NDArray[np.generic]],
+        yield_cpu: Callable[[], None] = keep_cpu,
+    ) -> None:
+        self._deep = DeepPart(config, tensors, yield_cpu)
         self._shape = num_fields, config.embedding_dim + 1
         at_zero = self._deep.outputs(np.zeros((1, num_fields * config.embedding_dim)))[0]
         self._bias = float(tensors["bias"] + at_zero)

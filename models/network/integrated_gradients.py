@@ -14,10 +14,13 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from models.features.request_reader import keep_cpu
 from models.network.head import DeepFMConfig, HiddenLayer, hidden_layer, layer_names
 
 Array = NDArray[np.float64]
 
+BLOCK = 32
+"""Points of a line whose gradients are computed at once, a millisecond for a wide model."""
 POINTS_OF_PANEL = 16
 MAX_PANELS = 128
 TOLERANCE = 1e-9
@@ -30,9 +33,16 @@ class DeepPart:
     Args:
         config: sizes.
         tensors: as `models.network.head.head_tensors` says.
+        yield_cpu: called after each millisecond of work or so.
     """
 
-    def __init__(self, config: DeepFMConfig, tensors: Mapping[str, NDArray[np.generic]]) -> None:
+    def __init__(
+        self,
+        config: DeepFMConfig,
+        tensors: Mapping[str, NDArray[np.generic]],
+        yield_cpu: Callable[[], None] = keep_cpu,
+    ) -> None:
+        self._yield_cpu = yield_cpu
         t = {name: np.asarray(array, np.float64) for name, array in tensors.items()}
         output, _, _ = layer_names(config, len(config.hidden))
         self._hidden: list[HiddenLayer[np.float64]] = [hidden_layer(config, t, i) for i in range(len(config.hidden))]
@@ -53,6 +63,11 @@ class DeepPart:
         gradient = self._integrate(direction) if self._hidden else np.ones(1)
         return x * (self._first @ gradient)
 
+    def gradients(self, x: Array) -> Array:
+        """Return the derivatives float64 [n, F·E] of the outputs by inputs float64 [n, F·E]."""
+        z = x @ self._first + self._first_bias
+        return self._backward(z, np.ones((len(x), 1))) @ self._first.T
+
     def _outputs(self, z: Array) -> Array:
         for layer, (weight, bias) in zip(self._hidden, self._rest, strict=True):
             z = z * _gain(layer, z) @ weight + bias
@@ -64,6 +79,7 @@ class DeepPart:
         z = self._first_bias + t[:, np.newaxis] * direction  # [T, H], linear between the points t
         for layer, (weight, bias) in zip(self._hidden[:-1], self._rest, strict=False):
             t, z = _split(t, z)
+            self._yield_cpu()
             z = z * _gain(layer, z) @ weight + bias
         t, _ = _split(t, z)
         return self._mean_gradient((t[1:] + t[:-1]) / 2, np.diff(t), direction)
@@ -82,16 +98,23 @@ class DeepPart:
 
     def _mean_gradient(self, t: Array, shares: Array, direction: Array) -> Array:
         """Return Σ shares · ∂output/∂z, float64 [H], at the points t of the line; both float64 [T]."""
-        z = self._first_bias + t[:, np.newaxis] * direction
+        total = np.zeros_like(direction)
+        for start in range(0, len(t), BLOCK):
+            self._yield_cpu()
+            block = slice(start, start + BLOCK)
+            z = self._first_bias + t[block, np.newaxis] * direction
+            total += self._backward(z, shares[block, np.newaxis]).sum(axis=0)
+        return total
+
+    def _backward(self, z: Array, gradient: Array) -> Array:
+        """Return ∂output/∂z, float64 [n, H], for the first layer's sums z, times a factor for each, float64 [n, 1]."""
         slopes = []
         for layer, (weight, bias) in zip(self._hidden, self._rest, strict=True):
             slopes.append(_slope(layer, z))
             z = z * _gain(layer, z) @ weight + bias
-        gradient = shares[:, np.newaxis]
         for slope, (weight, _) in zip(reversed(slopes), reversed(self._rest), strict=True):
             gradient = slope * (gradient @ weight.T)
-        total: Array = gradient.sum(axis=0)
-        return total
+        return gradient
 
 
 def _split(t: Array, z: Array) -> tuple[Array, Array]:

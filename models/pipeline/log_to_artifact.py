@@ -26,6 +26,7 @@ from models.data.preparation import Prepared, Say, prepare
 from models.data.warm_start import ROWS_BEFORE
 from models.errors import TrainingError
 from models.evaluation.promotion_bounds import Requirement, failures
+from models.explanation.uncertainty import Gradients, fit_uncertainty
 from models.network.calibration import Calibration, fit_calibration
 from models.network.predictor import Predictor, score_rows
 from models.pipeline.assessment import Scorer, assess, environment_of, peak_memory_bytes, score_reference
@@ -154,7 +155,7 @@ def train(
             scores=score_reference(report.parts[-1].probabilities, schema.negatives_kept),
             files={},
         )
-        directory = _write(out, manifest, prepared, final, served.predictor, counts, report)
+        directory = _write(out, manifest, prepared, final, served.predictor, config, counts, report)
     missed = failures(requirements, report.parts[-1].metrics)
     if not missed:
         set_current(out, model_version)
@@ -188,6 +189,7 @@ def _write(
     prepared: Prepared,
     trained: Trained,
     predictor: Predictor,
+    config: TrainConfig,
     counts: NDArray[np.int64],
     report: ReportData,
 ) -> Path:
@@ -198,5 +200,16 @@ def _write(
     head = {key: value.numpy() for key, value in trained.head.state_dict().items()}
     embeddings: Tensors = {"rows": trained.table, "counts": counts}
     texts, tensors = model_files(encoder, predictor.calibration, golden, embeddings, head)
+    tensors["evidence.safetensors"] = _evidence(prepared, predictor, trained, config, head)
     texts |= {"report.html": render_report(report), "model_card.md": render_model_card(report)}
     return write_artifact(out, manifest, texts, tensors)
+
+
+def _evidence(
+    prepared: Prepared, predictor: Predictor, trained: Trained, config: TrainConfig, head: Tensors
+) -> Tensors:
+    """Return the tensors of ``evidence.safetensors``, from the rows of the first shard."""
+    variance = np.array([config.embedding_variance] * config.model.embedding_dim + [config.weight_variance])
+    gradients = Gradients(config.model, len(prepared.schema.fields), head)
+    sample = prepared.train[0].load().rows
+    return fit_uncertainty(prepared.encoder, predictor, gradients, trained.table, sample, variance)

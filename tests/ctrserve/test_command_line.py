@@ -15,7 +15,7 @@ from models.train import main as train
 SCRIPT = Path(sys.executable).with_name("ctrserve")
 
 
-@pytest.mark.parametrize("command", ["", "demo", "simulate", "train", "serve", "keys"])
+@pytest.mark.parametrize("command", ["", "demo", "simulate", "train", "explain", "serve", "keys"])
 def test_help_is_grouped_and_has_an_example_and_no_types(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command.split(), "--help"]) == 0
     text = capsys.readouterr().out

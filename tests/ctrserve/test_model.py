@@ -1,5 +1,6 @@
 """``ctrserve.load``: frames of any library, and the service's own probabilities."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -47,3 +48,12 @@ def test_an_artifact_is_loaded_by_its_own_directory_too(model: ctrserve.Model, a
 def test_a_path_without_an_artifact_says_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(ModelsError, match=f"{tmp_path}: no artifact there; expected a directory of artifacts"):
         ctrserve.load(tmp_path)
+
+
+def test_an_explanation_is_what_the_service_answers(model: ctrserve.Model, artifacts: Path) -> None:
+    columns = request_columns(make_log(20, seed=4).frame)
+    with serving(artifacts) as server:
+        served = server.client.post("/explain", json={"inputs": columns}).json()
+    found = model.explain(columns)
+    assert json.loads(json.dumps(found)) == served
+    assert [e["probability"] for e in found["explanations"]] == model.predict(columns).tolist()

@@ -10,7 +10,7 @@ import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
-from app.http import admin_routes, docs, routes
+from app.http import admin_routes, docs, open_inference, routes
 from app.http.guarded_routes import PUBLIC, authorize, check_declared
 from tests.hostile.probing import send_raw
 from tests.making import make_artifact
@@ -32,16 +32,19 @@ def key_lines(*left_out: str) -> str:
 def declared() -> dict[str, str]:
     """Return the scope that each guarded path declares."""
     found = {"/predict": "predict", "/rank": "predict", "/explain": "predict"}
-    for router in (routes.router, routes.metrics_router, admin_routes.router, docs.router):
+    for router in (routes.router, routes.metrics_router, admin_routes.router, docs.router, open_inference.router):
         for route in router.routes:
             assert isinstance(route, APIRoute)
             if route.dependencies[0].dependency is authorize:
                 (scope,) = route.dependencies[0].scopes  # type: ignore[attr-defined]
-                found[route.path.replace("{name}", "swagger-ui.css")] = scope
+                name = "ctrserve" if route.path.startswith("/v2") else "swagger-ui.css"
+                found[route.path.replace("{name}", name).replace("{version}", "v1")] = scope
     return found
 
 
 GUARDED = declared()
+SPELT = [path for path in GUARDED if not path.startswith("/v2") or path.endswith("/versions/v1/infer")]
+"""Those of which all spellings are tried; one stands for the many of the Open Inference Protocol."""
 
 
 def spellings(path: str) -> list[str]:
@@ -84,10 +87,17 @@ def test_the_guarded_routes_are_those_that_are_meant() -> None:
         "/docs": "predict",
         "/openapi.json": "predict",
         "/swagger/swagger-ui.css": "predict",
+        "/v2": "predict",
+        "/v2/models/ctrserve": "predict",
+        "/v2/models/ctrserve/ready": "predict",
+        "/v2/models/ctrserve/infer": "predict",
+        "/v2/models/ctrserve/versions/v1": "predict",
+        "/v2/models/ctrserve/versions/v1/ready": "predict",
+        "/v2/models/ctrserve/versions/v1/infer": "predict",
     }
 
 
-@pytest.mark.parametrize("path", GUARDED)
+@pytest.mark.parametrize("path", SPELT)
 def test_no_spelling_and_no_method_is_answered_without_a_key_and_none_is_a_defect(server: Server, path: str) -> None:
     for method in METHODS:
         for target in spellings(path):
@@ -98,7 +108,7 @@ def test_no_spelling_and_no_method_is_answered_without_a_key_and_none_is_a_defec
     assert "Traceback" not in server.log.read_text()
 
 
-@pytest.mark.parametrize("path", GUARDED)
+@pytest.mark.parametrize("path", SPELT)
 def test_with_every_scope_no_spelling_is_a_defect(server: Server, path: str) -> None:
     for method in METHODS:
         for target in spellings(path):
@@ -109,7 +119,7 @@ def test_with_every_scope_no_spelling_is_a_defect(server: Server, path: str) -> 
 
 def ask(server: Server, path: str, headers: dict[str, str]) -> httpx.Response:
     guarded = {"/predict": "POST", "/rank": "POST", "/explain": "POST", "/catalog": "PUT"}
-    method = guarded.get(path, "POST" if path.startswith("/admin") else "GET")
+    method = guarded.get(path, "POST" if path.startswith("/admin") or path.endswith("/infer") else "GET")
     given = [(k.encode(), v.encode("latin1")) for k, v in headers.items()]
     return server.client.request(method, path, json={"instances": [ROW]}, headers=given)
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from models.artifact.manifest import FILES
+from models.artifact.manifest import FILES, OPTIONAL_FILES
 from models.artifact.tensor_file import map_tensors, save_tensors
 from tests.models.artifact.editing import edit_json, edit_tensor, sign
 
 Damage = Callable[[Path], object]
 TABLE, HEAD, VOCABULARIES = "embeddings.safetensors", "head.safetensors", "vocabularies.safetensors"
+(EVIDENCE,) = OPTIONAL_FILES
 PICKLE = b"cos\nsystem\n(S'true'\ntR."
 
 
@@ -97,9 +98,13 @@ def files_named(name: str) -> Damage:
 
 CONTENTS = (b"", b"{", b"null", b"[" * 100_000, b"\xff\xfe", b'{"format_version":1}')
 DAMAGES: dict[str, Damage] = {
-    **{f"missing, {n}": replaced(n, lambda path: None) for n in (*FILES, "manifest.json")},
-    **{f"sha256, {n} flipped": flipped(n) for n in FILES},
-    **{f"sha256, {n} changed by {change} bytes": resized(n, change) for n in FILES for change in (-(1 << 30), -1, 1)},
+    **{f"missing, {n}": replaced(n, lambda path: None) for n in (*FILES, *OPTIONAL_FILES, "manifest.json")},
+    **{f"sha256, {n} flipped": flipped(n) for n in (*FILES, *OPTIONAL_FILES)},
+    **{
+        f"sha256, {n} changed by {change} bytes": resized(n, change)
+        for n in (*FILES, *OPTIONAL_FILES)
+        for change in (-(1 << 30), -1, 1)
+    },
     "path, link": replaced("golden.json", make_link),
     "path, pipe": replaced("golden.json", os.mkfifo),
     "path, directory": replaced("report.html", lambda path: path.mkdir()),
@@ -125,6 +130,7 @@ DAMAGES: dict[str, Damage] = {
     "shape, a row fewer": edited(TABLE, "rows", lambda a: a[:-1]),
     "shape, a column more": edited(TABLE, "rows", lambda a: np.hstack([a, a])),
     "shape, a count fewer": edited(TABLE, "counts", lambda a: a[:-1]),
+    "shape, a block fewer": edited(EVIDENCE, "information", lambda a: a[:-1]),
     "shape, integers": edited(TABLE, "rows", lambda a: a.astype(np.uint8)),
     "shape, scalar as vector": edited(HEAD, "bias", lambda a: a.reshape(1)),
     "shape, positions of tokens": edited(VOCABULARIES, "ad_id.positions", lambda a: a + 1),
@@ -134,11 +140,11 @@ DAMAGES: dict[str, Damage] = {
     "shape, a field fewer": lambda d: edit_json(d, "schema.json", drop_field),
     **{
         f"shape, pickle as {n}": replaced(n, lambda path: path.write_bytes(PICKLE), signed=True)
-        for n in (TABLE, HEAD, VOCABULARIES)
+        for n in (TABLE, HEAD, VOCABULARIES, EVIDENCE)
     },
     **{
         f"finite, {value} in {n}": edited(n, key, with_last(value))
-        for n, key in ((TABLE, "rows"), (HEAD, "deep.0.weight"))
+        for n, key in ((TABLE, "rows"), (HEAD, "deep.0.weight"), (EVIDENCE, "basis"))
         for value in (np.nan, np.inf, -np.inf)
     },
     "golden, bin boundaries": lambda d: edit_json(d, "schema.json", shift_boundaries),

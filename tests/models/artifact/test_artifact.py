@@ -7,7 +7,7 @@ import pytest
 
 from models.artifact.artifact import load_artifact
 from models.artifact.golden import columns_of
-from models.artifact.manifest import FILES
+from models.artifact.manifest import FILES, OPTIONAL_FILES
 from models.errors import ArtifactError
 from models.schema.feature_schema import FeatureSchema
 from tests.making import SCHEMA, make_artifact
@@ -44,7 +44,7 @@ def test_a_good_artifact_answers_its_golden_rows(good: Path) -> None:
 
 def test_the_same_contents_are_the_same_bytes(good: Path, tmp_path: Path) -> None:
     again = make_artifact(tmp_path)
-    for name in (*FILES, "manifest.json"):
+    for name in (*FILES, *OPTIONAL_FILES, "manifest.json"):
         assert (good / name).read_bytes() == (again / name).read_bytes(), name
 
 
@@ -72,7 +72,7 @@ def test_an_artifact_that_lost_its_pooling_is_refused(copy: Path) -> None:
     assert refusal(copy) == "golden"
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, *OPTIONAL_FILES])
 def test_any_flipped_bit_is_refused(copy: Path, name: str) -> None:
     content = bytearray((copy / name).read_bytes())
     for at in np.random.default_rng(1).integers(0, len(content), 12):
@@ -91,7 +91,7 @@ def test_a_load_yields_the_cpu_after_every_piece_and_finds_a_flipped_bit_in_any(
     monkeypatch.setattr("models.artifact.verified_file.PIECE_BYTES", 100)
     yields: list[None] = []
     artifact = load_artifact(copy, yield_cpu=lambda: yields.append(None))
-    num_bytes = sum((copy / name).stat().st_size for name in FILES)
+    num_bytes = sum((copy / name).stat().st_size for name in (*FILES, *OPTIONAL_FILES))
     assert len(yields) > num_bytes / 100 + len(artifact.golden.rows)
     content = bytearray((copy / "head.safetensors").read_bytes())
     for at in (99, 100, len(content) - 1):
