@@ -47,12 +47,25 @@ class RequestReader:
         ValueError: sizes, names, blocks or arrays that do not fit together.
     """
 
-    def __init__(self, fields: tuple[_Field, ...], max_rows: int, max_chars: int, max_sequence: int) -> None: ...
+    def __init__(
+        self,
+        fields: tuple[_Field, ...],
+        max_rows: int,
+        max_chars: int,
+        max_sequence: int,
+        others: tuple[str, ...] = (),
+    ) -> None:
+        """``others`` are names of the fields of the other side of a ranking, in that reader's order."""
+
     def read_predict(self, body: bytes, /) -> tuple[_Reading, None] | tuple[None, _Fault]: ...
     def read_rank(
         self, candidates: RequestReader, body: bytes, /
     ) -> tuple[tuple[_Reading, _Reading, list[str] | None, int], None] | tuple[None, _Fault]:
-        """Read the context, and candidates with another reader; the last number is ``top_k``, or 0."""
+        """Read the context, and candidates with another reader; the last number is ``top_k``, or 0.
+
+        Raises:
+            ValueError: ``others`` are not as many as the other reader's fields.
+        """
 
 def take_rows(table: _Floats, ids: _Ints, /) -> bytes:
     """Return rows float32 [n, D] of ``table`` [R, D] at ``ids`` [n].

@@ -1,5 +1,8 @@
 """Bytes of ``/rank`` and ``/catalog`` requests → encoded sides of impressions, and items of a catalog.
 
+A candidate's field may stand in the context: all candidates that lack it have its value. A field of the context is refused in a
+candidate. So no field of the model is ignored.
+
 Who decides what is right, and the few differences between the two readers, are those of `app.wire.predict_request`.
 """
 
@@ -9,7 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field, TypeAdapter
+from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
 
 from app.problems import Problem
 from app.wire.field_types import (
@@ -27,22 +34,38 @@ from app.wire.field_types import (
 )
 from app.wire.refusals import refuse, validated
 from models.features.encoder import EncodedBatch, Encoder, FeatureEncoder
-from models.features.field_encoder import Value
+from models.features.field_encoder import FieldEncoder, Value
 from models.features.request_reader import IS_COMPILED, Fault, Limits, RankReader, RankReading, add_counts, keep_cpu
+from models.features.vocabulary import MISSING
 from models.schema.feature_schema import FittedSchema
 
 Type = TypeAdapter[dict[str, Any]]
+NOT_SHARED = "is a field of the candidates, and those of 'candidate_ids' have theirs from the catalog"
+ABOUT_CONTEXT = "The user, the page, the moment; and fields that all candidates share which do not have their own"
+HIDDEN: Any = SkipJsonSchema
+"""``HIDDEN[T]`` is T, but ``/docs`` does not show it."""
+
+
+def _refuse_misplaced(_: Any) -> Any:
+    raise PydanticCustomError("misplaced", "is a field of the context, which all candidates share")
+
+
+MISPLACED = HIDDEN[Annotated[Any, BeforeValidator(_refuse_misplaced)]]
+"""The type of a field of the context in a candidate."""
 
 
 @lru_cache(maxsize=4)
 def rank_types(fields: tuple[WireField, ...], max_rows: int) -> tuple[Type, Type]:
     """Return the types of a ``/rank`` request and of a catalog; models with the same fields share them."""
-    context = impression_type("Context", field_types(f for f in fields if f.side == "context"))
-    candidate = impression_type("Candidate", field_types(f for f in fields if f.side == "candidate"))
+    sides = {side: field_types(f for f in fields if f.side == side) for side in ("context", "candidate")}
+    shared = {name: (HIDDEN[t], text) for name, (t, text) in sides["candidate"].items()}
+    misplaced = {name: (MISPLACED, text) for name, (_, text) in sides["context"].items()}
+    context = impression_type("Context", sides["context"] | shared)
+    candidate = impression_type("Candidate", sides["candidate"] | misplaced)
     limits = {"min_length": 1, "max_length": max_rows}
     top_k = Field(strict=True, ge=1, le=2**63 - 1, description="Return only so many, the best; default all")
     parts = {
-        "context": Annotated[context, Field(description="The user, the page, the moment")],
+        "context": Annotated[context, Field(description=ABOUT_CONTEXT)],
         "candidates": list_of(candidate, **limits, description="Candidates by their fields"),
         "candidate_ids": list_of(Text, **limits, description="Candidates by their ids in the catalog"),
         "top_k": Annotated[int, top_k],
@@ -103,9 +126,28 @@ class RankWire:
         ids = request.get("candidate_ids")
         if ("candidates" in request) == (ids is not None):
             raise Problem("invalid_input", "give either 'candidates' or 'candidate_ids'")
-        context, *counts = _encode(self._context, [request.get("context", {})])
-        candidates, *more_counts = _encode(self._candidate, request.get("candidates", []))
-        return RankReading(context, candidates, ids, request.get("top_k"), *map(add_counts, counts, more_counts))
+        given, rows = request.get("context", {}), request.get("candidates", [])
+        columns = _columns(self._candidate, rows)
+        for field, values, (shared,) in zip(
+            self._candidate.fields, columns, _columns(self._candidate, [given]), strict=True
+        ):
+            if _is_missing(field, [shared])[0]:
+                continue
+            if ids is not None:
+                raise Problem("invalid_input", errors=[{"message": NOT_SHARED, "field": field.spec.name}])
+            for i in _is_missing(field, values).nonzero()[0].tolist():
+                values[i] = shared
+        context, missing, unseen = _encode(self._context, _columns(self._context, [given]))
+        candidates, more_missing, more_unseen = _encode(self._candidate, columns if rows else [])
+        return RankReading(
+            context,
+            candidates,
+            ids,
+            request.get("top_k"),
+            add_counts(missing, more_missing),
+            add_counts(unseen, more_unseen),
+            add_counts(count_unknown([given], self._names), count_unknown(rows, self._names)),
+        )
 
     def parse_catalog(self, body: bytes) -> dict[str, dict[str, Any]]:
         """Validate a catalog: ``{"items": {id: {field: value}}}``; return the items.
@@ -133,11 +175,18 @@ def _columns(side: Encoder, rows: Sequence[Mapping[str, Any]]) -> list[list[Valu
     return [[row.get(name) for row in rows] for name in side.names]
 
 
+def _is_missing(field: FieldEncoder, values: Sequence[Value]) -> NDArray[np.bool_]:
+    column = field.encode(values)
+    lengths = column.lengths
+    first = column.ids if lengths is None else column.ids[np.cumsum(lengths, dtype=np.int64) - lengths]
+    missing: NDArray[np.bool_] = first == field.start + MISSING
+    return missing
+
+
 def _encode(
-    side: Encoder, rows: Sequence[Mapping[str, Any]]
-) -> tuple[EncodedBatch | None, Mapping[str, int], Mapping[str, int], Mapping[str, int]]:
-    unknown = count_unknown(rows, side.names)
-    if not rows or not side.fields:
-        return None, {}, {}, unknown
-    batch = side.encode(_columns(side, rows))
-    return batch, *side.name_special(batch), unknown
+    side: Encoder, columns: Sequence[Sequence[Value]]
+) -> tuple[EncodedBatch | None, Mapping[str, int], Mapping[str, int]]:
+    if not columns:
+        return None, {}, {}
+    batch = side.encode(columns)
+    return batch, *side.name_special(batch)

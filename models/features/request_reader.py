@@ -6,7 +6,7 @@ Without a C compiler `IS_COMPILED` is false, and `app.wire` reads bodies with Py
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -63,12 +63,12 @@ class RankReading(NamedTuple):
     Args:
         context: one impression of the context's fields, all MISSING if the body has no context; ``None`` if the model
             has no such fields.
-        candidates: an impression of the candidate's fields for each candidate.
+        candidates: an impression of the candidate's fields for each candidate; what it lacks is taken from the context.
         candidate_ids: ids in the catalog.
         top_k: how many candidates to return; ``None`` for all.
         missing: as in `PredictReading`, over context and candidates.
         unseen: likewise.
-        unknown_fields: likewise; a field of the other side is unknown too.
+        unknown_fields: likewise.
     """
 
     context: EncodedBatch | None
@@ -130,7 +130,9 @@ class RankReader:
     def __init__(self, encoder: FeatureEncoder, limits: Limits, yield_cpu: Callable[[], None] = keep_cpu) -> None:
         sides = encoder.side("context"), encoder.side("candidate")
         self._num_fields = [len(side.fields) for side in sides]
-        context, self._candidates = (_compile(side, limits, yield_cpu) for side in sides)
+        context, self._candidates = (
+            _compile(side, limits, yield_cpu, other.names) for side, other in (sides, sides[::-1])
+        )
         self._read = context.read_rank
 
     def read(self, body: bytes) -> RankReading | Fault:
@@ -158,7 +160,9 @@ def add_counts(a: Mapping[str, int], b: Mapping[str, int]) -> Mapping[str, int]:
     return dict(Counter(a) + Counter(b)) if a and b else a or b
 
 
-def _compile(encoder: Encoder, limits: Limits, yield_cpu: Callable[[], None]) -> _native.RequestReader:
+def _compile(
+    encoder: Encoder, limits: Limits, yield_cpu: Callable[[], None], others: Sequence[str] = ()
+) -> _native.RequestReader:
     fields = []
     for field in encoder.fields:
         yield_cpu()
@@ -166,7 +170,7 @@ def _compile(encoder: Encoder, limits: Limits, yield_cpu: Callable[[], None]) ->
         length = field.spec.max_length if field.spec.kind == "sequence" else 0
         pooling = POOLINGS.index(field.pooling)
         fields.append((field.spec.name, _kind(field), block, field.start, length, pooling, field.boundaries))
-    return _native.RequestReader(tuple(fields), *limits)
+    return _native.RequestReader(tuple(fields), *limits, tuple(others))
 
 
 def _kind(field: FieldEncoder) -> int:

@@ -21,7 +21,7 @@ typedef struct {
 } Name;
 
 typedef struct {
-    Name *names; /* the model's fields, then the unknown names in the order in which they came; then the two below */
+    Name *names; /* the model's fields, of both sides, then the unknown names in the order in which they came */
     size_t num_fields, num_unknown;
     size_t num_strange;  /* names that are not plain, counted each time they are given */
     size_t num_others;   /* plain names beyond MAX_UNKNOWN, counted likewise */

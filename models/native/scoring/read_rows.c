@@ -135,14 +135,29 @@ static Cursor skip_unknown(Rows *r, Cursor p, Cursor end) {
     return p != NULL ? p : refuse(r->fault, "an unknown field's value is not valid JSON of at most %d levels", MAX_DEPTH);
 }
 
-static Cursor read_object(Rows *r, Cursor p, Cursor end, size_t row) {
+/* Read a value of a field of the other side, which all rows of `shared` that lack it will have. */
+static Cursor read_shared(Rows *r, size_t f, Rows *shared, Cursor p, Cursor end, size_t row) {
+    if (shared == NULL) return refuse(fault_in(r, f), "is a field of the context, which all candidates share");
+    Name *name = &r->names.names[f];
+    if (name->last_row == row + 1) {
+        if (++r->num_repeated > r->max_rows) return refuse(r->fault, "more than %zu repeated values", r->max_rows);
+        rows_flush(shared);
+    }
+    name->last_row = row + 1;
+    p = read_value(shared, f - r->num_fields, p, end, shared->max_rows);
+    return p != NULL ? p : refuse_value(shared, f - r->num_fields);
+}
+
+static Cursor read_object(Rows *r, Rows *shared, Cursor p, Cursor end, size_t row) {
     size_t num_named = 0;
     if (*p != '{') return refuse(r->fault, "expected an object");
     int more = first_item(&p, '}');
     for (size_t place = 0, f; more > 0; place++, more = next_item(&p, '}')) {
         if ((p = read_key(r, p, end, place, row, &f)) == NULL) return NULL;
         if (f >= r->num_fields) {
-            if ((p = skip_unknown(r, p, end)) == NULL) return NULL;
+            int is_shared = f < r->names.num_fields;
+            p = is_shared ? read_shared(r, f, shared, p, end, row) : skip_unknown(r, p, end);
+            if (p == NULL) return NULL;
             continue;
         }
         Name *name = &r->names.names[f];
@@ -162,9 +177,9 @@ static Cursor read_object(Rows *r, Cursor p, Cursor end, size_t row) {
     return p;
 }
 
-Cursor rows_read_object(Rows *r, Cursor p, Cursor end) {
+Cursor rows_read_object(Rows *r, Rows *shared, Cursor p, Cursor end) {
     r->num_rows = 1;
-    return read_object(r, p, end, 0);
+    return read_object(r, shared, p, end, 0);
 }
 
 void rows_set_missing(Rows *r) {
@@ -175,7 +190,7 @@ void rows_set_missing(Rows *r) {
 Cursor rows_read_list(Rows *r, Cursor p, Cursor end) {
     int more = *p == '[' && first_item(&p, ']');
     for (r->num_rows = 0; more > 0 && r->num_rows < r->max_rows; r->num_rows++, more = next_item(&p, ']'))
-        if ((p = read_object(r, p, end, r->num_rows)) == NULL) return r->fault->row = (ptrdiff_t)r->num_rows, NULL;
+        if ((p = read_object(r, NULL, p, end, r->num_rows)) == NULL) return r->fault->row = (ptrdiff_t)r->num_rows, NULL;
     if (more < 0) return refuse(r->fault, "expected ',' or ']' after an object");
     return r->num_rows > 0 && more == 0 ? p : refuse(r->fault, "expected a list of 1 to %zu objects", r->max_rows);
 }

@@ -60,7 +60,8 @@ int read_predict(Rows *rows, const uint8_t *body, size_t num_bytes, Fault *fault
 }
 
 static Cursor read_context(void *request, Cursor p, Cursor end) {
-    return rows_read_object(((RankRequest *)request)->context, p, end);
+    RankRequest *r = request;
+    return rows_read_object(r->context, r->candidates, p, end);
 }
 
 static Cursor read_candidates(void *request, Cursor p, Cursor end) {
@@ -104,6 +105,14 @@ int read_rank(RankRequest *r, const uint8_t *body, size_t num_bytes, Fault *faul
     if (given < 0) return -1;
     if (!(given & 2) == !(given & 4)) return refuse(fault, "give either 'candidates' or 'candidate_ids'"), -1;
     if (!(given & 1)) rows_set_missing(r->context);
+    rows_flush(r->candidates);
+    size_t shared = rows_first_shared(r->candidates);
+    if ((given & 4) && shared < r->candidates->num_fields) {
+        const Name *name = &r->candidates->names.names[shared];
+        fault->field = (Text){name->text, (uint32_t)name->num_bytes};
+        return refuse(fault, "is a field of the candidates, and those of 'candidate_ids' have theirs from the catalog"), -1;
+    }
+    rows_share(r->candidates);
     rows_end(r->context), rows_end(r->candidates);
     return 0;
 }

@@ -10,6 +10,7 @@ typedef struct {
     PyObject_HEAD
     Rows rows;
     PyObject *fields;      /* the tuple that the fields were made from; it keeps names and blocks alive */
+    PyObject *others;      /* names of the fields of the other side */
     Py_buffer *boundaries; /* [num_fields] */
 } RequestReader;
 
@@ -108,6 +109,8 @@ static PyObject *RequestReader_read_rank(RequestReader *self, PyObject *args) {
     PyObject *body, *found = NULL;
     if (!PyArg_ParseTuple(args, "O!S", Py_TYPE(self), &candidates, &body)) return NULL;
     if (candidates == self || !PyBytes_CheckExact(body)) return PyErr_Format(PyExc_TypeError, "expected another reader, and bytes");
+    if (self->rows.num_others != candidates->rows.num_fields)
+        return PyErr_Format(PyExc_ValueError, "the other reader has other fields");
     Fault fault = {.row = -1};
     RankRequest request = {.context = &self->rows, .candidates = &candidates->rows,
                            .decoded = PyMem_Malloc(4 * candidates->rows.max_chars)};
@@ -123,31 +126,38 @@ static PyObject *RequestReader_read_rank(RequestReader *self, PyObject *args) {
     return found;
 }
 
+/* Add a field's name; 0, or -1 with an exception. */
+static int add_name(FieldNames *names, PyObject *text) {
+    Py_ssize_t num_bytes;
+    const char *name = PyUnicode_AsUTF8AndSize(text, &num_bytes);
+    if (name == NULL) return -1;
+    for (Py_ssize_t i = 0; i < num_bytes; i++)
+        if ((uint8_t)name[i] < 0x20 || name[i] == '"' || name[i] == '\\')
+            return PyErr_SetString(PyExc_ValueError, "JSON writes a field's name in more than one way"), -1;
+    if (field_names_add(names, (const uint8_t *)name, (size_t)num_bytes) < 0)
+        return PyErr_SetString(PyExc_ValueError, "two fields have the same name"), -1;
+    return 0;
+}
+
 /* Set a field from (name, kind, block or None, start, max_length, pooling, boundaries); 0, or -1 with an exception. */
 static int add_field(RequestReader *self, PyObject *description) {
     Rows *r = &self->rows;
     size_t f = r->names.num_fields;
-    Py_ssize_t num_bytes, max_length;
+    Py_ssize_t max_length;
     int kind, pooling;
     long long start;
     PyObject *text, *block, *boundaries;
     if (!PyTuple_Check(description)) return PyErr_SetString(PyExc_TypeError, "expected a tuple for each field"), -1;
     if (!PyArg_ParseTuple(description, "UiOLniO", &text, &kind, &block, &start, &max_length, &pooling, &boundaries))
         return -1;
-    const char *name = PyUnicode_AsUTF8AndSize(text, &num_bytes);
-    if (name == NULL) return -1;
     if (kind < TEXT || kind > NUMBER || pooling < MEAN || pooling > SQRTN || max_length < 0 ||
         (kind == NUMBER && max_length > 0) || (kind != NUMBER && token_block(block) == NULL))
         return PyErr_SetString(PyExc_ValueError, "a field's kind does not fit its block, length or pooling"), -1;
-    for (Py_ssize_t i = 0; i < num_bytes; i++)
-        if ((uint8_t)name[i] < 0x20 || name[i] == '"' || name[i] == '\\')
-            return PyErr_SetString(PyExc_ValueError, "JSON writes a field's name in more than one way"), -1;
-    if (field_names_add(&r->names, (const uint8_t *)name, (size_t)num_bytes) < 0)
-        return PyErr_SetString(PyExc_ValueError, "two fields have the same name"), -1;
+    if (add_name(&r->names, text) < 0) return -1;
     Py_buffer *view = &self->boundaries[f];
     if (get_array(boundaries, FLOAT64, ANY_COUNT, 0, view) < 0) return -1;
     if (max_length > 0 && r->counts == NULL) {
-        r->counts = calloc(r->max_rows * r->num_fields, sizeof *r->counts);
+        r->counts = calloc((r->max_rows + 1) * r->num_fields, sizeof *r->counts);
         if (r->counts == NULL) return PyErr_NoMemory(), -1;
     }
     r->starts[f] = start;
@@ -162,18 +172,18 @@ static void RequestReader_dealloc(RequestReader *self) {
     for (size_t f = 0; self->boundaries != NULL && f < self->rows.num_fields; f++) PyBuffer_Release(&self->boundaries[f]);
     rows_free(&self->rows);
     free(self->boundaries);
-    Py_XDECREF(self->fields);
+    Py_XDECREF(self->fields), Py_XDECREF(self->others);
     type->tp_free((PyObject *)self);
     Py_DECREF(type);
 }
 
 static PyObject *RequestReader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"fields", "max_rows", "max_chars", "max_sequence", NULL};
+    static char *names[] = {"fields", "max_rows", "max_chars", "max_sequence", "others", NULL};
     const Py_ssize_t most = 1 << 20;
     Py_ssize_t max_rows, max_chars, max_sequence;
-    PyObject *fields;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!nnn", names, &PyTuple_Type, &fields, &max_rows, &max_chars,
-                                     &max_sequence))
+    PyObject *fields, *others = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!nnn|O!", names, &PyTuple_Type, &fields, &max_rows, &max_chars,
+                                     &max_sequence, &PyTuple_Type, &others))
         return NULL;
     if (max_rows < 1 || max_chars < 1 || max_sequence < 1 || max_rows > most || max_chars > most || max_sequence > most)
         return PyErr_Format(PyExc_ValueError, "sizes must be from 1 to %zd", most);
@@ -184,13 +194,16 @@ static PyObject *RequestReader_new(PyTypeObject *type, PyObject *args, PyObject 
     r->max_chars = (size_t)max_chars, r->max_sequence = (size_t)max_sequence;
     r->fields = calloc(r->num_fields + 1, sizeof *r->fields);
     self->boundaries = calloc(r->num_fields + 1, sizeof *self->boundaries);
-    self->fields = Py_NewRef(fields);
+    self->fields = Py_NewRef(fields), self->others = Py_XNewRef(others);
+    r->num_others = others == NULL ? 0 : (size_t)PyTuple_GET_SIZE(others);
     if (r->fields == NULL || self->boundaries == NULL || rows_init(r) < 0) {
         Py_DECREF(self);
         return PyErr_NoMemory();
     }
     for (size_t f = 0; f < r->num_fields; f++)
         if (add_field(self, PyTuple_GET_ITEM(fields, (Py_ssize_t)f)) < 0) return Py_DECREF(self), NULL;
+    for (size_t f = 0; f < r->num_others; f++)
+        if (add_name(&r->names, PyTuple_GET_ITEM(others, (Py_ssize_t)f)) < 0) return Py_DECREF(self), NULL;
     return (PyObject *)self;
 }
 

@@ -15,7 +15,7 @@ Cursor refuse(Fault *fault, const char *format, ...) {
 }
 
 int rows_init(Rows *r) {
-    size_t num_cells = r->max_rows * r->num_fields;
+    size_t num_cells = (r->max_rows + 1) * r->num_fields;
     r->num_places = r->num_fields + NUM_PENDING;
     r->decoded_room = 4 * r->max_chars + NUM_PENDING * 64;
     r->order = calloc(r->num_places, sizeof *r->order);
@@ -24,7 +24,7 @@ int rows_init(Rows *r) {
     r->cells = calloc(num_cells + 1, sizeof *r->cells); /* takes memory where it is written */
     if (r->order == NULL || r->decoded == NULL || r->starts == NULL || r->cells == NULL) return -1;
     for (size_t i = 0; i < r->num_places; i++) r->order[i] = i;
-    return field_names_init(&r->names, r->num_fields);
+    return field_names_init(&r->names, r->num_fields + r->num_others);
 }
 
 void rows_free(Rows *r) {
@@ -35,8 +35,12 @@ void rows_free(Rows *r) {
 void rows_begin(Rows *r, Fault *fault) {
     r->fault = fault;
     r->num_rows = r->num_repeated = r->num_pending = r->tail_used = r->decoded_used = 0;
-    for (size_t f = 0; f < r->num_fields; f++)
-        r->fields[f].num_missing = r->fields[f].num_unseen = r->names.names[f].last_row = 0;
+    for (size_t f = 0; f < r->names.num_fields; f++) r->names.names[f].last_row = 0;
+    for (size_t f = 0, shared = r->max_rows * r->num_fields; f < r->num_fields; f++) {
+        r->fields[f].num_missing = r->fields[f].num_unseen = 0;
+        r->cells[shared + f] = r->starts[f] + MISSING;
+        if (r->counts != NULL) r->counts[shared + f] = 0;
+    }
     field_names_reset(&r->names);
     if (r->tail_room <= MAX_TAIL_KEPT) return;
     free(r->tail);
@@ -46,6 +50,28 @@ void rows_begin(Rows *r, Fault *fault) {
 void rows_flush(Rows *r) {
     find_tokens(r->pending, r->num_pending);
     r->num_pending = r->decoded_used = 0;
+}
+
+static int is_missing(const Rows *r, size_t f, size_t cell) {
+    return (r->counts == NULL || r->counts[cell] == 0) && r->cells[cell] == r->starts[f] + MISSING;
+}
+
+size_t rows_first_shared(const Rows *r) {
+    size_t f = 0;
+    while (f < r->num_fields && is_missing(r, f, r->max_rows * r->num_fields + f)) f++;
+    return f;
+}
+
+void rows_share(Rows *r) {
+    for (size_t f = rows_first_shared(r); f < r->num_fields; f++) {
+        size_t shared = r->max_rows * r->num_fields + f;
+        if (is_missing(r, f, shared)) continue;
+        for (size_t row = 0, cell = f; row < r->num_rows; row++, cell += r->num_fields) {
+            if (!is_missing(r, f, cell)) continue;
+            r->cells[cell] = r->cells[shared];
+            if (r->counts != NULL) r->counts[cell] = r->counts[shared];
+        }
+    }
 }
 
 static void count_special(Field *field, const int64_t *rows, int32_t n) {

@@ -39,13 +39,15 @@ __attribute__((format(printf, 2, 3))) Cursor refuse(Fault *fault, const char *fo
 typedef struct {
     Field *fields;
     size_t num_fields, max_rows, max_chars, max_sequence;
-    FieldNames names; /* the first F are those of `fields` */
+    size_t num_others; /* fields of the other side of a ranking */
+    FieldNames names;  /* the first F are those of `fields`, then those of the other side */
     Fault *fault;
     size_t num_rows;
     size_t num_repeated; /* values of fields that their row had before */
     int64_t *starts; /* [F], of the fields */
-    int64_t *cells;  /* [max_rows * F]: a row of the table, or the place of a sequence's first one in `tail` */
-    int32_t *counts; /* [max_rows * F]: rows of a sequence, or 0 for a cell that is one row; NULL if no field is a sequence */
+    int64_t *cells;  /* [(max_rows + 1) * F]: a row of the table, or the place of a sequence's first one in `tail`; the last
+                        row is what all rows share */
+    int32_t *counts; /* likewise: rows of a sequence, or 0 for a cell that is one row; NULL if no field is a sequence */
     int64_t *tail;
     size_t tail_used, tail_room;
     size_t *order; /* [num_places]: the names at the places of the object that was read before */
@@ -69,10 +71,16 @@ void rows_end(Rows *rows);
 void rows_flush(Rows *rows);
 
 /* Read one object as row 0. Of a field that is given twice, the last value counts; to bound the work, a request may repeat
- * max_rows values at most. */
-Cursor rows_read_object(Rows *rows, Cursor p, Cursor end);
+ * max_rows values at most. Fields of the other side are shared by the rows of `shared`. */
+Cursor rows_read_object(Rows *rows, Rows *shared, Cursor p, Cursor end);
 
-/* Read a list of 1 to max_rows objects. */
+/* The first field of which a value is shared; num_fields: none. To be called after `rows_flush`. */
+size_t rows_first_shared(const Rows *rows);
+
+/* Give each row the shared values of the fields that it lacks. To be called after `rows_flush`. */
+void rows_share(Rows *rows);
+
+/* Read a list of 1 to max_rows objects, none of which has a field of the other side. */
 Cursor rows_read_list(Rows *rows, Cursor p, Cursor end);
 
 /* Read an object of lists of one length, from 1 to max_rows, at least one of them of a field of the model, none given twice. */

@@ -49,8 +49,12 @@ def test_inline_candidates_are_ranked_as_predicted(tmp_path: Path, hot_bytes: in
         path = server.client.get("/openapi.json").json()["paths"]["/rank"]["post"]
         example = path["requestBody"]["content"]["application/json"]["example"]
         assert server.client.post("/rank", json=example).status_code == 200
-        odd = {"context": {**CONTEXT, "ad_id": "ad1"}, "candidates": [{"ad_id": "ad1", "colour": 1}]}
-        assert server.client.post("/rank", json=odd).json()["unknown_fields"] == {"ad_id": 1, "colour": 1}
+        shared = {"context": {**CONTEXT, "price": 3.5}, "candidates": [{"ad_id": "ad1", "colour": 1}, {"price": 9}]}
+        answer = server.client.post("/rank", json=shared).json()
+        check_ranking(answer, predicted(server, [{"ad_id": "ad1", "price": 3.5}, {"price": 9}]), 2)
+        assert (answer["missing"], answer["unknown_fields"]) == ({"ad_id": 1}, {"colour": 1})
+        refused = server.client.post("/rank", json={"candidates": [{}, {"user_id": 7}]})
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "user_id")
 
 
 def test_a_catalog_is_put_kept_followed_by_every_worker_and_survives_restarts_and_swaps(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import math
 import os
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -112,6 +113,37 @@ def test_good_rankings_are_taken(
     order = data.draw(st.permutations(list(parts)))
     assert compare(rank, dump(data, {name: parts[name] for name in order}))
     assert compare(rank, dump(data, {name: parts[name] for name in order if name not in ("context", "top_k")}))
+
+
+@given(good_rows(names), st.lists(good_rows(["ad_id", "price"]), min_size=1, max_size=9), st.data())
+def test_a_candidates_field_in_the_context_is_that_of_all_candidates_that_lack_it(
+    rank: RankWire, context: dict[str, Any], candidates: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    order = data.draw(st.permutations(["context", "candidates"]))
+    request = {"context": context, "candidates": candidates}
+    body = dump(data, {part: request[part] for part in order})
+    assert compare(rank, body)
+    shared = {n: context.pop(n) for n in ("ad_id", "price") if n in context}
+    for row in candidates:
+        row |= {name: value for name, value in shared.items() if row.get(name) is None}
+    apart = rank.read(json.dumps(request).encode())
+    np.testing.assert_array_equal(rank.read(body).candidates.ids, apart.candidates.ids)  # type: ignore[union-attr]
+    assert rank.read(body)[4:] == apart[4:]  # what is counted
+
+
+@given(good_rows(names), st.sampled_from(["user_id", "site", "clicked_ads"]), st.data())
+def test_a_field_of_the_context_is_refused_in_a_candidate(
+    rank: RankWire, row: dict[str, Any], name: str, data: st.DataObject
+) -> None:
+    assert not compare(rank, dump(data, {"candidates": [{}, {**row, name: data.draw(good_values[name])}]}))
+
+
+@given(good_rows(["ad_id", "price"]), good_rows(["user_id"]), st.data())
+def test_a_candidates_field_in_the_context_is_refused_beside_ids(
+    rank: RankWire, shared: dict[str, Any], context: dict[str, Any], data: st.DataObject
+) -> None:
+    body = dump(data, {"context": {**context, **shared}, "candidate_ids": ["a"]})
+    assert compare(rank, body) == all(shared.get(name) is None for name in ("ad_id", "price"))
 
 
 @given(

@@ -133,12 +133,12 @@ def test_unknown_names_are_counted_by_both_alike(predict: PredictWire, rank: Ran
     assert compare(predict, json.dumps({"inputs": {**many, "price": [1, 2]}}).encode())
     assert compare(predict, json.dumps({"inputs": {"price": [1, 2], "né": 3}}, ensure_ascii=False).encode())
     assert compare(
-        rank, json.dumps({"context": {"né": 1, "price": 1}, "candidates": [{"site": 1, "né": 1}] * 2}).encode()
+        rank, json.dumps({"context": {"né": 1, "price": 1}, "candidates": [{"sites": 1, "né": 1}] * 2}).encode()
     )
     found = rank.read(
-        b'{"context": {"price": 1, "x": 1}, "candidates": [{"site": 1, "x": 1}, {"x": [1]}]}'
+        b'{"context": {"prices": 1, "x": 1}, "candidates": [{"sites": 1, "x": 1}, {"x": [1]}]}'
     ).unknown_fields
-    assert found == {"price": 1, "site": 1, "x": 3}
+    assert found == {"prices": 1, "sites": 1, "x": 3}
 
 
 def test_a_name_that_a_row_has_twice_is_counted_once(predict: PredictWire) -> None:

@@ -64,10 +64,32 @@ def test_a_fault_names_what_is_wrong(wire: RankWire) -> None:
     assert fault_of(wire, large) == {"message": "expected a finite number, or null", "row": 1, "field": "price"}
 
 
+def test_a_field_on_the_other_side_is_shared_or_refused_by_name(wire: RankWire, artifact: Artifact) -> None:
+    found = wire.read(body(context={**CONTEXT, "price": 1.5}, candidates=[{"ad_id": "ad3"}, {"price": 9.0}]))
+    expected = wire.read(body(context=CONTEXT, candidates=[{"ad_id": "ad3", "price": 1.5}, {"price": 9.0}]))
+    assert found.candidates is not None
+    assert expected.candidates is not None
+    assert found.candidates.ids.tolist() == expected.candidates.ids.tolist()
+    assert found[4:] == expected[4:]
+    misplaced = fault_of(wire, body(candidates=[{}, {"site": "a"}]))
+    assert misplaced == {"message": "is a field of the context, which all candidates share", "row": 1, "field": "site"}
+    for read in (wire.read, wire.read_with_pydantic):
+        with pytest.raises(Problem) as caught:
+            read(body(context={"price": 1.5}, candidate_ids=["a"]))
+        assert caught.value.errors[0]["field"] == "price"
+
+
 def test_a_catalog_is_checked_like_candidates(wire: RankWire) -> None:
     items = {"a": {"ad_id": "ad1", "colour": 1}, "b": {}}
     assert wire.parse_catalog(body(items=items)) == items
-    for wrong in (b"{}", body(items=[]), body(items={"a": {"price": "x"}}), body(items={}, more=1), b"{"):
+    for wrong in (
+        b"{}",
+        body(items=[]),
+        body(items={"a": {"price": "x"}}),
+        body(items={"a": {"site": "x"}}),
+        body(items={}, more=1),
+        b"{",
+    ):
         with pytest.raises(Problem):
             wire.parse_catalog(wrong)
 

@@ -156,6 +156,25 @@ def test_a_model_of_one_side_can_be_ranked_or_not() -> None:
     assert found.candidates.ids.tolist() == [2, 0]
 
 
+def test_candidates_share_a_sequence_of_the_context() -> None:
+    page = FieldSpec(name="page", kind="categorical", buckets=9)
+    words = FieldSpec(name="words", kind="sequence", side="candidate", max_length=2)
+    encoder = make_encoder(page, words, vocabularies={"words": ["a", "b", "c"]})
+    body = (
+        b'{"candidates": [{"words": ["c"]}, {}, {"words": []}, {"words": null}], "context": {"words": ["?", "a", "b"]}}'
+    )
+    found = RankReader(encoder, LIMITS).read(body)
+    assert isinstance(found, RankReading)
+    expected = encoder.side("candidate").encode([[["c"], *[["a", "b"]] * 3]])
+    assert found.candidates is not None
+    for part in ("ids", "offsets", "weights"):
+        np.testing.assert_array_equal(getattr(found.candidates, part), getattr(expected, part))
+    assert (found.missing, found.unseen, found.unknown_fields) == ({"page": 1}, {}, {})
+    again = RankReader(encoder, LIMITS).read(b'{"candidates": [{}], "context": {}}')  # nothing stays
+    assert isinstance(again, RankReading)
+    assert again.missing == {"page": 1, "words": 1}
+
+
 @pytest.mark.parametrize(
     ("body", "fault"),
     [
@@ -192,6 +211,12 @@ def test_a_refusal_says_where_and_what_was_expected(artifact: Artifact, body: by
         (b'{"candidates": [{}], "top_k": 0}', Fault("expected an integer from 1 to 2^63 - 1", None, "top_k")),
         (b'{"candidates": [{}], "top_k": 1.0}', Fault("expected an integer from 1 to 2^63 - 1", None, "top_k")),
         (b'{"candidates": [{}], "candidate_ids": ["a"]}', Fault("give either 'candidates' or 'candidate_ids'", None, None)),
+        (b'{"candidates": [{}, {"site": null}]}', Fault("is a field of the context, which all candidates share", 1, "site")),
+        (b'{"context": {"price": "x"}}', Fault("expected a finite number, or null", None, "price")),
+        (b'{"context": {"price": 1}, "candidate_ids": ["a"]}', Fault(
+            "is a field of the candidates, and those of 'candidate_ids' have theirs from the catalog", None, "price"
+        )),
+        (b'{"context": {' + b", ".join([b'"price": 1'] * 60) + b'}}', Fault("more than 50 repeated values", None, "context")),
     ],
 )  # fmt: skip
 def test_a_refusal_of_a_ranking_does_too(artifact: Artifact, body: bytes, fault: Fault) -> None:
@@ -227,6 +252,10 @@ def test_descriptions_that_do_not_fit_are_refused() -> None:
             RequestReader((field,), 10, 10, 10)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="same name"):
         RequestReader((("a", 0, block, 0, 0, 0, none),) * 2, 10, 10, 10)
+    with pytest.raises(ValueError, match="same name"):
+        RequestReader((("a", 0, block, 0, 0, 0, none),), 10, 10, 10, ("a",))
+    with pytest.raises(ValueError, match="other fields"):
+        RequestReader((), 10, 10, 10, ("a",)).read_rank(RequestReader((), 10, 10, 10), b"{}")
     for sizes in ((0, 1, 1), (1, -1, 1), (1, 1, 1 << 40)):
         with pytest.raises(ValueError, match="sizes must be"):
             RequestReader((), *sizes)
