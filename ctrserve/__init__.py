@@ -1,21 +1,37 @@
-"""A model in Python: ``ctrserve.load("artifacts").predict(frame)``. The command is ``ctrserve``.
+"""A model in Python, and a client of a service; the command is ``ctrserve``.
 
+``ctrserve.load("artifacts").predict(frame)`` scores in this process, ``ctrserve.Client(url).predict(rows)`` asks a service.
 Nothing is imported before it is used.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ctrserve.calls import DeadlineExceeded, Predictions, Ranking, Refused, Served, ServiceError, Unreachable
+    from ctrserve.client import AsyncClient, Client
     from ctrserve.model import Model, load
+    from ctrserve.report import Report
 
-__all__ = ["Model", "load"]
+__all__ = [
+    "AsyncClient", "Client", "DeadlineExceeded", "Model", "Predictions", "Ranking", "Refused", "Report", "Served", "ServiceError",
+    "Unreachable", "load",
+]  # fmt: skip
+
+_HOMES = {
+    "ctrserve.model": ("Model", "load"),
+    "ctrserve.report": ("Report",),
+    "ctrserve.client": ("AsyncClient", "Client"),
+    "ctrserve.calls": (
+        "DeadlineExceeded", "Predictions", "Ranking", "Refused", "Served", "ServiceError", "Unreachable",
+    ),
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> object:
-    if name in __all__:
-        from ctrserve import model
-
-        return getattr(model, name)
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,7 +13,7 @@ from app import keys
 from ctrserve.commands import explain as explaining
 from ctrserve.commands import versions
 from models.command_line.options import Command
-from models.command_line.running import new_app
+from models.command_line.running import new_app, require_extra
 from models.pipeline import check_command as checking
 from models.pipeline import score_command as scoring
 from models.pipeline import train_command as training
@@ -45,6 +45,8 @@ def demo_command() -> int:
 
     Everything that it makes stays below `demo/`; on a terminal the service then runs until Ctrl-C.
     """
+    for extra in ("train", "demo"):
+        require_extra(extra)
     from app.demo.__main__ import main
 
     return main()

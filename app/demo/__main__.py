@@ -25,6 +25,8 @@ NUM_ROWS = 200_000
 START_DEADLINE_S = 60.0
 # No hot head, so that Redis has something to do: a table of this size would fit it whole.
 HOT_BYTES = 0
+PYTHON = (sys.executable, "-P", "-m")
+"""Runs an installed module, not one of the same name in the working directory."""
 
 
 def main() -> int:
@@ -94,9 +96,7 @@ def _serving(artifacts: Path, redis_url: str) -> Iterator[str]:
     }
     url = f"http://127.0.0.1:{os.environ.get('CTR_PORT', '8000')}"
     with log.open("wb") as output:
-        service = subprocess.Popen(
-            [sys.executable, "-m", "app"], env=environment, stdout=output, stderr=subprocess.STDOUT
-        )
+        service = subprocess.Popen([*PYTHON, "app"], env=environment, stdout=output, stderr=subprocess.STDOUT)
     try:
         deadline = time.monotonic() + START_DEADLINE_S
         while not _is_ready(url):
@@ -117,7 +117,10 @@ def _is_ready(url: str) -> bool:
 
 
 def _run(module: str, *arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", module, *arguments], check=True)
+    try:
+        subprocess.run([*PYTHON, module, *arguments], check=True)
+    except subprocess.CalledProcessError as error:  # it has said why
+        raise SystemExit(error.returncode) from None
 
 
 def _step(title: str) -> None:

