@@ -24,9 +24,7 @@ def server(artifacts: Path) -> Iterator[Server]:
         yield running
 
 
-def test_predictions_are_the_services_to_the_bit_for_every_kind_of_frame(
-    model: ctrserve.Model, artifacts: Path
-) -> None:
+def test_predictions_are_the_services_to_the_bit_for_every_kind_of_frame(model: ctrserve.Model, server: Server) -> None:
     log = make_log(300, seed=3).frame
     columns = request_columns(log)
     with ctrserve.Client(str(server.client.base_url)) as client:
