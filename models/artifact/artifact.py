@@ -28,7 +28,8 @@ from models.features.request_reader import keep_cpu
 from models.network.calibration import Calibration
 from models.network.head import head_tensors, make_head
 from models.network.predictor import Predictor
-from models.schema.feature_schema import FittedSchema, Strict, describe_validation_error
+from models.schema.feature_schema import FittedSchema, Strict
+from models.schema.validation_errors import describe_validation_error
 
 T = TypeVar("T", bound=Strict)
 EVIDENCE = "evidence.safetensors"

@@ -11,7 +11,8 @@ from pydantic import Field, ValidationError, model_validator
 from models.artifact.verified_file import FileEntry, Sha256
 from models.errors import ArtifactError
 from models.network.head import DeepFMConfig
-from models.schema.feature_schema import Strict, describe_validation_error
+from models.schema.feature_schema import Strict
+from models.schema.validation_errors import describe_validation_error
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from models.errors import SchemaError
+from models.schema.validation_errors import describe_validation_error
 
 Kind = Literal["categorical", "numeric", "sequence"]
 Side = Literal["context", "candidate"]
@@ -39,10 +40,14 @@ class FieldSpec(Strict):
     """
 
     name: Name
+    """The column's name in the log, and the field's in requests."""
     kind: Kind
+    """What the values are; see above."""
     side: Side = "context"
+    """Whose value it is: of the user, the page and the moment (``context``), or of the ad (``candidate``); ``/rank`` scores
+    one context with many candidates."""
     dtype: TokenType | None = None
-    """Type of the tokens in a request; ``None`` in a schema file: the type that they have in the log."""
+    """Type of the tokens in a request. Not given: the type that they have in the log."""
     min_count: Annotated[int, Field(ge=1)] = 2
     """Tokens seen less often than this in the training rows share the out-of-vocabulary row."""
     buckets: Annotated[int, Field(ge=1, le=2**31)] | None = None
@@ -50,9 +55,12 @@ class FieldSpec(Strict):
     vocabulary: str | None = None
     """Name of the field whose tokens and rows this field shares."""
     max_length: Annotated[int, Field(ge=1, le=1_000)] = 50
+    """The last tokens of a sequence that count."""
     pooling: Pooling | None = None
-    """``None`` in a schema file: `DEFAULT_POOLING`, or in a warm start what the artifact has."""
+    """How the rows of a sequence of n tokens are added: divided by n (``mean``) or √n (``sqrtn``). Not given: ``sqrtn``, or in a
+    warm start what the artifact has."""
     bins: Annotated[int, Field(ge=2, le=1_000)] = 20
+    """Number of quantile bins of a number."""
 
     @model_validator(mode="after")
     def _options_fit_the_kind(self) -> Self:
@@ -84,9 +92,13 @@ class Split(Strict):
     by_order: bool = False
     """Whether the rows of the files are already in order of time."""
     validation_from: int | float | str | None = None
+    """The first time of the validation part. Not given: by ``validation_fraction``."""
     test_from: int | float | str | None = None
+    """The first time of the test part. With ``validation_from`` alone there is no test part."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the rows, the newest but those of the test part."""
     test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the rows, the newest. 0: the validation part is the last."""
 
     @model_validator(mode="after")
     def _one_way_to_split(self) -> Self:
@@ -118,6 +130,7 @@ class FeatureSchema(Strict):
     """A schema file: the label, the fields, and how rows are split."""
 
     label: Name
+    """Column with the clicks."""
     group: str | None = None
     """Column whose values group rows for GAUC, usually the user."""
     negatives_kept: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -125,8 +138,11 @@ class FeatureSchema(Strict):
     segments: tuple[str, ...] = ()
     """Categorical fields for which the report shows calibration by value."""
     log: LogFormat = LogFormat()
+    """How text files are read."""
     split: Split = Split()
+    """How the rows are divided."""
     fields: Annotated[tuple[FieldSpec, ...], Field(alias="field", min_length=1)]
+    """The inputs of the model, one table each."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
 
@@ -200,35 +216,22 @@ class FittedSchema(Strict):
         return self
 
 
-def describe_validation_error(error: ValidationError) -> str:
-    """Return the first error of a pydantic validation in one line, without the input.
-
-    >>> try:
-    ...     Split(by_order=True, column="day")
-    ... except ValidationError as error:
-    ...     print(describe_validation_error(error))
-    split: give either 'column' or 'by_order', not both
-    """
-    first = error.errors(include_input=False, include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}" if where and first["type"] != "value_error" else message
-
-
 def load_schema(path: Path) -> FeatureSchema:
     """Read and validate a schema file.
 
     Raises:
         SchemaError: the file is missing, is not TOML, or does not describe a schema.
     """
+    document: object = None
     try:
-        return FeatureSchema.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        return FeatureSchema.model_validate(document)
     except OSError as error:
         raise SchemaError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SchemaError(f"{path}: is not TOML: {error}") from error
     except ValidationError as error:
-        raise SchemaError(f"{path}: {describe_validation_error(error)}") from error
+        raise SchemaError(f"{path}: {describe_validation_error(error, document)}") from error
 
 
 def dump_schema(schema: FeatureSchema, comments: Mapping[str, str] | None = None) -> str:

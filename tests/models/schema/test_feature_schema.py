@@ -1,12 +1,14 @@
 """What a schema file may say, and what an artifact's schema must say besides."""
 
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from models.schema.feature_schema import FeatureSchema, FittedSchema, Kind, dump_schema
+from models.errors import SchemaError
+from models.schema.feature_schema import FeatureSchema, FittedSchema, Kind, dump_schema, load_schema
 
 
 def schema_of(**field: Any) -> FeatureSchema:
@@ -51,3 +53,32 @@ def test_what_was_fitted_must_fit_the_field(field: dict[str, Any], fitted: dict[
         FittedSchema.model_validate(
             {"features": schema_of(**field).model_dump(by_alias=True), "fitted": [fitted], "num_tokens": {"x": 1}}
         )
+
+
+FIELD = '[[field]]\nname = "user_id"\nkind = "categorical"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (FIELD + '[[field]]\nname = "hour"\nkind = "number"\n', "field 'hour': kind: Input should be 'categorical'"),
+        (FIELD + '[[field]]\nname = "hour"\n', "field 'hour': kind: Field required"),
+        (FIELD + '[[field]]\nname = "hour"\nkind = "numeric"\nbin = 3\n', "field 'hour': bin: there is no such key"),
+        (
+            FIELD + '[[field]]\nname = "hour"\nkind = "numeric"\nbins = 1\n',
+            "field 'hour': bins: Input should be greater",
+        ),
+        (FIELD + '[[field]]\nkind = "numeric"\n', "field.2.name: Field required"),
+        (FIELD + '[[field]]\nname = 7\nkind = "numeric"\n', "field.2.name: Input should be a valid string"),
+        (FIELD + "[split]\ntest_fraction = 2\n", "split.test_fraction: Input should be less than 1"),
+        ("segments = 1\n" + FIELD, "segments: Input should be a valid"),
+        ("", "field: Field required"),
+        ("field = 3", "field: Input should be a valid"),
+    ],
+)
+def test_an_error_in_a_schema_file_names_the_field_and_the_key(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "schema.toml"
+    path.write_text('label = "click"\n' + text, encoding="utf-8")
+    with pytest.raises(SchemaError) as caught:
+        load_schema(path)
+    assert str(caught.value).startswith(f"{path}: {message}")
