@@ -6,9 +6,20 @@ import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from models.errors import ArtifactReason
 
 STAGES = ("read", "rows", "head", "answer")
 STAGES_EVERY = 16
@@ -43,6 +54,7 @@ class Telemetry:
     """All metrics. Every name, label and meaning stands in ``docs/operations.md``, and a test compares the two."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a time for each series, which nobody reads
         self.registry = CollectorRegistry()
         r = self.registry
         self.requests = Counter("ctr_requests", "Requests answered", ["path", "status"], registry=r)
@@ -96,6 +108,8 @@ class Telemetry:
         self.model_loads = Counter(
             "ctr_model_loads", "Artifact loads by result: ok, or the reason of refusal", ["result"], registry=r
         )
+        for result in ("ok", *get_args(ArtifactReason)):
+            self.model_loads.labels(result)  # from 0 on, so that an increase to 1 is one
         self.model_info = Gauge(
             "ctr_model_info",
             "1 for the model_version being served",
@@ -103,6 +117,7 @@ class Telemetry:
             multiprocess_mode="livemax",
             registry=r,
         )
+        ProcessCollector(registry=r)
 
     def note_stages(self, times_s: Sequence[float]) -> None:
         """Take the times float [5] between which the four stages lie, of one request in sixteen."""
