@@ -26,7 +26,7 @@ LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 PANELS = {
     "Model": ("artifacts", "poll_s", "catalog", "max_catalog_bytes"),
-    "Listening": ("host", "port", "workers", "drain_s", "docs", "metrics"),
+    "Listening": ("host", "port", "workers", "drain_s", "docs", "metrics", "traces", "model_name"),
     "Access": ("keys", "allow_anonymous"),
     "Limits": ("max_body_bytes", "max_rows", "max_waiting", "max_waiting_bytes"),
     "Redis": ("redis_url", "redis_timeout_ms", "redis_ttl_s", "hot_bytes"),
@@ -44,6 +44,8 @@ def serve_command(*, config: Settings) -> None:
         raise ModelsError(f"unknown setting {unknown[0]}; python -m app --help lists them")
     if fault := _fault_of(config):
         raise ModelsError(fault)
+    if config.traces:
+        import app.observability.spans  # noqa: F401  # an error before a worker starts
     configure_logging()
     _export(config)
     with ExitStack() as stack:

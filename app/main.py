@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
@@ -26,12 +28,16 @@ from app.scoring.predict import predict_scorer
 from app.scoring.rank import rank_scorer
 from app.settings import Settings
 
+if TYPE_CHECKING:  # of an extra
+    from app.observability.spans import Spans
 
-def create_app(settings: Settings | None = None) -> Application:
+
+def create_app(settings: Settings | None = None, spans: Spans | None = None) -> Application:
     """Return the app; its lifespan opens what it serves with.
 
     Args:
         settings: read from the environment when not given, as in a worker process.
+        spans: where traces go, instead of the exporter that ``traces`` among the settings asks for.
     """
     settings = settings or Settings()
     telemetry = Telemetry()
@@ -52,11 +58,20 @@ def create_app(settings: Settings | None = None) -> Application:
     scored = {path: partial(endpoint(admission).answer, score=score) for path, score in scores.items()}
     scored["/explain"] = partial(endpoint(aside).answer, score=ExplainQueue(service.model).answer)
 
+    if spans is None and settings.traces:
+        from app.observability.spans import Spans
+
+        spans = Spans()
+
     @asynccontextmanager
     async def lifespan(framework: FastAPI) -> AsyncIterator[None]:
-        async with service.running():
-            with draining_first(begin_drain, settings.drain_s):
-                yield
+        try:
+            async with service.running():
+                with draining_first(begin_drain, settings.drain_s):
+                    yield
+        finally:
+            if spans is not None:
+                await asyncio.to_thread(spans.close)
 
     framework = FastAPI(
         title="ctrserve",
@@ -86,7 +101,7 @@ def create_app(settings: Settings | None = None) -> Application:
     for router in routers:
         check_declared(router.routes)
         framework.include_router(router)
-    application = Application(framework, scored, telemetry)
+    application = Application(framework, scored, telemetry, spans)
 
     def begin_drain() -> None:
         application.is_draining = service.is_draining = True

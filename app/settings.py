@@ -68,6 +68,8 @@ class Settings(BaseSettings):
     """Serve `/docs` and `/openapi.json`."""
     metrics: bool = True
     """Serve `/metrics`."""
+    traces: bool = False
+    """Send OpenTelemetry traces, to where `OTEL_EXPORTER_OTLP_ENDPOINT` says; needs the extra `otel`."""
     keys: Path | None = None
     """File of API keys, made by `python -m app.keys`; with it, every path but health asks for a key."""
     allow_anonymous: bool = False

@@ -10,6 +10,7 @@ import math
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,6 +22,11 @@ from app.observability.logs import RequestLog
 from app.observability.metrics import Telemetry
 from app.observability.tracing import begin_trace
 from app.problems import Problem
+
+if TYPE_CHECKING:  # of an extra
+    from opentelemetry.trace import Span
+
+    from app.observability.spans import Spans
 
 log = logging.getLogger("ctrserve")
 
@@ -86,10 +92,18 @@ class Application:
         framework: the FastAPI app, which answers all other paths.
         scored: answers the requests of each path that is scored.
         telemetry: counts and times requests by path and status.
+        spans: traces requests, where that is wanted.
     """
 
-    def __init__(self, framework: ASGIApp, scored: Mapping[str, Answering], telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        framework: ASGIApp,
+        scored: Mapping[str, Answering],
+        telemetry: Telemetry,
+        spans: Spans | None = None,
+    ) -> None:
         self.is_draining = False
+        self._spans = spans
         self._framework = framework
         self._scored = scored
         # To find a labelled metric takes several times as long as to count.
@@ -103,6 +117,8 @@ class Application:
             await self._framework(scope, receive, send)
             return
         request = ScoredRequest(scope)
+        if self._spans is not None:
+            request.span, request.traceparent = self._spans.begin(request.headers)
         answering = self._scored.get(request.path)
         if answering is None:
             await self._answer_by_framework(request, scope, receive, send)
@@ -153,6 +169,8 @@ class Application:
         seconds = perf_counter() - request.started
         self._time(label)(seconds)
         self._count(label, status)()
+        if self._spans is not None and request.span is not None:
+            self._spans.end(request.span, request.method, label, status, code)
         if status >= 400:
             self._log.note(label, status, code, request.id, request.key, seconds)
 
@@ -160,7 +178,7 @@ class Application:
 class ScoredRequest:
     """What is known of a request apart from its body."""
 
-    __slots__ = ("headers", "key", "method", "path", "started", "traceparent")
+    __slots__ = ("headers", "key", "method", "path", "span", "started", "traceparent")
 
     def __init__(self, scope: Scope) -> None:
         self.started = perf_counter()
@@ -168,6 +186,7 @@ class ScoredRequest:
         self.path: str = scope["path"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.key: str | None = None
+        self.span: Span | None = None
         self.traceparent = begin_trace(self.headers.get(b"traceparent"))
 
     @property

