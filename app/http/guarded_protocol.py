@@ -117,6 +117,7 @@ class GuardedProtocol(HttpToolsProtocol):
             raise ValueError("an upgrade with a body, which the parser would read as another request")
         self._is_in_body, self._head_bytes = True, 0
         super().on_headers_complete()
+        self.cycle.body = b""  # type: ignore[assignment]  # not a bytearray: a body in one piece is not copied twice
 
     def on_message_complete(self) -> None:
         """Note that the request is whole."""

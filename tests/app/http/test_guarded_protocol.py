@@ -14,13 +14,15 @@ from app.http.guarded_protocol import GuardedProtocol
 
 OVERRIDDEN = [name for name, value in vars(GuardedProtocol).items() if callable(value) and not name.startswith("_")]
 ANSWER = b"a" * 32_000_000
+RECEIVED: list[bytes] = []
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
     """Answer with a body that fills the socket's buffers."""
     assert scope["type"] == "http"
-    while (await receive()).get("more_body"):
+    while (message := await receive()).get("more_body"):
         pass
+    RECEIVED.append(message.get("body", b""))
     await send({"type": "http.response.start", "status": 200, "headers": []})
     for start in range(0, len(ANSWER), 65_536):
         await send({"type": "http.response.body", "body": ANSWER[start : start + 65_536], "more_body": True})
@@ -92,6 +94,25 @@ def test_uvicorn_calls_every_callback_that_the_guard_needs() -> None:
         assert set(OVERRIDDEN) == Recording.called
 
     in_loop(ask)
+
+
+def test_a_body_in_one_piece_is_not_copied_on_its_way_to_the_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[bytes] = []
+
+    def on_body(self: Recording, body: bytes) -> None:
+        parsed.append(body)
+        GuardedProtocol.on_body(self, body)
+
+    async def ask(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(REQUEST)
+        await reader.read(1)  # the app has received the body
+        writer.close()
+
+    monkeypatch.setattr(Recording, "on_body", on_body, raising=False)
+    RECEIVED.clear()
+    in_loop(ask)
+    assert RECEIVED[0] is parsed[0]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Refusing early: a real server with more work than it will take on, or with clients that announce and send nothing."""
 
 import json
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -50,8 +51,10 @@ def test_more_than_the_service_takes_on_is_refused_at_once_and_the_rest_is_answe
         connections = [stack.enter_context(open_with(server, b"")) for _ in range(40)]
         for connection in connections:
             connection.sendall(head(len(wide)) + wide[:-1])
-        for connection in connections:  # one byte each: all are complete before the first few are answered
+        server.process.send_signal(signal.SIGSTOP)  # so that all are complete before the first is answered
+        for connection in connections:
             connection.sendall(wide[-1:])
+        server.process.send_signal(signal.SIGCONT)
         probes = [pool.submit(server.client.get, path) for path in ("/health/live", "/health/ready", "/metrics") * 5]
         answers = [answer_on(connection) for connection in connections]
         assert {future.result().status_code for future in probes} == {200}
