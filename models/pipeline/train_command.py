@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,7 @@ from models.training.train_config import TrainConfig
 # Libraries of training are imported by the command, so that `--help` is quick and their absence is one line.
 if TYPE_CHECKING:
     from models.pipeline.log_to_artifact import TrainResult
+    from models.pipeline.mlflow_run import MlflowRun
 
 LOG = "Log and artifact"
 PANELS = {
@@ -85,6 +87,15 @@ def train_command(
             rich_help_panel=LOG,
         ),
     ] = None,
+    mlflow: Annotated[
+        str | None,
+        Option(
+            metavar="URI",
+            help="Log parameters, metrics, the report and the artifact to this MLflow tracking server (needs the extra "
+            "'mlflow').",
+            rich_help_panel=LOG,
+        ),
+    ] = None,
     as_json: Annotated[bool, Option("--json", help="Print the result as JSON.", rich_help_panel=LOG)] = False,
     config: TrainConfig,
 ) -> int:
@@ -106,19 +117,22 @@ def train_command(
     progress = ProgressBar(config.epochs if tune is None else None)  # unknown: tuning decides
     tuning = None if tune is None else Tuning(tune, TuningBar(tune))
     try:
-        result = train(
-            data,
-            features,
-            config,
-            out,
-            progress,
-            progress.say,
-            requirements,
-            init_from,
-            compare,
-            tuning,
-            schema_file,
-        )
+        with _tracked(mlflow) as run:
+            result = train(
+                data,
+                features,
+                config,
+                out,
+                progress,
+                progress.say,
+                requirements,
+                init_from,
+                compare,
+                tuning,
+                schema_file,
+            )
+            if run is not None:
+                run.log(result)
     except KeyboardInterrupt:
         sys.stderr.write("stopped; the same command resumes from the last checkpoint\n")
         raise
@@ -126,6 +140,14 @@ def train_command(
     for failure in result.failures:
         print(f"not served: {failure}", file=sys.stderr)
     return 3 if result.failures else 0
+
+
+def _tracked(uri: str | None) -> AbstractContextManager[MlflowRun | None]:
+    if uri is None:
+        return nullcontext()
+    from models.pipeline.mlflow_run import mlflow_run
+
+    return mlflow_run(uri)
 
 
 def summary(result: TrainResult) -> str:
