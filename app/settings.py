@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     traces: bool = False
     """Send OpenTelemetry traces, to where `OTEL_EXPORTER_OTLP_ENDPOINT` says; needs the extra `otel`."""
     keys: Path | None = None
-    """File of API keys, made by `python -m app.keys`; with it, every path but health asks for a key."""
+    """File of API keys, made by `ctrserve keys`; with it, every path but health asks for a key."""
     allow_anonymous: bool = False
     """Listen on other addresses than loopback without a key file."""
 

@@ -9,6 +9,7 @@ from models.features.encoder import EncodedBatch
 from models.features.packed_rows import PackedRows
 from models.network.calibration import Calibration
 from models.network.head import Floats, Head, Pooled
+from models.network.table_rows import take_rows
 
 CHUNK = 512
 """Impressions scored at once: few enough that their rows stay in a core's own cache until the head has read them."""
@@ -45,7 +46,7 @@ class Predictor:
 
     def score_table(self, batch: EncodedBatch, table: Floats) -> Floats:
         """Return the logits float32 [B] with rows read from ``table`` float32 [R, E+1]."""
-        return self.logits(batch, table.take(batch.ids, axis=0))
+        return self.logits(batch, take_rows(table, batch.ids))
 
 
 def pool(batch: EncodedBatch, rows: Floats) -> Pooled:

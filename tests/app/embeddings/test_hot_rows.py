@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from app.embeddings.hot_rows import HotRows, take_rows
+from app.embeddings.hot_rows import HotRows
+from models.network.table_rows import take_rows
 from tests.app.embeddings.making import make_counts, make_table
 
 BLOCK_SIZES = [5, 2, 40, 3, 12]
