@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import overload
 
 import numpy as np
@@ -31,7 +31,7 @@ class TokenBlock:
         """
 
 _Field = tuple[str, int, TokenBlock | None, int, int, int, NDArray[np.float64]]
-"""Name, kind (text, integer, number), block of tokens, its first row, the length of a sequence or 0, its pooling (mean,
+"""Name, kind (text, integer, boolean, number), block of tokens, its first row, the length of a sequence or 0, its pooling (mean,
 sqrtn), boundaries of bins."""
 _Batch = tuple[bytes, bytes | None, bytes | None]
 """Ids int64, offsets int64, weights float32; without the last two each field has one id."""
@@ -52,7 +52,10 @@ class RequestReader:
         fields: tuple[_Field, ...],
         max_rows: int,
         max_chars: int,
-        max_sequence: int,
+        separator: str,
+        sources: tuple[str, ...],
+        derived: tuple[int, ...],
+        derive: Callable[..., tuple[int, ...] | None],
         others: tuple[str, ...] = (),
     ) -> None:
         """``others`` are names of the fields of the other side of a ranking, in that reader's order."""

@@ -16,7 +16,6 @@ from models.artifact.manifest import FORMAT_VERSION, DataFacts, Manifest
 from models.artifact.writing import model_files, write_artifact
 from models.data import fitting
 from models.data.chunk_encoder import encode_frame
-from models.data.impressions import Chunk
 from models.data.token_log import TokenLog
 from models.explanation.uncertainty import Gradients, fit_uncertainty
 from models.features.encoder import FeatureEncoder
@@ -41,11 +40,11 @@ SCHEMA = FeatureSchema.model_validate(
 )
 
 
-def make_log(num_rows: int = 2_000, seed: int = 0) -> Chunk:
+def make_log(num_rows: int = 2_000, seed: int = 0) -> pl.DataFrame:
     """Return impressions of Zipf-distributed users and ads as a canonical frame."""
     rng = np.random.default_rng(seed)
     lists = [[f"ad{t}" for t in rng.zipf(1.5, size=rng.integers(0, 8)) % 40] for _ in range(num_rows)]
-    frame = pl.DataFrame(
+    return pl.DataFrame(
         {
             "click": rng.integers(0, 2, num_rows).astype(np.int8),
             "user_id": [str(u) for u in rng.zipf(1.3, num_rows) % 500],
@@ -56,7 +55,6 @@ def make_log(num_rows: int = 2_000, seed: int = 0) -> Chunk:
         },
         schema_overrides={"clicked_ads": pl.List(pl.String)},
     )
-    return Chunk(frame, {"user_id": "integer", "site": "string", "clicked_ads": "string", "ad_id": "string"})
 
 
 def request_columns(frame: pl.DataFrame) -> dict[str, list[Any]]:
@@ -65,14 +63,14 @@ def request_columns(frame: pl.DataFrame) -> dict[str, list[Any]]:
     return columns | {"user_id": [int(user) for user in columns["user_id"]]}
 
 
-def token_log(log: Chunk, schema: FeatureSchema = SCHEMA) -> TokenLog:
+def token_log(log: pl.DataFrame, schema: FeatureSchema = SCHEMA) -> TokenLog:
     """Return the log as training reads it."""
     tokens = TokenLog(schema)
     tokens.append(log)
     return tokens
 
 
-def fit_encoder(log: Chunk, schema: FeatureSchema, rows: NDArray[np.int64]) -> FeatureEncoder:
+def fit_encoder(log: pl.DataFrame, schema: FeatureSchema, rows: NDArray[np.int64]) -> FeatureEncoder:
     """Fit an encoder to some rows of the log."""
     return fitting.fit_encoder(token_log(log, schema), rows)
 
@@ -88,13 +86,13 @@ def make_artifact(
 ) -> Path:
     """Write an artifact with random weights below ``root``, as an earlier version did without ``evidence``; return its directory."""
     log = make_log()
-    encoder = fit_encoder(log, schema, np.arange(log.frame.height))
+    encoder = fit_encoder(log, schema, np.arange(log.height))
     config = DeepFMConfig(embedding_dim=4, hidden=(8,))
     torch.manual_seed(seed)
     table = (torch.randn(encoder.num_rows, config.embedding_dim + 1) * 0.3).numpy()
     head = DeepFMHead(config, len(encoder.fields)).requires_grad_(requires_grad=False)
     predictor = Predictor(head.frozen(), Calibration(method="platt", slope=0.8, intercept=-1.0))
-    golden = make_golden(encoder, predictor, table, log.frame)
+    golden = make_golden(encoder, predictor, table, log)
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         model_version=model_version,
@@ -102,16 +100,16 @@ def make_artifact(
         model=config,
         table_rows=encoder.num_rows,
         training={"seed": seed},
-        data=DataFacts(files=("log.parquet",), rows={"train": log.frame.height}, window={}, digest="0" * 64),
+        data=DataFacts(files=("log.parquet",), rows={"train": log.height}, window={}, digest="0" * 64),
         metrics={},
         environment={},
         files={},
     )
-    counts = np.bincount(encode_frame(encoder, log.frame).ids, minlength=encoder.num_rows)
+    counts = np.bincount(encode_frame(encoder, log).ids, minlength=encoder.num_rows)
     weights = {key: value.numpy() for key, value in head.state_dict().items()}
     texts, tensors = model_files(encoder, predictor.calibration, golden, {"rows": table, "counts": counts}, weights)
     if evidence:
-        rows = encode_frame(encoder, log.frame)
+        rows = encode_frame(encoder, log)
         gradients = Gradients(config, len(encoder.fields), weights)
         variance = np.array([0.1] * config.embedding_dim + [0.3])
         tensors["evidence.safetensors"] = fit_uncertainty(encoder, predictor, gradients, table, rows, variance)
@@ -129,7 +127,7 @@ def current_artifact(root: Path) -> Path:
 
 def train_command(directory: Path) -> list[str]:
     """Write the log and a schema of two of its fields; return the arguments that train a small model on them."""
-    make_log().frame.write_parquet(directory / "log.parquet")
+    make_log().write_parquet(directory / "log.parquet")
     (directory / "schema.toml").write_text(
         'label = "click"\ngroup = "user_id"\n[split]\nby_order = true\n'
         '[[field]]\nname = "user_id"\nkind = "categorical"\n[[field]]\nname = "price"\nkind = "numeric"\n',

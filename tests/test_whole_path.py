@@ -17,8 +17,9 @@ from models.artifact.artifact import load_artifact
 from models.artifact.golden_rows import raw_rows
 from models.artifact.manifest import FILES, OPTIONAL_FILES
 from models.data.chunk_encoder import encode_frame
-from models.data.impressions import read_frame
+from models.data.impressions import TIME, read_frame
 from models.data.split import Parts, split_rows
+from models.data.time_format import with_time_format
 from models.evaluation.metrics import evaluate
 from models.schema.feature_schema import FeatureSchema, load_schema
 from models.simulator.__main__ import main as simulate
@@ -42,13 +43,14 @@ def shared(name: str) -> Path:
 
 
 def parts_of(log: pl.DataFrame, schema: FeatureSchema, seed: int) -> Parts:
-    times = None if schema.split.column is None else log[schema.split.column]
+    times = None if schema.split.column is None else log[TIME]
     return split_rows(log[schema.label].to_numpy(), times, schema, seed)
 
 
 def serve_test_part(patterns: list[str], schema_path: Path, artifacts: Path, seed: int = 7) -> None:
     """Ask a real server for every impression of the test part and compare with the artifact's own predictor and metrics."""
     schema = load_schema(schema_path)
+    schema = with_time_format(patterns, schema)
     log = read_frame(patterns, schema)
     test = log[parts_of(log, schema, seed).test]
     artifact = load_artifact(current_artifact(artifacts))
@@ -150,7 +152,7 @@ def test_without_a_schema_one_is_inferred_explained_and_written(
 
 def test_calibrated_probabilities_are_near_the_truth(simulated: Path, trained: Path) -> None:
     patterns, schema_path = [str(simulated / "impressions-*.parquet")], simulated / "schema.toml"
-    schema = load_schema(schema_path)
+    schema = with_time_format(patterns, load_schema(schema_path))
     log = read_frame(patterns, schema)
     truth = pl.concat([pl.read_parquet(p) for p in sorted(simulated.glob("truth-*.parquet"))])[
         "true_probability"
@@ -172,6 +174,7 @@ def test_the_service_undoes_dropped_negatives(tmp_path: Path) -> None:
     patterns, schema = [str(logs / "impressions-*.parquet")], load_schema(logs / "schema.toml")
     assert schema.negatives_kept == 0.25
     assert train_cli(["--data", *patterns, "--schema", str(logs / "schema.toml"), "--out", str(out)]) == 0
+    schema = with_time_format(patterns, schema)
     log = read_frame(patterns, schema)
     truth = pl.concat([pl.read_parquet(p) for p in sorted(logs.glob("truth-*.parquet"))])["true_probability"].to_numpy()
     test = parts_of(log, schema, 7).test

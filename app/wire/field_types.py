@@ -3,41 +3,60 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AllowInfNan, ConfigDict, Field, Strict
+from pydantic import ConfigDict, Field, PlainValidator, Strict, WithJsonSchema
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
+from app.wire.values import read_number, read_sequence, read_time, read_token
+from models.features.token_spelling import MAX_TOKEN_CHARS
 from models.schema.feature_schema import FittedSchema, Side, TokenType
 
-MAX_TOKEN_CHARS = 256
-MAX_SEQUENCE = 1_000
 MAX_UNKNOWN = 256
 """Unknown fields that are counted by name; a body may hold hundreds of thousands."""
 OTHERS = "(others)"
 NOT_PLAIN = "(not a plain name)"
 PLAIN_NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
-Integer = Annotated[int, Strict(), Field(ge=-(2**63), le=2**63 - 1)]
 Text = Annotated[str, Strict(), Field(max_length=MAX_TOKEN_CHARS)]
-Number = Annotated[float, Strict(), AllowInfNan(allow_inf_nan=False)]
+JsonSchema = dict[str, Any]
+INTEGER_TEXT: JsonSchema = {"type": "string", "pattern": r"^(-?(0|[1-9][0-9]*)(\.0+)?)?$"}
+NUMBER_TEXT: JsonSchema = {
+    "type": "string",
+    "pattern": r"^([+-]?([0-9]{1,20}(\.[0-9]{0,20})?|\.[0-9]{1,20})([eE][+-]?[0-9]{1,2})?)?$",
+}
+ANY_SCALAR: list[JsonSchema] = [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]
+TOKENS: Mapping[TokenType, list[JsonSchema]] = {
+    "integer": [{"type": "integer"}, INTEGER_TEXT],
+    "boolean": [{"type": "boolean"}, {"enum": [0, 1, "true", "false", ""]}],
+    "string": ANY_SCALAR,
+}
+"""What is a token of each type; a text says the same as the value that it spells."""
 
 
 class WireField(NamedTuple):
     """What the types depend on. Models whose fields are equal share their types, which take long to build."""
 
     name: str
-    kind: Literal["categorical", "numeric", "sequence"]
+    kind: Literal["categorical", "numeric", "sequence", "time"]
     side: Side
     dtype: TokenType | None
     max_length: int
+    separator: str
 
 
 def wire_fields(schema: FittedSchema) -> tuple[WireField, ...]:
-    """Return the fields of a schema, in its order."""
-    pairs = zip(schema.features.fields, schema.fitted, strict=True)
-    return tuple(WireField(f.name, f.kind, f.side, fitted.dtype, f.max_length) for f, fitted in pairs)
+    """Return what a request can have: the fields of a schema in its order, then the times that fields derive from."""
+    features = schema.features
+    separator = features.log.list_separator
+    pairs = zip(features.fields, schema.fitted, strict=True)
+    fields = [WireField(f.name, f.kind, f.side, fitted.dtype, f.max_length, separator) for f, fitted in pairs]
+    own = {f.name for f in features.fields}
+    sources = [c for c in (features.split.column, features.split.clock) if c and c not in own]
+    sides = dict.fromkeys(f.side for f in features.fields if f.derived)
+    return (*fields, *(WireField(name, "time", side, None, 0, separator) for side in sides for name in sources))
 
 
 def field_types(fields: Iterable[WireField]) -> dict[str, tuple[Any, str]]:
@@ -46,14 +65,28 @@ def field_types(fields: Iterable[WireField]) -> dict[str, tuple[Any, str]]:
 
 
 def _type(field: WireField) -> tuple[Any, str]:
-    token = Integer if field.dtype == "integer" else Text
+    dtype, separator = field.dtype or "string", field.separator
+    tokens = TOKENS[dtype]
     if field.kind == "categorical":
-        return token | None, f"{field.side}, categorical"
+        return _read(lambda value: read_token(value, dtype), tokens), f"{field.side}, categorical"
     if field.kind == "sequence":
-        # One bad token is enough to explain: 4 MB of them would take seconds and gigabytes.
-        tokens = list_of(token, max_length=MAX_SEQUENCE, fail_fast=True)
-        return tokens | None, f"{field.side}, tokens oldest first; the last {field.max_length} count"
-    return Number | None, f"{field.side}, numeric"
+        items = {"type": "array", "items": {"anyOf": [*tokens, {"type": "null"}]}}
+        text = f"{field.side}, tokens oldest first, or one text with {separator!r} between them; the last {field.max_length} count"
+        return _read(lambda value: read_sequence(value, dtype, separator), [items]), text
+    if field.kind == "time":
+        text = f"{field.side}, the time that other fields derive from, written as in the log"
+        return _read(read_time, [{"type": "string"}, {"type": "number"}]), text
+    return _read(read_number, [{"type": "number"}, NUMBER_TEXT]), f"{field.side}, numeric"
+
+
+def _read(read: Callable[[Any], Any], any_of: list[JsonSchema]) -> Any:
+    def check(value: Any) -> Any:
+        try:
+            return read(value)
+        except ValueError as error:
+            raise PydanticCustomError("value", "{expected}", {"expected": str(error)}) from None
+
+    return Annotated[Any, PlainValidator(check), WithJsonSchema({"anyOf": [*any_of, {"type": "null"}]})]
 
 
 def impression_type(name: str, types: Mapping[str, tuple[Any, str]]) -> Any:

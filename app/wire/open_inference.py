@@ -32,7 +32,9 @@ def datatypes_of(field: WireField) -> tuple[str, ...]:
     """Return the datatypes that an input may have, the usual one first."""
     if field.kind == "numeric":
         return FLOATS + INTEGERS
-    return INTEGERS if field.dtype == "integer" else ("BYTES",)
+    if field.kind == "time":
+        return ("BYTES", *INTEGERS, *FLOATS)
+    return {"integer": INTEGERS, "boolean": ("BOOL",)}.get(field.dtype or "string", ("BYTES",))
 
 
 def describe_inputs(fields: Sequence[WireField]) -> list[dict[str, Any]]:

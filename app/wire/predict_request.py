@@ -21,8 +21,6 @@ from pydantic import TypeAdapter
 
 from app.problems import Problem
 from app.wire.field_types import (
-    MAX_SEQUENCE,
-    MAX_TOKEN_CHARS,
     WireField,
     count_unknown,
     example_of,
@@ -33,8 +31,10 @@ from app.wire.field_types import (
     wire_fields,
 )
 from app.wire.refusals import refuse, validated
-from models.features.encoder import FeatureEncoder
+from models.features.encoder import Encoder, FeatureEncoder
+from models.features.field_encoder import Value
 from models.features.request_reader import IS_COMPILED, Fault, Limits, PredictReader, PredictReading, keep_cpu
+from models.features.token_spelling import MAX_TOKEN_CHARS
 from models.schema.feature_schema import FittedSchema
 
 
@@ -64,9 +64,10 @@ class PredictWire:
         self, schema: FittedSchema, encoder: FeatureEncoder, max_rows: int, yield_cpu: Callable[[], None] = keep_cpu
     ) -> None:
         self._names = encoder.names
+        self._known = {*encoder.names, *encoder.derivation.sources}
         self._type = request_type(wire_fields(schema), max_rows)
         self._encoder = encoder
-        limits = Limits(max_rows, MAX_TOKEN_CHARS, MAX_SEQUENCE)
+        limits = Limits(max_rows, MAX_TOKEN_CHARS)
         self._reader = PredictReader(encoder, limits, yield_cpu) if IS_COMPILED else None
         self.example = {"instances": [example_of(schema)]}
 
@@ -94,19 +95,35 @@ class PredictWire:
             raise Problem("invalid_input", "give either 'instances' or 'inputs'")
         if "instances" in request:
             rows: Sequence[Mapping[str, Any]] = request["instances"]
-            columns = [[row.get(name) for row in rows] for name in self._names]
-            unknown = count_unknown(rows, self._names)
+            unknown = count_unknown(rows, self._known)
         else:
             inputs: Mapping[str, Any] = request["inputs"]
-            num_rows = _one_length({len(values) for name, values in inputs.items() if name in self._names})
-            columns = [inputs.get(name, [None] * num_rows) for name in self._names]
-            unknown = {name: n * num_rows for name, n in count_unknown([inputs], self._names).items()}
-        batch = self._encoder.encode(columns)
+            num_rows = _one_length({len(values) for name, values in inputs.items() if name in self._known})
+            given = {name: values for name, values in inputs.items() if name in self._known}
+            rows = [dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True)]
+            unknown = {name: n * num_rows for name, n in count_unknown([inputs], self._known).items()}
+        batch = self._encoder.encode(columns_of(self._encoder, rows))
         return PredictReading(batch, *self._encoder.name_special(batch), unknown)
 
     def json_schema(self) -> dict[str, Any]:
         """Return the JSON schema of a request, with its definitions under ``#/components/schemas/``."""
         return self._type.json_schema(ref_template="#/components/schemas/{model}")
+
+
+def columns_of(encoder: Encoder, rows: Sequence[Mapping[str, Any]]) -> list[list[Value]]:
+    """Return impressions by column, in the order of the encoder's fields, with what derives from their moments.
+
+    Raises:
+        Problem: ``invalid_input``: a moment is not written as in the log.
+    """
+    filled = []
+    for i, row in enumerate(rows):
+        try:
+            filled.append(encoder.derivation.fill(row))
+        except ValueError:
+            fault = {"message": "expected a time that is written as in the log", "row": i}
+            raise Problem("invalid_input", errors=[fault]) from None
+    return [[row.get(name) for row in filled] for name in encoder.names]
 
 
 def _one_length(lengths: set[int]) -> int:

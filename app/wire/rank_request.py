@@ -20,8 +20,6 @@ from pydantic_core import PydanticCustomError
 
 from app.problems import Problem
 from app.wire.field_types import (
-    MAX_SEQUENCE,
-    MAX_TOKEN_CHARS,
     Text,
     WireField,
     count_unknown,
@@ -32,10 +30,12 @@ from app.wire.field_types import (
     typed_dict,
     wire_fields,
 )
+from app.wire.predict_request import columns_of
 from app.wire.refusals import refuse, validated
 from models.features.encoder import EncodedBatch, Encoder, FeatureEncoder
 from models.features.field_encoder import FieldEncoder, Value
 from models.features.request_reader import IS_COMPILED, Fault, Limits, RankReader, RankReading, add_counts, keep_cpu
+from models.features.token_spelling import MAX_TOKEN_CHARS
 from models.features.vocabulary import MISSING
 from models.schema.feature_schema import FittedSchema
 
@@ -58,8 +58,9 @@ MISPLACED = HIDDEN[Annotated[Any, BeforeValidator(_refuse_misplaced)]]
 def rank_types(fields: tuple[WireField, ...], max_rows: int) -> tuple[Type, Type]:
     """Return the types of a ``/rank`` request and of a catalog; models with the same fields share them."""
     sides = {side: field_types(f for f in fields if f.side == side) for side in ("context", "candidate")}
-    shared = {name: (HIDDEN[t], text) for name, (t, text) in sides["candidate"].items()}
-    misplaced = {name: (MISPLACED, text) for name, (_, text) in sides["context"].items()}
+    times = {field.name for field in fields if field.kind == "time"}
+    shared = {name: (HIDDEN[t], text) for name, (t, text) in sides["candidate"].items() if name not in times}
+    misplaced = {name: (MISPLACED, text) for name, (_, text) in sides["context"].items() if name not in times}
     context = impression_type("Context", sides["context"] | shared)
     candidate = impression_type("Candidate", sides["candidate"] | misplaced)
     limits = {"min_length": 1, "max_length": max_rows}
@@ -95,7 +96,7 @@ class RankWire:
         self._context = encoder.side("context")
         self._candidate = encoder.side("candidate")
         self._type, self._catalog_type = rank_types(fields, max_rows)
-        limits = Limits(max_rows, MAX_TOKEN_CHARS, MAX_SEQUENCE)
+        limits = Limits(max_rows, MAX_TOKEN_CHARS)
         self._reader = RankReader(encoder, limits, yield_cpu) if IS_COMPILED else None
         example = example_of(schema)
         context, candidate = ({name: example[name] for name in side.names} for side in (self._context, self._candidate))
@@ -127,9 +128,9 @@ class RankWire:
         if ("candidates" in request) == (ids is not None):
             raise Problem("invalid_input", "give either 'candidates' or 'candidate_ids'")
         given, rows = request.get("context", {}), request.get("candidates", [])
-        columns = _columns(self._candidate, rows)
+        columns = columns_of(self._candidate, rows)
         for field, values, (shared,) in zip(
-            self._candidate.fields, columns, _columns(self._candidate, [given]), strict=True
+            self._candidate.fields, columns, columns_of(self._candidate, [given]), strict=True
         ):
             if _is_missing(field, [shared])[0]:
                 continue
@@ -137,7 +138,7 @@ class RankWire:
                 raise Problem("invalid_input", errors=[{"message": NOT_SHARED, "field": field.spec.name}])
             for i in _is_missing(field, values).nonzero()[0].tolist():
                 values[i] = shared
-        context, missing, unseen = _encode(self._context, _columns(self._context, [given]))
+        context, missing, unseen = _encode(self._context, columns_of(self._context, [given]))
         candidates, more_missing, more_unseen = _encode(self._candidate, columns if rows else [])
         return RankReading(
             context,
@@ -146,8 +147,11 @@ class RankWire:
             request.get("top_k"),
             add_counts(missing, more_missing),
             add_counts(unseen, more_unseen),
-            add_counts(count_unknown([given], self._names), count_unknown(rows, self._names)),
+            add_counts(self._unknown(self._context, [given]), self._unknown(self._candidate, rows)),
         )
+
+    def _unknown(self, side: Encoder, rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+        return count_unknown(rows, {*self._context.names, *self._candidate.names, *side.derivation.sources})
 
     def parse_catalog(self, body: bytes) -> dict[str, dict[str, Any]]:
         """Validate a catalog: ``{"items": {id: {field: value}}}``; return the items.
@@ -164,15 +168,11 @@ class RankWire:
 
     def candidate_columns(self, rows: Sequence[Mapping[str, Any]]) -> list[list[Value]]:
         """Return candidates by column, in the order of the candidate fields."""
-        return _columns(self._candidate, rows)
+        return columns_of(self._candidate, rows)
 
     def json_schema(self) -> dict[str, Any]:
         """Return the JSON schema of a ``/rank`` request, with its definitions under ``#/components/schemas/``."""
         return self._type.json_schema(ref_template="#/components/schemas/{model}")
-
-
-def _columns(side: Encoder, rows: Sequence[Mapping[str, Any]]) -> list[list[Value]]:
-    return [[row.get(name) for row in rows] for name in side.names]
 
 
 def _is_missing(field: FieldEncoder, values: Sequence[Value]) -> NDArray[np.bool_]:

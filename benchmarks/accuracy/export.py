@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from benchmarks.accuracy.inputs import Examples, Inputs
 from models.data.impressions import read_frame
 from models.data.preparation import Prepared, prepare
+from models.data.time_format import with_time_format
 from models.features.packed_rows import PackedRows
 from models.schema.feature_schema import FeatureSchema
 
@@ -39,6 +40,7 @@ def export(data: Sequence[str], schema: FeatureSchema, folder: Path) -> Exported
         schema: of the log, split by a column.
         folder: for the files of `models.data.preparation.prepare`.
     """
+    schema = with_time_format(data, schema)
     frame = read_frame(data, schema)  # by time, as the parts are
     prepared = prepare(data, schema, 0, frame.height, folder, lambda _: None)
     if "test" not in prepared.held_out or schema.split.column is None:

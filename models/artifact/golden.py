@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 from models.features.field_encoder import Value
 from models.schema.feature_schema import FittedSchema, Strict
@@ -11,9 +12,16 @@ from models.schema.feature_schema import FittedSchema, Strict
 class Golden(Strict):
     """``golden.json``: impressions as a client sends them, and the logit and probability of each."""
 
-    rows: tuple[Mapping[str, int | float | str | tuple[int | str, ...] | None], ...]
+    rows: tuple[Mapping[str, bool | int | float | str | tuple[bool | int | str, ...] | None], ...]
     logits: tuple[float, ...]
     probabilities: tuple[float, ...]
+
+    def without_empty_texts(self) -> Self:
+        """Return the rows that mean the same in every format version."""
+        kept = [i for i, row in enumerate(self.rows) if not any(v == "" or v == ("",) for v in row.values())]
+        parts = ([column[i] for i in kept] for column in (self.rows, self.logits, self.probabilities))
+        rows, logits, probabilities = map(tuple, parts)
+        return self.model_copy(update={"rows": rows, "logits": logits, "probabilities": probabilities})
 
 
 def columns_of(schema: FittedSchema, rows: Sequence[Mapping[str, Value]]) -> list[list[Value]]:

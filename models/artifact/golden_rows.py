@@ -17,6 +17,7 @@ from models.schema.feature_schema import FieldSpec, FittedSchema, TokenType
 NUM_GOLDEN = 64
 UNSEEN: Mapping[TokenType, tuple[int | str, ...]] = {
     "integer": (2**63 - 1, -1, 0),
+    "boolean": (True, False, "True"),
     "string": ("", "never seen ✓ \u0000 \u202e", "x" * 256),
 }
 NUMBERS = (0.0, -1.0, 1e-308, 1e300, -1e300, 2**53 + 1)

@@ -14,7 +14,9 @@ from models.network.head import DeepFMConfig
 from models.schema.feature_schema import Strict
 from models.schema.validation_errors import describe_validation_error
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2: tokens are spelt as `models.features.token_spelling` says; in 1 an empty text was a token like any other."""
+READABLE_VERSIONS = (1, 2)
 MANIFEST = "manifest.json"
 # The files that every artifact has; the manifest itself is not listed in the manifest.
 FILES = (
@@ -91,7 +93,7 @@ def parse_manifest(raw: bytes) -> Manifest:
         ArtifactError: ``manifest`` or ``format_version``.
     """
     found = re.search(rb'"format_version"\s*:\s*(\d{1,9})\b', raw)
-    if found and int(found[1]) != FORMAT_VERSION:
+    if found and int(found[1]) not in READABLE_VERSIONS:
         raise ArtifactError("format_version", f"{MANIFEST}: format_version {int(found[1])}, expected {FORMAT_VERSION}")
     try:
         manifest = Manifest.model_validate_json(raw)

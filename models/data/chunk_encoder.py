@@ -6,7 +6,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from models.data.impressions import Chunk
 from models.data.token_index import NULL
 from models.data.token_log import TokenChunk, TokenLog
 from models.features.encoder import FeatureEncoder
@@ -61,7 +60,7 @@ class ChunkEncoder:
 def encode_frame(encoder: FeatureEncoder, frame: pl.DataFrame) -> PackedRows:
     """Encode all rows of a canonical frame; unpacked they equal ``encoder.encode`` on its values."""
     log = TokenLog(encoder.schema.features)
-    log.append(Chunk(frame, {}))
+    log.append(frame)
     return ChunkEncoder(encoder, log).encode(next(log.drain()))
 
 

@@ -24,24 +24,19 @@ QUANTITY_WORDS = frozenset({
     "price", "bid", "cost", "amount", "count", "cnt", "num", "number", "age", "score", "rate", "ratio", "rank", "duration",
     "length", "size", "width", "height", "seconds", "sec", "ms", "days", "hours", "views", "avg",
 })  # fmt: skip
-TIME_WORDS = frozenset({"time", "timestamp", "ts", "datetime", "date", "stamp", "hour", "day", "dt"})
 NOT_AN_ID = re.compile(r"(b|pa|prepa|val|inval|gr|av|rap|hybr|flu|sol)id")
 """Words that end in "id" and do not name an id."""
-EPOCHS = [(946_684_800 * unit, 4_102_444_800 * unit) for unit in (1, 1_000, 1_000_000)]
-"""Unix times from 2000 to 2100, in seconds, milliseconds and microseconds."""
-DATE_FORMATS = {
-    8: (("%y%m%d%H%M", "00"), ("%Y%m%d", "")),
-    10: (("%Y%m%d%H%M", "00"),),
-    12: (("%Y%m%d%H%M", ""),),
-    14: (("%Y%m%d%H%M%S", ""),),
-}
-"""By the number of digits: formats of dates written as numbers, and the digits to append before parsing."""
 NUM_BINS = 32
 PRIOR_ROWS = 20.0
 SURE = 2.0
 """Standard errors by which ids have to predict better than quantities."""
 PREDICTS = 0.05
 """Share of the label's entropy below which a column counts as written when the label was known."""
+MAX_BASE_RATE = 0.9
+ONLY = 0.995
+"""Click rate from which a value counts as one that only clicks have."""
+CHANCE = 1e-10
+"""Probability of such rows below which they are no chance."""
 MIN_CLICKS = 20
 """Clicks and non-clicks that each half of the sample must have for any conclusion."""
 
@@ -69,25 +64,13 @@ def meaning_by_name(name: str) -> Literal["id", "quantity"] | None:
     return None
 
 
-def is_moment(series: pl.Series) -> bool:
-    """Whether a column without nulls holds dates or times: its name must suggest it, and its values must be or parse as some."""
-    if not words_of(series.name) & TIME_WORDS or not len(series):
+def is_row_number(series: pl.Series) -> bool:
+    """Whether whole numbers count the rows: all differ, and they rise row by row or are dense."""
+    known = series.drop_nulls()
+    if not series.dtype.is_integer() or len(known) < max(3, len(series)) or known.n_unique() < len(known):
         return False
-    if series.dtype.is_temporal():
-        return True
-    if series.dtype == pl.String:
-        try:
-            return series.str.to_datetime(strict=False, ambiguous="earliest").null_count() == 0
-        except pl.exceptions.ComputeError:  # no format fits the first value
-            return False
-    if not series.dtype.is_numeric() or not bool((series == series.round()).all()):
-        return False
-    low, high = float(series.min()), float(series.max())  # type: ignore[arg-type]
-    if any(start <= low and high <= end for start, end in EPOCHS):
-        return True
-    texts = series.unique().cast(pl.Int64).cast(pl.String)
-    formats = DATE_FORMATS.get(len(str(int(high))), ())
-    return any((texts + rest).str.to_datetime(written, strict=False).null_count() == 0 for written, rest in formats)
+    span = int(known.max()) - int(known.min()) + 1  # type: ignore[arg-type]
+    return bool((known.diff().drop_nulls() > 0).all()) or span <= 1.1 * len(known)
 
 
 class Evidence:
@@ -119,6 +102,26 @@ class Evidence:
             return False
         readings = [_codes(series), *([_bins(series)] if series.dtype.is_numeric() else [])]
         return bool(min(self._losses(codes, 1.0).mean() for codes in readings) < PREDICTS * self._base.mean())
+
+    def leak_of(self, series: pl.Series) -> str | None:
+        """Return what a column holds only in rows with a click, in words: it was written after the click; else ``None``.
+
+        A single one of many values may well have clicks only; that all but the most frequent one have them tells.
+        """
+        if not self._is_enough or self._clicks.mean() > MAX_BASE_RATE:
+            return None
+        groups = [("a value where others have none", series.is_not_null())] if series.null_count() else []
+        if not isinstance(series.dtype, pl.List):
+            most = series.drop_nulls().mode().sort()[0]
+            groups.append((f"another value than {most!r}", series != most))
+        for what, is_held in groups:
+            held = is_held.fill_null(value=False).to_numpy()
+            halves = [self._clicks[held & half] for half in (self._is_fit, ~self._is_fit)]
+            num_rows = sum(map(len, halves))
+            is_chance = num_rows * np.log(self._clicks.mean()) > np.log(CHANCE)
+            if min(map(len, halves)) >= MIN_CLICKS // 2 and not is_chance and min(h.mean() for h in halves) >= ONLY:
+                return what
+        return None
 
     def _losses(self, codes: NDArray[np.int64], prior_rows: float = PRIOR_ROWS) -> NDArray[np.float64]:
         """Return the log loss of each row of the second half, float64, from the click rates of the first half's codes."""

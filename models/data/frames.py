@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from models.data.impressions import CHUNK_ROWS, Position, canonical_fields
+from models.data.columns import Position, read_times
+from models.data.impressions import CHUNK_ROWS, canonical_fields
 from models.data.log_files import UNREADABLE, first_line, scan_file
+from models.data.moments import MOMENT
 from models.errors import LogError
 from models.schema.feature_schema import FeatureSchema, LogFormat
 
@@ -36,11 +38,24 @@ def canonical_columns(frame: pl.DataFrame, schema: FeatureSchema) -> dict[str, p
     Raises:
         LogError: there is no field, or a value is not of its field's kind.
     """
-    absent = [field.name for field in schema.fields if field.name not in frame.columns]
+    absent = [field.name for field in schema.fields if field.name not in frame.columns and not field.derived]
     if len(absent) == len(schema.fields):
         raise LogError(f"the frame has no field of the model, such as {absent[0]!r}")
     complete = frame.with_columns(pl.lit(None).alias(name) for name in absent)
-    return canonical_fields(complete, Position(Path("frame"), 0), schema)
+    return frame_fields(complete, Position(Path("frame"), 0), schema)
+
+
+def frame_fields(frame: pl.DataFrame, position: Position, schema: FeatureSchema) -> dict[str, pl.Series]:
+    """Return the fields' columns of a frame that has them, but those that derive from the time, which it may have instead.
+
+    Raises:
+        LogError: a value is not of its field's kind.
+    """
+    split = schema.split
+    sources = [column for column in (split.column, split.clock) if column is not None]
+    is_timed = bool(sources) and set(sources) <= set(frame.columns)
+    times = read_times(frame, schema) if is_timed else pl.Series([None] * frame.height, dtype=MOMENT)
+    return canonical_fields(frame, position, schema, times)
 
 
 class RawFrame(NamedTuple):

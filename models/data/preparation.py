@@ -19,7 +19,8 @@ from models.data.impressions import read_chunks
 from models.data.log_files import find_files
 from models.data.part_encoder import HeldOut, PartEncoder
 from models.data.shards import Part
-from models.data.split import Parts, split_rows
+from models.data.split import Parts, printable_time, split_rows
+from models.data.time_format import with_time_format
 from models.data.token_log import TokenLog
 from models.data.warm_start import Inheritance, check_fits, inherit
 from models.features.encoder import FeatureEncoder
@@ -89,15 +90,19 @@ def prepare(
         check_readable(compare, schema)
     if artifact is not None:
         check_fits(artifact, schema)
+    schema = with_time_format(data, schema)
     log = TokenLog(schema, folder, shard_rows)
     for chunk in read_chunks(data, schema):
         log.append(chunk)
     labels, times = log.labels(), log.take_times()
+    if times is not None and times.null_count():
+        say(f"{times.null_count():,} rows have no time that can be read: they are training rows")
     parts = split_rows(labels, times, schema, seed)
     window = {} if times is None else _window(times, parts)
     del times
     place = "on disk" if log.is_on_disk else "in memory"
-    rows = ", ".join(f"{len(rows):,} {name}" for name, rows in parts.by_name.items())
+    spans = {name: f" ({first} to {last})" for name, (first, last) in window.items()}
+    rows = ", ".join(f"{len(rows):,} {name}{spans.get(name, '')}" for name, rows in parts.by_name.items())
     say(f"{log.num_rows:,} rows, {place}: {rows}")
     encoder = fit_encoder(log, parts.train, artifact)
     say(f"{len(encoder.fields)} fields, {encoder.num_rows:,} table rows")
@@ -129,5 +134,7 @@ def prepare(
 
 def _window(times: pl.Series, parts: Parts) -> dict[str, tuple[str, str]]:
     # The first and the last time of each part, in words.
-    ends = {name: (int(rows[0]), int(rows[-1])) for name, rows in parts.by_name.items() if len(rows)}
-    return {name: (str(times[first]), str(times[last])) for name, (first, last) in ends.items()}
+    known = times.is_not_null().to_numpy()
+    timed = {name: rows[known[rows]] for name, rows in parts.by_name.items()}
+    ends = {name: (int(rows[0]), int(rows[-1])) for name, rows in timed.items() if len(rows)}
+    return {name: (printable_time(times[first]), printable_time(times[last])) for name, (first, last) in ends.items()}

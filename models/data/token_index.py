@@ -1,4 +1,4 @@
-"""Numbers the distinct tokens of one block of a log. Used by `models.data.token_log`."""
+"""Numbers the distinct tokens of one block of a log, as `models.features.token_spelling` spells them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from models.features.token_spelling import BOOLEANS
+
 try:
     from models._native import TokenIndex as Numbering
 except ImportError:  # pragma: no cover  # built without a compiler
     Numbering = None  # type: ignore[assignment,misc]
 
+OTHERWISE_WRITTEN = r"^(-0|-?(0|[1-9][0-9]*)\.0+|True|TRUE|False|FALSE)$"
+"""What `spell` changes, except that it shortens; long texts are shortened as they are read."""
 NULL = 0
 """Code of a null and of an empty sequence; tokens have codes from 1."""
 
@@ -39,6 +43,8 @@ class PythonNumbering:
 class TokenIndex:
     """The distinct tokens of a block, numbered from 1 in order of first appearance.
 
+    A token that is written in another way than it is spelt has the code of its spelling, and a number that no row has.
+
     >>> index = TokenIndex()
     >>> index.codes(pl.Series(["b", None, "a", "b"])).tolist(), index.tokens(np.array([2])).to_list(), len(index)
     ([1, 0, 2, 1], ['a'], 3)
@@ -50,6 +56,7 @@ class TokenIndex:
         self._numbering: Numbering | PythonNumbering = PythonNumbering() if Numbering is None else Numbering()
         self._tokens: list[pl.Series] = []
         self._size = 1
+        self._spelt: NDArray[np.uint32] | None = None  # by code, that of the spelling, once one differs
 
     def __len__(self) -> int:
         """Return one more than the highest code."""
@@ -61,15 +68,35 @@ class TokenIndex:
         firsts = np.frombuffer(self._numbering.number(tokens, codes), np.int64)
         if len(firsts):
             # The concatenation copies: otherwise a few tokens would keep the text of their whole chunk in memory.
-            self._tokens.append(tokens[firsts] + "")
+            new = tokens[firsts] + ""
+            self._tokens.append(new)
             self._size += len(firsts)
-        return codes
+            self._spell(new)
+        return codes if self._spelt is None else self._spelt[codes]
+
+    def _spell(self, new: pl.Series) -> None:
+        # The last codes are those of `new`.
+        is_other = new.str.contains(OTHERWISE_WRITTEN)
+        first = self._size - len(new)
+        if is_other.any():
+            if self._spelt is None:
+                self._spelt = np.arange(first, dtype=np.uint32)
+            whole = new.filter(is_other).str.replace(r"\.0+$", "").str.replace("^-0$", "0").replace(BOOLEANS)
+            self._extend()
+            spellings = self.codes(whole)
+            self._spelt[first + is_other.arg_true().to_numpy()] = spellings
+        elif self._spelt is not None:
+            self._extend()
+
+    def _extend(self) -> None:
+        assert self._spelt is not None
+        self._spelt = np.concatenate([self._spelt, np.arange(len(self._spelt), self._size, dtype=np.uint32)])
 
     def find(self, tokens: pl.Series) -> NDArray[np.uint32]:
         """Return the codes of String tokens, uint32 [n], `NULL` for a token that has none."""
         codes = np.empty(len(tokens), np.uint32)
         self._numbering.find(tokens, codes)
-        return codes
+        return codes if self._spelt is None else self._spelt[codes]
 
     def tokens(self, codes: NDArray[np.integer]) -> pl.Series:
         """Return the tokens of codes from 1, String [n]."""

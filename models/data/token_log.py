@@ -16,13 +16,13 @@ import polars as pl
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from models.data.impressions import Chunk, comparable, refuse_one_class
+from models.data.impressions import TIME, refuse_one_class
 from models.data.token_index import NULL, TokenIndex
-from models.data.token_types import are_integers, decide_type
+from models.data.token_types import are_booleans, are_integers, decide_type
 from models.schema.feature_schema import FeatureSchema, FieldSpec, TokenType
 
 FEW_TOKENS = 1_000
-"""If these are not integers, a field's tokens are strings, and the rest need not be looked at."""
+"""If these are neither integers nor truth values, a field's tokens are strings, and the rest need not be looked at."""
 GROUP = "\0group"
 """Key of the index and the codes of a group column that is not a field."""
 
@@ -69,7 +69,6 @@ class TokenLog:
     folder: Path | None = None
     rows_in_memory: int = 0
     indexes: dict[str, TokenIndex] = field(default_factory=dict)
-    stated: dict[str, TokenType] = field(default_factory=dict)
     chunks: list[TokenChunk | Path] = field(default_factory=list)
     chunk_rows: list[int] = field(default_factory=list)
     num_rows: int = 0
@@ -77,9 +76,8 @@ class TokenLog:
     _labels: list[pl.Series] = field(default_factory=list)
     _times: list[pl.Series] = field(default_factory=list)
 
-    def append(self, chunk: Chunk) -> None:
-        """Replace the tokens of a chunk by codes and keep the chunk."""
-        frame, self.stated = chunk.frame, chunk.stated
+    def append(self, frame: pl.DataFrame) -> None:
+        """Replace the tokens of a canonical frame by codes and keep it as a chunk."""
         values: dict[str, NDArray[np.generic]] = {}
         lengths: dict[str, NDArray[np.uint16]] = {}
         for spec in self.schema.fields:
@@ -94,10 +92,10 @@ class TokenLog:
             values[name] = self.index(spec.block).codes(series)
         group = self.schema.group
         if group is not None and group not in values:
-            values[GROUP] = self.index(GROUP).codes(frame[group].cast(pl.String))
+            values[GROUP] = self.index(GROUP).codes(frame[group])
         self._labels.append(frame[self.schema.label])
         if self.schema.split.column is not None:
-            self._times.append(frame[self.schema.split.column])
+            self._times.append(frame[TIME])
         self.num_rows += frame.height
         self.chunk_rows.append(frame.height)
         self.chunks.append(TokenChunk(values, lengths))
@@ -127,10 +125,10 @@ class TokenLog:
         return labels.to_numpy()
 
     def take_times(self) -> pl.Series | None:
-        """Return the split column in the order of the files and free it; ``None`` if the schema names none."""
+        """Return the time of each row in the order of the files and free them; ``None`` if the schema names no time."""
         times = pl.concat(self._times) if self._times else None
         self._times.clear()
-        return None if times is None else comparable(times)
+        return times
 
     def chunks_with(self, by_row: NDArray[Any]) -> Iterator[tuple[TokenChunk, NDArray[Any]]]:
         """Yield each chunk with the part of ``by_row`` [n] that belongs to its rows."""
@@ -170,9 +168,9 @@ class TokenLog:
             if spec.kind != "numeric":
                 codes, index = np.flatnonzero(seen[spec.name][1:]) + 1, self.indexes[spec.block]
                 tokens = index.tokens(codes[:FEW_TOKENS])
-                if are_integers(tokens):
+                if are_integers(tokens) or are_booleans(tokens):
                     tokens = index.tokens(codes)
-                types[spec.name] = decide_type(spec, self.stated.get(spec.name), tokens)
+                types[spec.name] = decide_type(spec, tokens)
         return types
 
     def frame(self, rows: NDArray[np.int64]) -> pl.DataFrame:

@@ -13,9 +13,10 @@ from itertools import accumulate, chain
 import numpy as np
 from numpy.typing import NDArray
 
+from models.features.derivation import Derivation
 from models.features.field_encoder import Column, FieldEncoder, Ints, Value
 from models.features.vocabulary import MISSING, NUM_SPECIAL, OOV, HashedVocabulary, TokenIds, Vocabulary, ranges
-from models.schema.feature_schema import FieldSpec, FittedSchema, Pooling, Side
+from models.schema.feature_schema import FeatureSchema, FieldSpec, FittedSchema, Pooling, Side
 
 # The weights and offsets of most requests are slices of these. Read-only, since requests share them.
 _ONES: NDArray[np.float32] = np.ones(1 << 17, np.float32)
@@ -103,10 +104,13 @@ class Encoder:
 
     Args:
         fields: in the order of the columns that are encoded.
+        log_schema: how the log, and so a request, writes times and lists.
     """
 
-    def __init__(self, fields: Sequence[FieldEncoder]) -> None:
+    def __init__(self, fields: Sequence[FieldEncoder], log_schema: FeatureSchema) -> None:
         self.fields = tuple(fields)
+        self.log_schema = log_schema
+        self.derivation = Derivation(self.fields, log_schema.split)
         self.missing_rows: NDArray[np.int64] = np.array([f.start + MISSING for f in self.fields], np.int64)
         self.oov_rows: NDArray[np.int64] = np.array([f.start + OOV for f in self.fields], np.int64)
 
@@ -141,7 +145,7 @@ class Encoder:
 
     def side(self, side: Side) -> Encoder:
         """Return the encoder of the fields of one side."""
-        return Encoder([f for f in self.fields if f.spec.side == side])
+        return Encoder([f for f in self.fields if f.spec.side == side], self.log_schema)
 
 
 class FeatureEncoder(Encoder):
@@ -162,9 +166,12 @@ class FeatureEncoder(Encoder):
         token_ids = {f.name: _token_ids(f, vocabularies) for f in schema.features.fields if f.block == f.name}
         super().__init__(
             [
-                FieldEncoder(spec, fitted, self.start_of[spec.block], token_ids[spec.block])
+                FieldEncoder(
+                    spec, fitted, self.start_of[spec.block], token_ids[spec.block], schema.features.log.list_separator
+                )
                 for spec, fitted in zip(schema.features.fields, schema.fitted, strict=True)
-            ]
+            ],
+            schema.features,
         )
 
     def single_fields(self) -> dict[int, tuple[int, int]]:

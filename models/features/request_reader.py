@@ -22,7 +22,7 @@ try:
 except ImportError:  # built without a compiler
     IS_COMPILED = False
 
-TEXT, INTEGER, NUMBER = range(3)
+TEXT, INTEGER, BOOLEAN, NUMBER = range(4)
 POOLINGS: tuple[Pooling, ...] = ("mean", "sqrtn")
 """In the order of the C reader's `enum pooling`."""
 
@@ -32,13 +32,11 @@ class Limits(NamedTuple):
 
     Args:
         max_rows: rows, or candidates.
-        max_chars: characters of a token or of a candidate's id.
-        max_sequence: tokens of a sequence.
+        max_chars: characters of a token that count, and of a candidate's id.
     """
 
     max_rows: int
     max_chars: int
-    max_sequence: int
 
 
 class PredictReading(NamedTuple):
@@ -170,13 +168,17 @@ def _compile(
         length = field.spec.max_length if field.spec.kind == "sequence" else 0
         pooling = POOLINGS.index(field.pooling)
         fields.append((field.spec.name, _kind(field), block, field.start, length, pooling, field.boundaries))
-    return _native.RequestReader(tuple(fields), *limits, tuple(others))
+    derivation = encoder.derivation
+    separator = encoder.log_schema.log.list_separator
+    return _native.RequestReader(
+        tuple(fields), *limits, separator, derivation.sources, derivation.places, derivation.rows_of, tuple(others)
+    )
 
 
 def _kind(field: FieldEncoder) -> int:
     if field.spec.kind == "numeric":
         return NUMBER
-    return INTEGER if field.dtype == "integer" else TEXT
+    return {"integer": INTEGER, "boolean": BOOLEAN}.get(field.dtype or "string", TEXT)
 
 
 def _batch(arrays: tuple[bytes, bytes | None, bytes | None], num_fields: int) -> EncodedBatch:

@@ -18,7 +18,7 @@ def schema_of(given: Path | None, label: str | None, patterns: Sequence[str], in
         given: a schema file.
         label: without a file: the column that an inferred schema predicts.
         patterns: paths or glob patterns of the log.
-        inferred_to: where an inferred schema is written, with its reasons.
+        inferred_to: where an inferred schema is written, with its reasons; beside it if there is another file.
 
     Raises:
         ModelsError: neither is given, the file is no schema, or none can be inferred.
@@ -28,11 +28,19 @@ def schema_of(given: Path | None, label: str | None, patterns: Sequence[str], in
     if label is None:
         raise ModelsError("give --schema FILE, or --label COLUMN to have a schema inferred")
     inferred = infer_schema(patterns, label)
-    inferred_to.write_text(dump_schema(inferred.schema, inferred.reasons), encoding="utf-8")
+    written_to = _write(dump_schema(inferred.schema, inferred.reasons), inferred_to)
     width = max(map(len, inferred.reasons))
-    lines = [
-        f"no schema given; inferred from the data and written to {inferred_to}, edit it and pass it with --schema:"
-    ]
+    lines = [f"no schema given; inferred from the data and written to {written_to}, edit it and pass it with --schema:"]
     lines += [f"  {name:{width}}  {reason}" for name, reason in inferred.reasons.items()]
+    lines += [f"warning: {warning}" for warning in inferred.warnings]
     sys.stderr.write("\n".join(lines) + "\n")
     return inferred.schema
+
+
+def _write(text: str, path: Path) -> Path:
+    """Write an inferred schema; a file that a person may have edited is kept, and the new one is written beside it."""
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        sys.stderr.write(f"{path} is kept: it is not what is inferred now\n")
+        path = path.with_name(f"{path.stem}-inferred{path.suffix}")
+    path.write_text(text, encoding="utf-8")
+    return path

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from models.artifact.artifact import Artifact
 from models.artifact.current import sync
+from models.data.columns import plain, read_labels
 from models.data.frame_encoder import EncodedFrame, FrameEncoder
-from models.data.frames import FrameFile, RawFrame
-from models.data.impressions import Position, canonical_fields
+from models.data.frames import FrameFile, RawFrame, frame_fields
 from models.data.log_files import UNREADABLE, find_files, first_line, scan_file
 from models.errors import LogError
 from models.evaluation.cold_start import cold_fields
@@ -94,7 +94,9 @@ def score_log(
         raise LogError(f"{out}: CSV cannot hold the lists of column {lists[0]!r}; use .parquet")
     if doubled := {PROBABILITY, VERSION} & set(kept):
         raise LogError(f"the log has a column {min(doubled)!r}, which the result would have twice")
-    opened = [FrameFile(path, schema.log, [*names, *kept], report) for path in files]
+    needed = [field.name for field in schema.fields if field.derived is None]
+    if_there = [*report, *(set(names) - set(needed)), *(c for c in (schema.split.column, schema.split.clock) if c)]
+    opened = [FrameFile(path, schema.log, [*needed, *kept], if_there) for path in files]
     has_labels = all(schema.label in file.columns for file in opened)
     parts = PartFolder(out.with_name(f".{out.name}.parts"), _job(artifact, files, kept, has_labels=has_labels))
     sizes = [file.count_rows() for file in opened]
@@ -133,7 +135,7 @@ class _Scorer:
 
     def score(self, raw: RawFrame, keep: Sequence[str]) -> tuple[pl.DataFrame, EncodedFrame]:
         predictor, schema = self._artifact.predictor, self._artifact.schema.features
-        encoded = self._encoder.encode(canonical_fields(raw.frame, raw.position, schema))
+        encoded = self._encoder.encode(frame_fields(raw.frame, raw.position, schema))
         logits = score_frame(predictor, encoded, self._artifact.table)
         probability = predictor.probabilities(logits)
         if not np.isfinite(probability.sum()):
@@ -145,24 +147,12 @@ class _Scorer:
 
     def _for_report(self, raw: RawFrame, encoded: EncodedFrame, logits: NDArray[np.float32]) -> list[pl.Series]:
         label, *others = self._report
-        found = [known_labels(raw.frame[label], raw.position).alias(LABEL), pl.Series(LOGIT, logits)]
+        positive, given = self._artifact.schema.features.positive, plain(raw.frame[label])
+        labels = read_labels(given, raw.position, positive, may_be_null=True)
+        found = [labels.clip(lower_bound=0).alias(LABEL), pl.Series(LOGIT, logits)]
         found += [raw.frame[name].cast(pl.String).alias(f"\0{name}") for name in others if name in raw.frame.columns]
         oov = self._artifact.encoder.oov_rows
         return found + [pl.Series(COLD + name, encoded.columns[f].ids == oov[f]) for name, f in self._cold.items()]
-
-
-def known_labels(series: pl.Series, position: Position) -> pl.Series:
-    """Return labels as Int8; a null stays one.
-
-    Raises:
-        LogError: a value is not 0, 1 or null.
-    """
-    numbers = series.cast(pl.Float64, strict=False)
-    is_bad = (series.is_not_null() & ~numbers.is_in([0.0, 1.0]).fill_null(value=False)).to_numpy()
-    if is_bad.any():
-        row = position.first_row + int(is_bad.argmax()) + 1
-        raise LogError(f"{position.path}: row {row}, column {series.name!r}: expected a label 0 or 1, or none")
-    return numbers.cast(pl.Int8)
 
 
 class _Buffer:

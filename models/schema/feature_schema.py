@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from itertools import pairwise
@@ -16,12 +17,15 @@ from models.schema.validation_errors import describe_validation_error
 
 Kind = Literal["categorical", "numeric", "sequence"]
 Side = Literal["context", "candidate"]
-TokenType = Literal["integer", "string"]
+TokenType = Literal["integer", "boolean", "string"]
+Derived = Literal["hour", "weekday"]
+"""What can be derived from the moment of an impression: the hour of the day (0 to 23) or the day of the week (Monday is 0)."""
 Pooling = Literal["mean", "sqrtn"]
 """What the sum of the table rows of a sequence of n tokens is divided by: n (``mean``) or √n (``sqrtn``)."""
 DEFAULT_POOLING: Pooling = "sqrtn"
 """Of the sequences of a new model."""
-Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r'^[^"\\\x00-\x1f]+$')]
+NAME_PATTERN = re.compile(r'^[^"\\\x00-\x1f]+$')
+Name = Annotated[str, Field(min_length=1, max_length=128, pattern=NAME_PATTERN.pattern)]
 """Name of a column, without the characters that JSON can write in more than one way."""
 
 
@@ -48,6 +52,8 @@ class FieldSpec(Strict):
     one context with many candidates."""
     dtype: TokenType | None = None
     """Type of the tokens in a request. Not given: the type that they have in the log."""
+    derived: Derived | None = None
+    """Take the value from the time of the split, in UTC; a request carries the time, or the value itself."""
     min_count: Annotated[int, Field(ge=1)] = 2
     """Tokens seen less often than this in the training rows share the out-of-vocabulary row."""
     buckets: Annotated[int, Field(ge=1, le=2**31)] | None = None
@@ -67,8 +73,8 @@ class FieldSpec(Strict):
         changed = {name for name, info in type(self).model_fields.items() if getattr(self, name) != info.default}
         not_for_kind = {
             "categorical": {"max_length", "pooling", "bins"},
-            "sequence": {"bins"},
-            "numeric": {"dtype", "min_count", "buckets", "vocabulary", "max_length", "pooling"},
+            "sequence": {"bins", "derived"},
+            "numeric": {"dtype", "derived", "min_count", "buckets", "vocabulary", "max_length", "pooling"},
         }
         if misplaced := changed & not_for_kind[self.kind]:
             raise ValueError(f"field {self.name!r}: {sorted(misplaced)[0]!r} does not apply to kind {self.kind!r}")
@@ -89,6 +95,12 @@ class Split(Strict):
 
     column: str | None = None
     """Column with the time to sort by. Without it and without ``by_order`` the split is random, by the ``seed`` of training."""
+    format: str | None = None
+    """How the column writes its times: ``epoch_s``, ``epoch_ms``, ``epoch_us`` or ``epoch_ns``, or a pattern such as
+    ``%d.%m.%Y %H:%M``. Not given: found in the log; a column of dates or times and ISO 8601 need none, nor do numbers that only rise.
+    Text without an offset is UTC."""
+    clock: str | None = None
+    """Column with the time of the day, if ``column`` has the day alone."""
     by_order: bool = False
     """Whether the rows of the files are already in order of time."""
     validation_from: int | float | str | None = None
@@ -104,6 +116,8 @@ class Split(Strict):
     def _one_way_to_split(self) -> Self:
         if self.by_order and self.column is not None:
             raise ValueError("split: give either 'column' or 'by_order', not both")
+        if self.column is None and (self.format is not None or self.clock is not None):
+            raise ValueError("split: 'format' and 'clock' need a 'column'")
         if (self.test_from is not None or self.validation_from is not None) and self.column is None:
             raise ValueError("split: 'validation_from' and 'test_from' need a 'column'")
         if self.test_from is not None and self.validation_from is None:
@@ -114,7 +128,7 @@ class Split(Strict):
 
 
 class LogFormat(Strict):
-    """How delimited text files are read; has no effect on Parquet files."""
+    """How text is read, that of delimited files above all."""
 
     columns: tuple[str, ...] | None = None
     """Column names, for files without a header line."""
@@ -123,7 +137,11 @@ class LogFormat(Strict):
     null_values: tuple[str, ...] = ()
     """Further spellings of a null, besides the empty string."""
     list_separator: Annotated[str, Field(min_length=1, max_length=8)] = "|"
-    """Separator of the tokens of a sequence."""
+    """Separator of the tokens of a sequence that is written as one text; with a comma, ``['a', 'b']`` is read too."""
+    decimal_comma: bool = False
+    """Whether numbers are written with a comma, as in ``3,14``."""
+    quoted: bool = True
+    """Whether values that hold the separator are in double quotes; if not, a double quote is a character like any other."""
 
 
 class FeatureSchema(Strict):
@@ -131,6 +149,8 @@ class FeatureSchema(Strict):
 
     label: Name
     """Column with the clicks."""
+    positive: str | None = None
+    """The label's value of a click, if it is not 1, ``true`` or +1; every other value is a non-click."""
     group: str | None = None
     """Column whose values group rows for GAUC, usually the user."""
     negatives_kept: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -155,6 +175,10 @@ class FeatureSchema(Strict):
         if self.label in by_name:
             raise ValueError(f"the label {self.label!r} cannot be a field")
         for f in self.fields:
+            sources = {self.split.column, self.split.clock if f.derived == "hour" else None} & set(by_name)
+            if f.derived and (self.split.column is None or sources):
+                raise ValueError(f"field {f.name!r}: 'derived' needs a time, the 'column' of [split], that is no field")
+        for f in self.fields:
             owner = by_name.get(f.block)
             shared = f.vocabulary is not None
             if owner is None or (shared and (owner.kind == "numeric" or owner.vocabulary is not None)):
@@ -169,8 +193,9 @@ class FeatureSchema(Strict):
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column that training reads, each once, label first."""
-        extra = (self.group, self.split.column)
-        return tuple(dict.fromkeys([self.label, *(c for c in extra if c), *(f.name for f in self.fields)]))
+        extra = (self.group, self.split.column, self.split.clock)
+        own = (f.name for f in self.fields if f.derived is None)
+        return tuple(dict.fromkeys([self.label, *(c for c in extra if c), *own]))
 
 
 class FittedField(Strict):

@@ -13,7 +13,7 @@ from tests.making import make_log
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("log") / "log.parquet"
-    make_log(50).frame.write_parquet(path)
+    make_log(50).write_parquet(path)
     return path
 
 
@@ -21,7 +21,7 @@ def test_rows_are_explained_as_by_the_object(log: Path, artifacts: Path, capsys:
     command = ["explain", "--data", str(log), "--artifact", str(artifacts), "--first", "10", "--rows", "3"]
     assert main([*command, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    frame = make_log(50).frame[10:13]
+    frame = make_log(50)[10:13]
     assert found == json.loads(json.dumps(ctrserve.load(artifacts).explain(frame)))
     assert main(command) == 0
     shown = capsys.readouterr().out

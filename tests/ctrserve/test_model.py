@@ -25,7 +25,7 @@ def server(artifacts: Path) -> Iterator[Server]:
 
 
 def test_predictions_are_the_services_to_the_bit_for_every_kind_of_frame(model: ctrserve.Model, server: Server) -> None:
-    log = make_log(300, seed=3).frame
+    log = make_log(300, seed=3)
     columns = request_columns(log)
     with ctrserve.Client(str(server.client.base_url)) as client:
         answer = client.predict(columns)
@@ -61,7 +61,7 @@ def test_a_path_without_an_artifact_says_what_was_expected(tmp_path: Path) -> No
 
 
 def test_an_explanation_is_what_the_service_answers(model: ctrserve.Model, server: Server) -> None:
-    columns = request_columns(make_log(20, seed=4).frame)
+    columns = request_columns(make_log(20, seed=4))
     served = server.client.post("/explain", json={"inputs": columns}).json()
     found = model.explain(columns)
     assert json.loads(json.dumps(found)) == served

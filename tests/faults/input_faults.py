@@ -26,7 +26,7 @@ def names(value: bytes) -> bytes:
     "answered within 100 ms on a machine without other work",
 )
 def live(arena: Arena) -> None:
-    columns = request_columns(make_log(2_048).frame)
+    columns = request_columns(make_log(2_048))
     rows = orjson.dumps(
         {"instances": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]}
     )

@@ -25,7 +25,7 @@ ROWS = 500
 
 def heavy(server: Server) -> tuple[bytes, Answers]:
     """Return a body that takes milliseconds, and its right answer."""
-    columns = request_columns(make_log().frame.head(ROWS))
+    columns = request_columns(make_log().head(ROWS))
     body = orjson.dumps(
         {"instances": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]}
     )

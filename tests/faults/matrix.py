@@ -106,7 +106,7 @@ def fault(name: str, what: str, promise: str) -> Callable[[Callable[[Arena], Non
 def make_arena(directory: Path, scale: int = 1) -> Arena:
     """Write the artifacts and learn the right answers from an app that is left in peace."""
     artifacts = directory / "artifacts"
-    frame = make_log().frame
+    frame = make_log()
     bodies = [orjson.dumps({"inputs": request_columns(frame[i * 5 : i * 5 + 1 + i % 7])}) for i in range(NUM_BODIES)]
     answers = Answers()
     for version, seed in VERSIONS.items():

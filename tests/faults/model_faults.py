@@ -178,7 +178,7 @@ def no_probability(arena: Arena) -> None:
         return int(artifact.encoder.encode(columns_of(artifact.schema, [{"user_id": user}])).ids[0])
 
     taken = {row_of(row.get("user_id")) for row in (*asked, *artifact.golden.rows)}
-    user = next(int(u) for u in make_log().frame["user_id"] if row_of(int(u)) not in taken)
+    user = next(int(u) for u in make_log()["user_id"] if row_of(int(u)) not in taken)
     body, at = orjson.dumps({"inputs": {"user_id": [user]}}), row_of(user)
 
     def overflow(rows: NDArray[Any]) -> NDArray[Any]:

@@ -39,7 +39,7 @@ static inline const uint8_t *text_of(const TokenView *view, const uint8_t *const
     return view->num_bytes <= INLINE_BYTES ? view->text : buffers[view->buffer] + view->offset;
 }
 
-static inline int is_null(const StringSlice *strings, size_t i) {
+static inline int is_null_value(const StringSlice *strings, size_t i) {
     size_t at = strings->first + i;
     return strings->is_valid != NULL && !(strings->is_valid[at / 8] >> at % 8 & 1);
 }

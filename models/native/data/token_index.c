@@ -88,7 +88,7 @@ ptrdiff_t token_index_number(TokenIndex *index, const StringSlice *tokens, uint3
         size_t end = n - start < AT_ONCE ? n : start + AT_ONCE;
         uint64_t hashes[AT_ONCE];
         for (size_t i = start; i < end; i++) {
-            hashes[i - start] = is_null(tokens, i) ? 0 : hash_of(&views[i], buffers);
+            hashes[i - start] = is_null_value(tokens, i) ? 0 : hash_of(&views[i], buffers);
             __builtin_prefetch(&index->slots[hashes[i - start] & (index->num_slots - 1)]);
         }
         for (size_t i = start; i < end; i++) {

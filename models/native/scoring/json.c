@@ -85,10 +85,28 @@ static inline Cursor skip_plain(Cursor p, Cursor end) {
     return p;
 }
 
-static Cursor decode_string(Cursor p, uint32_t max_chars, uint8_t *decoded, Text *found) {
+/* Go from within a string behind its end. */
+static Cursor skip_rest(Cursor p, Cursor end) {
+    for (;;) {
+        p = skip_plain(p, end);
+        if (*p == '"') return p + 1;
+        if (*p == '\\') {
+            if (read_escape(&p) < 0) return NULL;
+        } else {
+            uint32_t length = *p < 0x80 ? 0 : utf8_length(p);
+            if (length == 0) return NULL;
+            p += length;
+        }
+    }
+}
+
+static Cursor decode_string(Cursor p, Cursor end, uint32_t max_chars, int is_head, uint8_t *decoded, Text *found) {
     uint32_t n = 0;
     for (uint32_t num_chars = 0; *p != '"'; num_chars++) {
-        if (num_chars == max_chars) return NULL;
+        if (num_chars == max_chars) {
+            *found = (Text){decoded, n};
+            return is_head ? skip_rest(p, end) : NULL;
+        }
         if (*p == '\\') {
             int32_t c = read_escape(&p);
             if (c < 0) return NULL;
@@ -106,28 +124,24 @@ static Cursor decode_string(Cursor p, uint32_t max_chars, uint8_t *decoded, Text
     return p + 1;
 }
 
-Cursor read_string(Cursor p, Cursor end, uint32_t max_chars, uint8_t *decoded, Text *found) {
+static Cursor read_chars(Cursor p, Cursor end, uint32_t max_chars, int is_head, uint8_t *decoded, Text *found) {
     Cursor start = ++p;
     p = skip_plain(p, end);
-    if (*p != '"') return decode_string(start, max_chars, decoded, found);
-    if (p - start > max_chars) return NULL;
-    *found = (Text){start, (uint32_t)(p - start)};
+    if (*p != '"') return decode_string(start, end, max_chars, is_head, decoded, found);
+    if (p - start > max_chars && !is_head) return NULL;
+    *found = (Text){start, p - start > max_chars ? max_chars : (uint32_t)(p - start)};
     return p + 1;
 }
 
-Cursor skip_string(Cursor p, Cursor end) {
-    for (p++;;) {
-        p = skip_plain(p, end);
-        if (*p == '"') return p + 1;
-        if (*p == '\\') {
-            if (read_escape(&p) < 0) return NULL;
-        } else {
-            uint32_t length = *p < 0x80 ? 0 : utf8_length(p);
-            if (length == 0) return NULL;
-            p += length;
-        }
-    }
+Cursor read_string(Cursor p, Cursor end, uint32_t max_chars, uint8_t *decoded, Text *found) {
+    return read_chars(p, end, max_chars, 0, decoded, found);
 }
+
+Cursor read_string_head(Cursor p, Cursor end, uint32_t max_chars, uint8_t *decoded, Text *found) {
+    return read_chars(p, end, max_chars, 1, decoded, found);
+}
+
+Cursor skip_string(Cursor p, Cursor end) { return skip_rest(p + 1, end); }
 
 Cursor read_integer(Cursor p, Text *found) {
     static const char most[] = "9223372036854775807", least[] = "9223372036854775808";

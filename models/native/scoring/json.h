@@ -47,6 +47,9 @@ static inline int is_null(Cursor p) { return p[0] == 'n' && p[1] == 'u' && p[2] 
 /* Read a string of at most `max_chars` characters, beginning at its quote; `decoded` has room for 4 * max_chars bytes. */
 Cursor read_string(Cursor p, Cursor end, uint32_t max_chars, uint8_t *decoded, Text *found);
 
+/* Read a string of any length, of which the first `max_chars` characters count. */
+Cursor read_string_head(Cursor p, Cursor end, uint32_t max_chars, uint8_t *decoded, Text *found);
+
 /* Read an integer that fits int64; its digits are those that Python writes. */
 Cursor read_integer(Cursor p, Text *found);
 

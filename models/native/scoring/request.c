@@ -55,8 +55,7 @@ int read_predict(Rows *rows, const uint8_t *body, size_t num_bytes, Fault *fault
     int given = read_parts(parts, 2, rows, body, body + num_bytes, fault);
     if (given < 0) return -1;
     if (given != 1 && given != 2) return refuse(fault, "give either 'instances' or 'inputs'"), -1;
-    rows_end(rows);
-    return 0;
+    return rows_end(rows);
 }
 
 static Cursor read_context(void *request, Cursor p, Cursor end) {
@@ -113,6 +112,6 @@ int read_rank(RankRequest *r, const uint8_t *body, size_t num_bytes, Fault *faul
         return refuse(fault, "is a field of the candidates, and those of 'candidate_ids' have theirs from the catalog"), -1;
     }
     rows_share(r->candidates);
-    rows_end(r->context), rows_end(r->candidates);
-    return 0;
+    int failed = rows_end(r->context);
+    return failed ? failed : rows_end(r->candidates);
 }

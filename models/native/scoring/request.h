@@ -7,7 +7,7 @@
 
 #include "scoring/rows.h"
 
-/* Read a body, which a NUL follows; 0, or -1 with the fault of the first thing that is wrong. */
+/* Read a body, which a NUL follows; 0, or -1 with the fault of the first thing that is wrong, or -2 with a Python exception. */
 int read_predict(Rows *rows, const uint8_t *body, size_t num_bytes, Fault *fault);
 
 /* What a /rank body has. */
@@ -18,7 +18,7 @@ typedef struct {
     uint8_t *decoded;           /* [4 * max_chars] */
 } RankRequest;
 
-/* Read a body, as above; -2 with a Python exception without memory. */
+/* Read a body, as above. */
 int read_rank(RankRequest *request, const uint8_t *body, size_t num_bytes, Fault *fault);
 
 #endif

@@ -12,7 +12,39 @@ typedef struct {
     PyObject *fields;      /* the tuple that the fields were made from; it keeps names and blocks alive */
     PyObject *others;      /* names of the fields of the other side */
     Py_buffer *boundaries; /* [num_fields] */
+    PyObject *derive;      /* the texts of the sources, or None -> a tuple of table rows, or None */
+    PyObject *separator;
 } RequestReader;
+
+static int derive_rows(void *context, const Time *times, int64_t *rows) {
+    RequestReader *self = context;
+    const Rows *r = &self->rows;
+    PyObject *texts = PyTuple_New((Py_ssize_t)r->num_sources), *found = NULL;
+    int failed = texts == NULL ? -2 : 0;
+    for (size_t s = 0; !failed && s < r->num_sources; s++) {
+        PyObject *text = Py_NewRef(Py_None);
+        if (times[s].num_bytes > 0) {
+            Py_DECREF(text);
+            text = PyUnicode_DecodeUTF8((const char *)times[s].text, times[s].num_bytes, "strict");
+        }
+        if (text == NULL) failed = -2;
+        else PyTuple_SET_ITEM(texts, (Py_ssize_t)s, text);
+    }
+    if (!failed) found = PyObject_Call(self->derive, texts, NULL);
+    Py_XDECREF(texts);
+    if (found == NULL) return -2;
+    if (found == Py_None) failed = -1;
+    else if (!PyTuple_Check(found) || (size_t)PyTuple_GET_SIZE(found) != r->num_derived) {
+        PyErr_SetString(PyExc_TypeError, "expected a row for each derived field");
+        failed = -2;
+    }
+    for (size_t d = 0; !failed && d < r->num_derived; d++) {
+        rows[d] = PyLong_AsLongLong(PyTuple_GET_ITEM(found, (Py_ssize_t)d));
+        if (PyErr_Occurred()) failed = -2;
+    }
+    Py_DECREF(found);
+    return failed;
+}
 
 /* Return ids int64, offsets int64 and weights float32 as bytes, as `EncodedBatch` has them; offsets and weights are None if
  * each field has one id. */
@@ -98,8 +130,9 @@ static PyObject *RequestReader_read_predict(RequestReader *self, PyObject *body)
     if (!PyBytes_CheckExact(body)) return PyErr_Format(PyExc_TypeError, "expected bytes");
     Fault fault = {.row = -1};
     const uint8_t *text = (const uint8_t *)PyBytes_AS_STRING(body);
-    if (read_predict(&self->rows, text, (size_t)PyBytes_GET_SIZE(body), &fault) < 0)
-        return Py_BuildValue("ON", Py_None, make_fault(&fault));
+    int failed = read_predict(&self->rows, text, (size_t)PyBytes_GET_SIZE(body), &fault);
+    if (failed == -2) return NULL;
+    if (failed) return Py_BuildValue("ON", Py_None, make_fault(&fault));
     return Py_BuildValue("NO", make_reading(self), Py_None);
 }
 
@@ -126,7 +159,6 @@ static PyObject *RequestReader_read_rank(RequestReader *self, PyObject *args) {
     return found;
 }
 
-/* Add a field's name; 0, or -1 with an exception. */
 static int add_name(FieldNames *names, PyObject *text) {
     Py_ssize_t num_bytes;
     const char *name = PyUnicode_AsUTF8AndSize(text, &num_bytes);
@@ -136,6 +168,21 @@ static int add_name(FieldNames *names, PyObject *text) {
             return PyErr_SetString(PyExc_ValueError, "JSON writes a field's name in more than one way"), -1;
     if (field_names_add(names, (const uint8_t *)name, (size_t)num_bytes) < 0)
         return PyErr_SetString(PyExc_ValueError, "two fields have the same name"), -1;
+    return 0;
+}
+
+/* Set the names of the sources and the places of the derived fields; 0, or -1 with an exception. */
+static int add_sources(RequestReader *self, PyObject *sources, PyObject *derived) {
+    Rows *r = &self->rows;
+    for (size_t s = 0; s < r->num_sources; s++)
+        if (add_name(&r->names, PyTuple_GET_ITEM(sources, (Py_ssize_t)s)) < 0) return -1;
+    for (size_t d = 0; d < r->num_derived; d++) {
+        r->derived[d] = PyLong_AsSize_t(PyTuple_GET_ITEM(derived, (Py_ssize_t)d));
+        if (PyErr_Occurred()) return -1;
+        if (r->derived[d] >= r->num_fields || r->fields[r->derived[d]].max_length > 0)
+            return PyErr_SetString(PyExc_ValueError, "a derived field is one of the fields, and no sequence"), -1;
+    }
+    r->derive = derive_rows, r->derive_context = self;
     return 0;
 }
 
@@ -172,26 +219,34 @@ static void RequestReader_dealloc(RequestReader *self) {
     for (size_t f = 0; self->boundaries != NULL && f < self->rows.num_fields; f++) PyBuffer_Release(&self->boundaries[f]);
     rows_free(&self->rows);
     free(self->boundaries);
-    Py_XDECREF(self->fields), Py_XDECREF(self->others);
+    Py_XDECREF(self->fields), Py_XDECREF(self->others), Py_XDECREF(self->derive), Py_XDECREF(self->separator);
     type->tp_free((PyObject *)self);
     Py_DECREF(type);
 }
 
 static PyObject *RequestReader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"fields", "max_rows", "max_chars", "max_sequence", "others", NULL};
+    static char *names[] = {"fields", "max_rows", "max_chars", "separator", "sources", "derived", "derive", "others", NULL};
     const Py_ssize_t most = 1 << 20;
-    Py_ssize_t max_rows, max_chars, max_sequence;
-    PyObject *fields, *others = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!nnn|O!", names, &PyTuple_Type, &fields, &max_rows, &max_chars,
-                                     &max_sequence, &PyTuple_Type, &others))
+    Py_ssize_t max_rows, max_chars, num_bytes;
+    PyObject *fields, *separator, *sources, *derived, *derive, *others = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!nnUO!O!O|O!", names, &PyTuple_Type, &fields, &max_rows, &max_chars,
+                                     &separator, &PyTuple_Type, &sources, &PyTuple_Type, &derived, &derive,
+                                     &PyTuple_Type, &others))
         return NULL;
-    if (max_rows < 1 || max_chars < 1 || max_sequence < 1 || max_rows > most || max_chars > most || max_sequence > most)
+    if (max_rows < 1 || max_chars < 1 || max_rows > most || max_chars > most)
         return PyErr_Format(PyExc_ValueError, "sizes must be from 1 to %zd", most);
+    const char *text = PyUnicode_AsUTF8AndSize(separator, &num_bytes);
+    if (text == NULL) return NULL;
+    if (num_bytes == 0 || PyTuple_GET_SIZE(sources) > MAX_SOURCES || PyTuple_GET_SIZE(derived) > MAX_SOURCES)
+        return PyErr_Format(PyExc_ValueError, "expected a separator, and at most %d sources and derived fields", MAX_SOURCES);
     RequestReader *self = (RequestReader *)type->tp_alloc(type, 0);
     if (self == NULL) return NULL;
     Rows *r = &self->rows;
     r->num_fields = (size_t)PyTuple_GET_SIZE(fields), r->max_rows = (size_t)max_rows;
-    r->max_chars = (size_t)max_chars, r->max_sequence = (size_t)max_sequence;
+    r->max_chars = (size_t)max_chars;
+    r->num_sources = (size_t)PyTuple_GET_SIZE(sources), r->num_derived = (size_t)PyTuple_GET_SIZE(derived);
+    r->separator = (Text){(const uint8_t *)text, (uint32_t)num_bytes};
+    self->separator = Py_NewRef(separator), self->derive = Py_NewRef(derive);
     r->fields = calloc(r->num_fields + 1, sizeof *r->fields);
     self->boundaries = calloc(r->num_fields + 1, sizeof *self->boundaries);
     self->fields = Py_NewRef(fields), self->others = Py_XNewRef(others);
@@ -204,6 +259,7 @@ static PyObject *RequestReader_new(PyTypeObject *type, PyObject *args, PyObject 
         if (add_field(self, PyTuple_GET_ITEM(fields, (Py_ssize_t)f)) < 0) return Py_DECREF(self), NULL;
     for (size_t f = 0; f < r->num_others; f++)
         if (add_name(&r->names, PyTuple_GET_ITEM(others, (Py_ssize_t)f)) < 0) return Py_DECREF(self), NULL;
+    if (add_sources(self, sources, derived) < 0) return Py_DECREF(self), NULL;
     return (PyObject *)self;
 }
 

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define MAX_TAIL_KEPT ((size_t)1 << 17) /* rows of sequences, between requests */
 
@@ -22,13 +23,15 @@ int rows_init(Rows *r) {
     r->decoded = malloc(r->decoded_room);
     r->starts = calloc(r->num_fields + 1, sizeof *r->starts);
     r->cells = calloc(num_cells + 1, sizeof *r->cells); /* takes memory where it is written */
-    if (r->order == NULL || r->decoded == NULL || r->starts == NULL || r->cells == NULL) return -1;
+    r->times = calloc(r->max_rows * r->num_sources + 1, sizeof *r->times);
+    if (r->order == NULL || r->decoded == NULL || r->starts == NULL || r->cells == NULL || r->times == NULL) return -1;
     for (size_t i = 0; i < r->num_places; i++) r->order[i] = i;
-    return field_names_init(&r->names, r->num_fields + r->num_others);
+    return field_names_init(&r->names, r->num_fields + r->num_others + r->num_sources);
 }
 
 void rows_free(Rows *r) {
     free(r->fields), free(r->order), free(r->decoded), free(r->starts), free(r->cells), free(r->counts), free(r->tail);
+    free(r->times), free(r->list);
     field_names_free(&r->names);
 }
 
@@ -81,9 +84,37 @@ static void count_special(Field *field, const int64_t *rows, int32_t n) {
     }
 }
 
+/* Fill in the derived fields that their rows do not have. */
+static int derive(Rows *r) {
+    int64_t found[MAX_SOURCES];
+    const Time *before = NULL;
+    for (size_t row = 0; row < r->num_rows; row++) {
+        const Time *times = r->times + row * r->num_sources;
+        int64_t *cells = r->cells + row * r->num_fields;
+        int is_wanted = 0, is_given = 0;
+        for (size_t d = 0; d < r->num_derived; d++)
+            is_wanted |= cells[r->derived[d]] == r->fields[r->derived[d]].start + MISSING;
+        for (size_t s = 0; s < r->num_sources; s++) is_given |= times[s].num_bytes > 0;
+        if (!is_given) continue;
+        if (before == NULL || memcmp(before, times, r->num_sources * sizeof *times) != 0) {
+            int failed = r->derive(r->derive_context, times, found);
+            if (failed == -1) r->fault->row = (ptrdiff_t)row, refuse(r->fault, "expected a time that is written as in the log");
+            if (failed) return failed;
+            before = times;
+        }
+        for (size_t d = 0; is_wanted && d < r->num_derived; d++) {
+            int64_t *cell = &cells[r->derived[d]];
+            if (*cell == r->fields[r->derived[d]].start + MISSING) *cell = found[d];
+        }
+    }
+    return 0;
+}
+
 /* Special values are counted once all cells are final: of a field that is given twice in an object, the last value counts. */
-void rows_end(Rows *r) {
+int rows_end(Rows *r) {
     rows_flush(r);
+    int failed = r->num_sources > 0 ? derive(r) : 0;
+    if (failed) return failed;
     const int64_t *cells = r->cells, *starts = r->starts;
     const int32_t *counts = r->counts;
     for (size_t row = 0; row < r->num_rows; row++, cells += r->num_fields) {
@@ -93,4 +124,5 @@ void rows_end(Rows *r) {
         }
         if (counts != NULL) counts += r->num_fields;
     }
+    return 0;
 }

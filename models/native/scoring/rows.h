@@ -7,11 +7,14 @@
 
 #include "scoring/field_names.h"
 #include "scoring/json.h"
+#include "scoring/token_text.h"
 #include "scoring/tokens.h"
 
 #define NUM_PENDING 64
 
-enum kind { TEXT, INTEGER, NUMBER };
+#define MAX_SOURCES 2
+#define MAX_TIME_CHARS 60
+
 enum pooling { MEAN, SQRTN };
 
 typedef struct {
@@ -24,6 +27,15 @@ typedef struct {
     size_t num_boundaries;
     size_t num_missing, num_unseen; /* values of the rows that were read */
 } Field;
+
+/* What a row says about its moment, for the fields that derive from it; UTF-8. */
+typedef struct {
+    uint8_t num_bytes;
+    uint8_t text[4 * MAX_TIME_CHARS];
+} Time;
+
+/* Set the rows of the table of the derived fields from what one impression says: 0; -1: it is no moment; -2: an exception. */
+typedef int (*Derive)(void *context, const Time *times, int64_t *rows);
 
 /* Where and why reading stopped. */
 typedef struct {
@@ -38,9 +50,15 @@ __attribute__((format(printf, 2, 3))) Cursor refuse(Fault *fault, const char *fo
 /* Impressions of some fields. Later calls overwrite what earlier ones have read. */
 typedef struct {
     Field *fields;
-    size_t num_fields, max_rows, max_chars, max_sequence;
+    size_t num_fields, max_rows, max_chars;
     size_t num_others; /* fields of the other side of a ranking */
-    FieldNames names;  /* the first F are those of `fields`, then those of the other side */
+    Text separator;    /* of the tokens of a sequence that is one text; a comma stands in brackets and between quotes, too */
+    size_t num_sources, num_derived;
+    size_t derived[MAX_SOURCES]; /* the fields that derive from the sources, by their place */
+    Derive derive;
+    void *derive_context;
+    Time *times;      /* [max_rows * num_sources] */
+    FieldNames names; /* the first F are those of `fields`, then come those of the other side, then those of the sources */
     Fault *fault;
     size_t num_rows;
     size_t num_repeated; /* values of fields that their row had before */
@@ -57,15 +75,16 @@ typedef struct {
     uint8_t *decoded; /* texts of pending tokens that had escapes */
     size_t decoded_used, decoded_room;
     uint8_t decoded_name[4 * MAX_NAME_CHARS];
+    uint8_t *list; /* the text of a sequence, decoded */
 } Rows;
 
 /* Allocate for the sizes that are set; 0, or -1 without memory. */
 int rows_init(Rows *rows);
 void rows_free(Rows *rows);
 
-/* Begin a request. Its rows are complete after `rows_end`. */
+/* Begin a request. Its rows are complete after `rows_end`: 0; -1: a fault; -2: an exception. */
 void rows_begin(Rows *rows, Fault *fault);
-void rows_end(Rows *rows);
+int rows_end(Rows *rows);
 
 /* Look up the tokens that wait for it. */
 void rows_flush(Rows *rows);

@@ -5,6 +5,7 @@
 
 #include "buffers.h"
 #include "data/string_column.h"
+#include "scoring/token_text.h"
 #include "simd/xxh3.h"
 
 typedef struct {
@@ -81,14 +82,15 @@ static int find_strings(void *context, const StringSlice *strings) {
         int64_t found[AT_ONCE];
         size_t places[AT_ONCE], count = 0;
         for (; i < strings->length && count < AT_ONCE; i++) {
-            if (is_null(strings, i)) {
+            if (is_null_value(strings, i) || strings->views[i].num_bytes == 0) {
                 rows[i] = (int32_t)(search->start + MISSING);
                 continue;
             }
             const TokenView *view = &strings->views[i];
-            const uint8_t *text = text_of(view, strings->buffers);
+            Text text = {text_of(view, strings->buffers), view->num_bytes};
+            spell_token(TEXT, MAX_TOKEN_CHARS, &text); /* any text is a token of this kind */
             places[count] = i;
-            tokens[count] = (Token){search->block, text, view->num_bytes, xxh3(text, view->num_bytes), 0, search->start,
+            tokens[count] = (Token){search->block, text.text, text.num_bytes, xxh3(text.text, text.num_bytes), 0, search->start,
                                     &found[count]};
             count++;
         }

@@ -63,7 +63,7 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bodies() -> list[bytes]:
-    frame = make_log().frame
+    frame = make_log()
     return [orjson.dumps({"inputs": request_columns(frame[i * 7 : i * 7 + 1 + i % 5])}) for i in range(12)]
 
 

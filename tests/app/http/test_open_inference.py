@@ -40,7 +40,7 @@ def tensor(name: str, values: np.ndarray, datatype: str) -> triton.InferInput:
 def test_tritons_client_gets_the_probabilities_of_predict_to_the_bit(
     server: Server, client: triton.InferenceServerClient
 ) -> None:
-    columns = request_columns(make_log(50, seed=5).frame.drop_nulls())
+    columns = request_columns(make_log(50, seed=5).drop_nulls())
     longest = max(map(len, columns["clicked_ads"]))
     padded = [[*ads, *[""] * (longest - len(ads))] for ads in columns["clicked_ads"]]
     inputs = [
@@ -93,7 +93,7 @@ def test_the_shapes_are_those_that_kserve_documents(server: Server) -> None:
     body = {"inputs": [{"name": "ad_id", "shape": [1], "datatype": "BYTES", "data": ["ad1"]}]}
     post = server.client.post("/v2/models/ads/infer", json=body, headers=KEY)
     assert post.json().keys() == {"model_name", "model_version", "outputs", "parameters"}
-    body["inputs"][0]["data"] = [3]  # the value is refused by what reads /predict
+    body["inputs"][0]["data"] = [{}]  # the value is refused by what reads /predict
     refused = server.client.post("/v2/models/ads/infer", json=body, headers=KEY)
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid_input")
     assert refused.json()["error"] == refused.json()["errors"][0]["message"]

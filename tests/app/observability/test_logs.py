@@ -190,7 +190,7 @@ def test_the_same_population_has_no_drift_and_another_one_has() -> None:
 
 
 def test_a_service_tells_drift_and_begins_anew_with_the_next_model(tmp_path: Path) -> None:
-    frame = make_log().frame
+    frame = make_log()
     users, ads = [int(user) for user in frame["user_id"]], frame["ad_id"].to_list()
     for version, seed in (("v1", 0), ("v2", 1)):
         make_artifact(tmp_path, version, seed, current=version == "v1")

@@ -17,7 +17,7 @@ from models.artifact.artifact import load_artifact
 SMALL, LARGE = (
     Catalog(json.dumps({"items": {f"c{i}": {"ad_id": f"ad{i}"} for i in range(n)}}).encode()) for n in (2, 700)
 )
-MISFIT = Catalog(b'{"items": {"c0": {"ad_id": 7.5}}}')
+MISFIT = Catalog(b'{"items": {"c0": {"ad_id": []}}}')
 
 
 @pytest.fixture

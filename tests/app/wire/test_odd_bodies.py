@@ -57,7 +57,7 @@ def test_hostile_bodies_are_refused_by_both(predict: PredictWire, rank: RankWire
         ('{"instances": [{"s\\u0069te": "a"}]}', True),
         ('{"inst\\u0061nces": [{"s\\u0069te": "a", "site": null}, {"\\ud83d\\ude00": 1}]}', True),
         ('{"inputs": {"site": ["a"], "ad_id": ["b", "c"]}}', False),
-        ('{"instances": [{"clicked_ads": ["\\u0061d1", "ad2", null]}]}', False),
+        ('{"instances": [{"clicked_ads": ["\\u0061d1", "ad2", null]}]}', True),
         (
             '{"instances": [{"clicked_ads": ["\\u0061d1", "ad2"]}, {"clicked_ads": ["ad\\u0033"], "site": "\\u0041"}]}',
             True,

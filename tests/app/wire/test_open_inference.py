@@ -15,9 +15,9 @@ from app.wire.open_inference import InferRequest, infer_answer, read_infer
 FIELDS = {
     field.name: field
     for field in (
-        WireField("user_id", "categorical", "context", "integer", 1),
-        WireField("ads", "sequence", "context", "string", 5),
-        WireField("price", "numeric", "candidate", None, 1),
+        WireField("user_id", "categorical", "context", "integer", 1, "|"),
+        WireField("ads", "sequence", "context", "string", 5, "|"),
+        WireField("price", "numeric", "candidate", None, 1, "|"),
     )
 }
 USER = {"name": "user_id", "datatype": "INT64", "shape": [2], "data": [7, None]}

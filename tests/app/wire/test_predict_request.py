@@ -63,18 +63,21 @@ def test_absent_fields_are_missing_and_unknown_ones_are_counted_by_name(wire: Pr
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("user_id", SECRET, "valid integer"),
-        ("user_id", 1.0, "valid integer"),
-        ("user_id", True, "valid integer"),
-        ("user_id", 2**63, "less than or equal"),
-        ("user_id", 2**70, "less than or equal"),
-        ("ad_id", 7, "valid string"),
-        ("ad_id", SECRET * 100, "at most 256 characters"),
-        ("price", SECRET, "valid number"),
-        ("price", True, "valid number"),
-        ("clicked_ads", SECRET, "valid array"),
-        ("clicked_ads", [None], "valid string"),
-        ("clicked_ads", ["a"] * 1_001, "at most 1000 items"),
+        ("user_id", SECRET, "an integer"),
+        ("user_id", 1.5, "an integer"),
+        ("user_id", "007", "an integer"),
+        ("user_id", True, "an integer"),
+        ("user_id", [7], "an integer"),
+        ("ad_id", ["ad1"], "a string"),
+        ("ad_id", {}, "a string"),
+        ("price", SECRET, "a finite number"),
+        ("price", "1,5", "a finite number"),
+        ("price", "1 5", "a finite number"),
+        ("price", "1" * 65, "a finite number"),
+        ("price", [], "a finite number"),
+        ("clicked_ads", 7, "a list"),
+        ("clicked_ads", {}, "a list"),
+        ("clicked_ads", [["a"]], "a list"),
     ],
 )
 def test_a_fault_names_row_and_field(wire: PredictWire, field: str, value: object, message: str) -> None:
@@ -111,7 +114,7 @@ def test_the_example_is_a_valid_request_and_the_json_schema_shows_the_fields(wir
     assert wire.read(json.dumps(wire.example).encode()).unknown_fields == {}
     impression = wire.json_schema()["$defs"]["Impression"]["properties"]
     assert list(impression) == list(ROW)
-    assert {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1} in impression["user_id"]["anyOf"]
+    assert {"type": "integer"} in impression["user_id"]["anyOf"]
 
 
 def test_limits_of_other_wires_do_not_mix(artifact: Artifact) -> None:
@@ -122,7 +125,7 @@ def test_limits_of_other_wires_do_not_mix(artifact: Artifact) -> None:
 
 
 def test_a_flood_of_faults_is_refused_without_listing_them(wire: PredictWire) -> None:
-    tokens = problem(wire, body(instances=[{"clicked_ads": [1] * 1_000, "price": SECRET}] * 8))["errors"]
+    tokens = problem(wire, body(instances=[{"clicked_ads": [[]] * 1_000, "price": SECRET}] * 8))["errors"]
     assert [fault["field"] for fault in tokens] == ["clicked_ads", "price"] * 8
     keys = problem(wire, body(**{f"{SECRET}{i}": 1 for i in range(MAX_FAULTS + 1)}))
     assert keys["detail"] == "more than 10000 faults"
@@ -133,10 +136,10 @@ def test_a_flood_of_faults_is_refused_without_listing_them(wire: PredictWire) ->
     ("text", "fault"),
     [
         ('{"instances": [{}, {"price": "s3cr3t"}], "inputs": "%s"}', {"row": 1, "field": "price"}),
-        ('{"instances": [{"s3cr3t": ["%s"], "price": true}]}', {"row": 0, "field": "price"}),
-        ('{"inputs": {"ad_id": ["a", 5, "%s"]}}', {"row": 1, "field": "ad_id"}),
-        ('{"inputs": {"clicked_ads": [[], ["a", 5, "%s"]]}}', {"row": 1, "field": "clicked_ads"}),
-        ('{"instances": [{"clicked_ads": ["a", 5, "%s"]}]}', {"row": 0, "field": "clicked_ads"}),
+        ('{"instances": [{"s3cr3t": ["%s"], "price": {}}]}', {"row": 0, "field": "price"}),
+        ('{"inputs": {"ad_id": ["a", [], "%s"]}}', {"row": 1, "field": "ad_id"}),
+        ('{"inputs": {"clicked_ads": [[], ["a", {}, "%s"]]}}', {"row": 1, "field": "clicked_ads"}),
+        ('{"instances": [{"clicked_ads": ["a", {}, "%s"]}]}', {"row": 0, "field": "clicked_ads"}),
         ('{"instances": {"s3cr3t": "%s"}}', {"field": "instances"}),
         ('{"inputs": ["%s"]}', {"field": "inputs"}),
         ('{"s3cr3t": ["%s"]}', {}),

@@ -60,7 +60,7 @@ def test_a_fault_names_what_is_wrong(wire: RankWire) -> None:
     assert fault_of(wire, body(candidate_ids=["a", 1])).items() >= {"row": 1, "field": "candidate_ids"}.items()
     assert fault_of(wire, body(candidates=[{}], top_k=0))["field"] == "top_k"
     assert "message" in fault_of(wire, body(candidates=[{}], candidate_ids=["a"]))
-    large = body(candidates=[{}, {"price": True, "x": "x" * 300_000}])
+    large = body(candidates=[{}, {"price": [], "x": "x" * 300_000}])
     assert fault_of(wire, large) == {"message": "expected a finite number, or null", "row": 1, "field": "price"}
 
 

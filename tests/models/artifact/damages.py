@@ -122,7 +122,7 @@ DAMAGES: dict[str, Damage] = {
     "manifest, a whole path": files_named("/etc/passwd"),
     "manifest, schema with an unknown key": lambda d: edit_json(d, "schema.json", lambda s: s.update(surprise=1)),
     "manifest, golden without rows": lambda d: edit_json(d, "golden.json", lambda g: g.pop("rows")),
-    "format_version, newer": lambda d: sign(d, format_version=2),
+    "format_version, newer": lambda d: sign(d, format_version=3),
     "format_version, older": lambda d: sign(d, format_version=0),
     "shape, number of rows": lambda d: sign(d, table_rows=7),
     "shape, embedding_dim": lambda d: sign(d, model={"embedding_dim": 5, "hidden": [8]}),

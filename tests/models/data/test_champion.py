@@ -19,7 +19,7 @@ from tests.making import SCHEMA, current_artifact, make_artifact, make_log, toke
 
 
 def test_rows_of_a_log_get_the_probabilities_that_the_service_would_answer(artifact: Artifact) -> None:
-    frame = make_log(200, seed=9).frame
+    frame = make_log(200, seed=9)
     rows = np.array([5, 180, 3, 77])
     found = score_log(artifact, token_log(make_log(200, seed=9)), {"test": rows})
     asked = raw_rows(artifact.schema, frame[rows])

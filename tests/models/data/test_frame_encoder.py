@@ -33,9 +33,9 @@ def test_tokens_of_a_column_are_found_as_those_of_a_request(
 def test_blocks_are_the_frame_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     log = make_log(1_000)
     encoder = fit_encoder(log, SCHEMA, np.arange(500))
-    whole = encode_frame(encoder, log.frame)
+    whole = encode_frame(encoder, log)
     monkeypatch.setattr(frame_encoder, "BLOCK_ROWS", 300)
-    encoded = FrameEncoder(encoder).encode({name: log.frame[name] for name in encoder.names})
+    encoded = FrameEncoder(encoder).encode({name: log[name] for name in encoder.names})
     blocks = list(encoded.blocks())
     assert [len(block) for block in blocks] == [300, 300, 300, 100]
     joined = join(blocks)

@@ -13,7 +13,7 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard_rows: int, c
     monkeypatch.setattr("models.data.impressions.CHUNK_ROWS", chunk_rows)
     path = tmp_path / "log.parquet"
     if not path.exists():
-        make_log().frame.write_parquet(path)
+        make_log().write_parquet(path)
     folder = tmp_path / f"shards-{shard_rows}"
     return prepare([str(path)], SCHEMA, 1, shard_rows, folder, lambda _: None)
 

@@ -11,8 +11,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.data.column_evidence import Evidence, is_moment
-from models.data.schema_inference import SAMPLE_ROWS, InferredSchema, infer_schema
+from models.data.column_evidence import Evidence
+from models.data.log_sample import SAMPLE_ROWS
+from models.data.schema_inference import InferredSchema, infer_schema
+from models.data.time_inference import find_time
 from models.errors import LogError
 
 N = 20_000
@@ -73,7 +75,14 @@ def test_columns_that_predict_the_label_perfectly_are_left_out(tmp_path: Path, d
     }
     found = infer(tmp_path, columns)
     assert set(kinds(found)) == {"strong", "x"}
-    assert all("predicts the label" in found.reasons[name] for name in ("nonclk", "dwell", "outcome"))
+    assert all("only clicks have another value" in found.reasons[name] for name in ("nonclk", "dwell", "outcome"))
+
+
+def test_so_are_columns_that_half_of_the_non_clicks_have(tmp_path: Path, drawn: dict[str, np.ndarray]) -> None:
+    click = drawn["click"]
+    state = ["a" if c else "bc"[i % 2] for i, c in enumerate(click)]
+    found = infer(tmp_path, {"state": state, "x": drawn["names"], "click": click})
+    assert "predicts the label" in found.reasons["state"]
 
 
 def test_a_few_clicks_are_no_evidence() -> None:
@@ -104,10 +113,14 @@ EPOCHS = np.array([int(hour.timestamp()) for hour in HOURS])
         ("user_id", EPOCHS, False),
         ("date", ["soon"] * 300, False),
         ("day", [], False),
+        ("birthday", [f"19{70 + i % 30}-01-02" for i in range(300)], False),
+        ("day", ["Monday", "Tuesday", "Friday"] * 100, False),
+        ("time", [f"{i % 24:02d}:30:00" for i in range(300)], False),
     ],
 )
 def test_times_are_distinguished_from_other_numbers(name: str, values: Any, expected: bool) -> None:
-    assert is_moment(pl.Series(name, values)) is expected
+    frame = pl.DataFrame([pl.Series(name, values, strict=False)])
+    assert (find_time(frame, "click", Evidence(pl.Series([0.0] * frame.height))) is not None) is expected
 
 
 def test_the_finest_time_in_the_order_of_the_log_splits_it_and_other_times_are_left_out(tmp_path: Path) -> None:
@@ -120,7 +133,8 @@ def test_the_finest_time_in_the_order_of_the_log_splits_it_and_other_times_are_l
     }
     found = infer(tmp_path, columns)
     assert found.schema.split.column == "time_ms"
-    assert kinds(found) == {"upload_dt": "categorical"}
+    assert kinds(found) == {"upload_dt": "categorical", "hour": "categorical"}
+    assert found.schema.fields[-1].derived == "hour"
     assert "rises with 'time_ms'" in found.reasons["date"]
 
 
@@ -166,12 +180,12 @@ def test_the_sample_is_spread_over_a_large_parquet_file(tmp_path: Path) -> None:
 def test_an_unreadable_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "log.csv"
     file.write_text("click,a\n0,1\n")
-    monkeypatch.setattr(Path, "open", _refuse)  # root may read everything
+    monkeypatch.setattr(pl, "scan_csv", _refuse)  # root may read everything
     with pytest.raises(LogError, match=r"log\.csv: cannot be read"):
         infer_schema([str(file)], "click")
 
 
-def _refuse(*args: object) -> None:
+def _refuse(*args: object, **options: object) -> None:
     raise PermissionError(13, "Permission denied")
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 
 from models.data.token_index import TokenIndex
+from models.features.token_spelling import MAX_TOKEN_CHARS, spell
 
 letters = st.characters(exclude_categories=["Cs"])
 # Views hold up to 12 bytes inline; tokens longer than 240 bytes are hashed in pieces.
@@ -35,7 +36,24 @@ def codes(index: TokenIndex, column: Sequence[str | None]) -> list[int]:
 @given(st.lists(st.lists(tokens, max_size=12), max_size=5))
 def test_tokens_are_numbered_in_order_of_first_appearance(columns: list[list[str | None]]) -> None:
     index = TokenIndex()
+    columns = [[t and spell(t) for t in column if t is None or len(t) <= MAX_TOKEN_CHARS] for column in columns]
     assert [codes(index, column) for column in columns] == expected_codes(columns)
+
+
+spellings = st.sampled_from(
+    ["1", "1.0", "1.00", "-0", "0", "0.0", "True", "true", "TRUE", "01.0", "1.50", "-7.0", "-7", "x"]
+)
+
+
+@given(st.lists(st.lists(st.none() | spellings, max_size=6), max_size=5))
+def test_tokens_have_the_code_of_their_spelling(columns: list[list[str | None]]) -> None:
+    index = TokenIndex()
+    written = [t for column in columns for t in column]
+    found = [code for column in columns for code in codes(index, column)]
+    assert [None if code == 0 else index.tokens(np.array([code]))[0] for code in found] == [
+        t and spell(t) for t in written
+    ]
+    assert index.find(pl.Series(written, dtype=pl.String)).tolist() == found
 
 
 @given(st.lists(tokens, max_size=12), st.lists(tokens, max_size=12))

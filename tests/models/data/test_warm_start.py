@@ -8,7 +8,6 @@ import pytest
 
 from models.artifact.artifact import Artifact, load_artifact
 from models.data.fitting import fit_encoder
-from models.data.impressions import Chunk
 from models.data.warm_start import check_fits, inherit
 from models.errors import SchemaError
 from models.features.field_encoder import Value
@@ -17,14 +16,14 @@ from models.train import main
 from tests.making import SCHEMA, current_artifact, make_artifact, make_log, token_log, train_command
 
 
-def later_log() -> Chunk:
+def later_log() -> pl.DataFrame:
     log = make_log(seed=5)
-    return Chunk(log.frame.with_columns(("9" + pl.col("user_id")).alias("user_id")), log.stated)
+    return log.with_columns(("9" + pl.col("user_id")).alias("user_id"))
 
 
 def test_every_old_row_moves_to_the_new_id_of_its_token(artifact: Artifact) -> None:
     log = later_log()
-    encoder = fit_encoder(token_log(log), np.arange(log.frame.height), artifact)
+    encoder = fit_encoder(token_log(log), np.arange(log.height), artifact)
     rows = inherit(artifact, encoder).rows
     assert len(set(rows.tolist())) == artifact.encoder.num_rows
     lists: list[Value] = [["ad1", "ad2"], [], None]
@@ -36,10 +35,10 @@ def test_every_old_row_moves_to_the_new_id_of_its_token(artifact: Artifact) -> N
 
 def test_ids_stay_ordered_by_count_over_both_logs_then_token(artifact: Artifact) -> None:
     log = later_log()
-    encoder = fit_encoder(token_log(log), np.arange(log.frame.height), artifact)
+    encoder = fit_encoder(token_log(log), np.arange(log.height), artifact)
     old = artifact.encoder.vocabularies["user_id"]
     counts = dict(zip(old.tokens(), artifact.counts[2 : 2 + len(old)].tolist(), strict=True))
-    for token, n in log.frame["user_id"].value_counts().rows():
+    for token, n in log["user_id"].value_counts().rows():
         counts[token] = counts.get(token, 0) + n
     kept = [t for t in counts if counts[t] >= 2]
     assert encoder.vocabularies["user_id"].tokens() == sorted(kept, key=lambda t: (-counts[t], t.encode()))
@@ -67,7 +66,7 @@ def test_sequences_stay_pooled_as_they_were(tmp_path: Path, learnt: Pooling, giv
     artifact = load_artifact(make_artifact(tmp_path, schema=schema_with(learnt)))
     for choice in (None, learnt):
         check_fits(artifact, schema_with(choice))
-        encoder = fit_encoder(token_log(log, schema_with(choice)), np.arange(log.frame.height), artifact)
+        encoder = fit_encoder(token_log(log, schema_with(choice)), np.arange(log.height), artifact)
         assert [field.pooling for field in encoder.fields] == ["mean", "mean", learnt, "mean", "mean"]
     with pytest.raises(SchemaError, match=f"'clicked_ads' is pooled by '{learnt}' in the artifact, not by '{given}'"):
         check_fits(artifact, schema_with(given))
@@ -95,7 +94,7 @@ def test_a_warm_start_begins_where_the_artifact_ended(tmp_path: Path, capsys: py
     assert "model of other sizes" in capsys.readouterr().err
     assert main(command) == 0
     refitted = current()
-    make_log().frame.filter(pl.col("user_id").hash(1) % 2 == 0).write_parquet(
+    make_log().filter(pl.col("user_id").hash(1) % 2 == 0).write_parquet(
         tmp_path / "log.parquet"
     )  # a day without half of the users
     still[1] = str(refitted)

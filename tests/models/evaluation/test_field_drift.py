@@ -11,21 +11,21 @@ from tests.making import SCHEMA, fit_encoder, make_log
 @pytest.fixture(scope="module")
 def encoder() -> FeatureEncoder:
     log = make_log()
-    return fit_encoder(log, SCHEMA, np.arange(log.frame.height))
+    return fit_encoder(log, SCHEMA, np.arange(log.height))
 
 
 def drifts(encoder: FeatureEncoder, later: pl.DataFrame) -> dict[str, float]:
-    before, after = (encode_frame(encoder, frame) for frame in (make_log().frame, later))
+    before, after = (encode_frame(encoder, frame) for frame in (make_log(), later))
     return dict(zip(encoder.names, field_drifts(encoder, before, after), strict=True))
 
 
 def test_rows_of_the_same_log_have_not_moved(encoder: FeatureEncoder) -> None:
-    assert max(drifts(encoder, make_log().frame).values()) == 0
-    assert max(drifts(encoder, make_log().frame[::2]).values()) < 0.1
+    assert max(drifts(encoder, make_log()).values()) == 0
+    assert max(drifts(encoder, make_log()[::2]).values()) < 0.1
 
 
 def test_only_the_fields_that_moved_are_said_to_have_moved(encoder: FeatureEncoder) -> None:
-    later = make_log().frame.with_columns(
+    later = make_log().with_columns(
         pl.lit("nobody yet").alias("ad_id"),
         pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.col("site")).alias("site"),
         pl.col("price") * 3,

@@ -27,7 +27,7 @@ def answers(artifact: Artifact, frame: pl.DataFrame) -> Floats:
 
 
 def test_it_is_the_rise_of_the_loss_when_one_raw_column_is_shuffled(artifact: Artifact) -> None:
-    frame = make_log(300, seed=3).frame
+    frame = make_log(300, seed=3)
     labels = frame["click"].to_numpy().astype(np.float32)
     found = permutation_importance(artifact.predictor, artifact.table, packed(artifact, frame), labels, NAMES, seed=4)
     before = log_losses(labels, answers(artifact, frame))
@@ -44,7 +44,7 @@ def test_it_is_the_rise_of_the_loss_when_one_raw_column_is_shuffled(artifact: Ar
 
 
 def test_a_field_that_decides_alone_is_most_important_and_a_constant_one_has_none(artifact: Artifact) -> None:
-    frame = make_log(400, seed=3).frame.with_columns(pl.lit(None, pl.String).alias("site"))
+    frame = make_log(400, seed=3).with_columns(pl.lit(None, pl.String).alias("site"))
     rows = packed(artifact, frame)
     table = np.zeros_like(artifact.table)
     price = artifact.encoder.fields[NAMES.index("price")].start
@@ -60,7 +60,7 @@ def test_a_field_that_decides_alone_is_most_important_and_a_constant_one_has_non
 
 
 def test_at_most_max_rows_are_used(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
-    frame = make_log(500, seed=3).frame
+    frame = make_log(500, seed=3)
     labels = frame["click"].to_numpy()
     monkeypatch.setattr("models.evaluation.importance.MAX_ROWS", 100)
     found = permutation_importance(artifact.predictor, artifact.table, packed(artifact, frame), labels, NAMES, 1)
@@ -70,7 +70,7 @@ def test_at_most_max_rows_are_used(artifact: Artifact, monkeypatch: pytest.Monke
 
 
 def test_memory_is_bounded_too(artifact: Artifact, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    frame = make_log(50, seed=3).frame
+    frame = make_log(50, seed=3)
     monkeypatch.setattr("models.evaluation.importance.MAX_NUMBERS", 1)
     rows = packed(artifact, frame)
     assert len(permutation_importance(artifact.predictor, artifact.table, rows, np.ones(50), NAMES, 1)) == len(NAMES)

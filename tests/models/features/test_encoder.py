@@ -9,9 +9,9 @@ import xxhash
 from hypothesis import given, settings
 
 from models.data.chunk_encoder import encode_frame
-from models.data.impressions import Chunk
 from models.features.encoder import EncodedBatch, FeatureEncoder, assemble
 from models.features.field_encoder import Column, Value
+from models.features.token_spelling import spell
 from models.features.vocabulary import MISSING, NUM_SPECIAL, OOV
 from models.schema.feature_schema import FeatureSchema, Pooling
 from tests.making import fit_encoder
@@ -30,8 +30,8 @@ SCHEMA = FeatureSchema.model_validate(
 )
 
 
-def make_log() -> Chunk:
-    frame = pl.DataFrame(
+def make_log() -> pl.DataFrame:
+    return pl.DataFrame(
         {
             "click": pl.Series([0, 1, 0, 1, 0, 0], dtype=pl.Int8),
             "user": ["7", "7", "9", None, "12", "9"],
@@ -42,7 +42,6 @@ def make_log() -> Chunk:
         },
         schema_overrides={"seen": pl.List(pl.String)},
     )
-    return Chunk(frame, {"user": "integer", "ad": "string", "seen": "string", "site": "string"})
 
 
 def make_encoder(pooling: Pooling = "sqrtn") -> FeatureEncoder:
@@ -58,10 +57,10 @@ def slow_encode(encoder: FeatureEncoder, columns: Sequence[Sequence[Value]]) -> 
         starts[block], at = at, at + NUM_SPECIAL + n
 
     def token_row(block: str, token: object) -> int:
-        if token is None:
+        if token is None or token == "":
             return starts[block] + MISSING
         if block == "site":
-            return starts[block] + NUM_SPECIAL + xxhash.xxh3_64_intdigest(str(token).encode()) % 16
+            return starts[block] + NUM_SPECIAL + xxhash.xxh3_64_intdigest(spell(str(token)).encode()) % 16
         known = encoder.vocabularies[block].tokens()
         return starts[block] + (NUM_SPECIAL + known.index(str(token)) if str(token) in known else OOV)
 
@@ -75,7 +74,9 @@ def slow_encode(encoder: FeatureEncoder, columns: Sequence[Sequence[Value]]) -> 
                 bags.append([starts[spec.block] + (MISSING if v is None else NUM_SPECIAL + bins)])
             elif spec.kind == "sequence":
                 assert v is None or isinstance(v, list)
-                bags.append([token_row(spec.block, t) for t in (v or [None])[-spec.max_length :]])
+                bags.append(
+                    [token_row(spec.block, t) for t in ([t for t in v or [] if t] or [None])[-spec.max_length :]]
+                )
             else:
                 bags.append([token_row(spec.block, v)])
         out.append(bags)
@@ -131,8 +132,7 @@ def test_tokens_that_share_nothing_but_their_name_are_told_apart() -> None:
     frame = pl.DataFrame(
         {"click": pl.Series([0, 1], dtype=pl.Int8), "text": ["1", "2"], "number": ["2", "1"], "other": ["2", "3"]}
     )
-    log = Chunk(frame, {"text": "string", "number": "integer", "other": "integer"})
-    encoder = fit_encoder(log, schema, np.arange(2))
+    encoder = fit_encoder(frame, schema, np.arange(2))
     columns: list[list[Value]] = [["1", "2", None], [1, 2, None], [1, 2, None]]
     assert encoder.encode(columns).ids.tolist() == [2, 6, 9, 3, 7, 10, 0, 4, 8]
 
@@ -150,9 +150,9 @@ def test_vocabularies_are_ordered_by_count_then_token_and_rare_tokens_are_left_o
 
 def test_a_frame_is_encoded_as_its_values_are() -> None:
     encoder, log = make_encoder(), make_log()
-    columns: list[list[Value]] = [log.frame[f.name].to_list() for f in SCHEMA.fields]
+    columns: list[list[Value]] = [log[f.name].to_list() for f in SCHEMA.fields]
     columns[0] = [None if v is None else int(str(v)) for v in columns[0]]
-    bulk, single = encode_frame(encoder, log.frame).unpack(), encoder.encode(columns)
+    bulk, single = encode_frame(encoder, log).unpack(), encoder.encode(columns)
     for name in ("ids", "weights", "offsets"):
         np.testing.assert_array_equal(getattr(bulk, name), getattr(single, name))
 
@@ -160,7 +160,7 @@ def test_a_frame_is_encoded_as_its_values_are() -> None:
 def test_taking_rows_equals_encoding_those_rows() -> None:
     encoder, log = make_encoder(), make_log()
     at = np.array([4, 0, 3, 3])
-    taken, direct = (encode_frame(encoder, frame).unpack() for frame in (log.frame, log.frame[at]))
+    taken, direct = (encode_frame(encoder, frame).unpack() for frame in (log, log[at]))
     taken = taken.take(at)
     for name in ("ids", "weights", "offsets"):
         np.testing.assert_array_equal(getattr(taken, name), getattr(direct, name))
@@ -170,7 +170,7 @@ def test_taking_rows_equals_encoding_those_rows() -> None:
 @pytest.mark.parametrize("is_single", [True, False])
 def test_joining_parts_equals_encoding_them_together(cuts: list[int], is_single: bool) -> None:
     log, encoder = make_log(), make_encoder()
-    whole = encode_frame(encoder, log.frame).unpack()
+    whole = encode_frame(encoder, log).unpack()
     if is_single:
         whole = EncodedBatch.single(whole.ids[whole.offsets[:-1]], whole.num_fields)
     parts = np.split(np.arange(len(whole)), cuts)

@@ -17,7 +17,7 @@ from tests.making import make_log
 def log(tmp_path: Path) -> Path:
     path = tmp_path / "log.parquet"
     day = pl.Series("day", [f"2026-01-{1 + i // 200:02}" for i in range(2_000)])
-    make_log().frame.with_columns(day).write_parquet(path)
+    make_log().with_columns(day).write_parquet(path)
     return path
 
 

@@ -17,7 +17,7 @@ from models.pipeline.scoring import score_log
 from models.report.rendering import render_log_report
 from tests.making import make_log, request_columns
 
-LOG = make_log(3_000, seed=5).frame
+LOG = make_log(3_000, seed=5)
 
 
 def quiet(done: int, total: int) -> None:
@@ -115,7 +115,7 @@ def test_metrics_of_a_long_log_are_of_whole_groups(
     ("change", "out", "keep", "message"),
     [
         ({"price": ["x"]}, "s.parquet", [], "row 1, column 'price': expected a number"),
-        ({"click": ["2"]}, "s.parquet", [], "row 1, column 'click': expected a label 0 or 1, or none"),
+        ({"click": ["2"]}, "s.parquet", [], "row 1, column 'click': expected a label 0 or 1"),
         ({}, "s.json", [], "expected a name that ends with .parquet or .csv"),
         ({}, "none/s.csv", [], "none: no such directory"),
         ({}, "s.parquet", ["colour"], "column 'colour' is missing"),

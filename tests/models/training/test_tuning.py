@@ -27,7 +27,7 @@ CONFIG = TrainConfig(model=DeepFMConfig(embedding_dim=4, hidden=(8,)), epochs=2,
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     folder = tmp_path_factory.mktemp("log")
-    make_log(1_000).frame.write_parquet(folder / "log.parquet")
+    make_log(1_000).write_parquet(folder / "log.parquet")
     document = SCHEMA.model_dump(by_alias=True) | {"split": {"by_order": True}}
     return prepare(
         [str(folder / "log.parquet")],
