@@ -66,15 +66,25 @@ name = "price"
 kind = "numeric"
 side = "candidate\""""
 EXAMPLES: Mapping[str, Mapping[str, object]] = {
-    "": {"label": "click", "group": "user_id", "negatives_kept": 0.1, "segments": ["device", "ad_category"]},
+    "": {
+        "label": "click",
+        "positive": "clicked",
+        "group": "user_id",
+        "negatives_kept": 0.1,
+        "segments": ["device", "ad_category"],
+    },
     "[log]": {
         "columns": ["click", "user_id", "ad_id"],
         "separator": ";",
         "null_values": ["NULL", "-"],
         "list_separator": "^",
+        "decimal_comma": True,
+        "quoted": False,
     },
     "[split]": {
         "column": "time",
+        "format": "%d.%m.%Y %H:%M",
+        "clock": "hour",
         "by_order": True,
         "validation_from": 20220503,
         "test_from": 20220504,
@@ -86,6 +96,7 @@ EXAMPLES: Mapping[str, Mapping[str, object]] = {
         "kind": "categorical",
         "side": "candidate",
         "dtype": "string",
+        "derived": "hour",
         "min_count": 5,
         "buckets": 100_000,
         "vocabulary": "ad_id",
