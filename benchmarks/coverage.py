@@ -27,8 +27,8 @@ from models.simulator.log_schema import SCHEMA
 from models.simulator.market import Traffic, simulate_days
 from models.training.train_config import TrainConfig
 
-NUM_CHOSEN = 4
-"""The constants were chosen on the first logs; the others were seen once, after that."""
+NUM_CHOSEN = 8
+"""The constants were chosen on the first logs; the others were simulated when the constants stood."""
 LOGS = (
     Traffic(rows=100_000, days=8, seed=1, users=5_000, ads=300),
     Traffic(rows=300_000, days=10, seed=2, users=5_000, ads=500),
@@ -38,6 +38,9 @@ LOGS = (
     Traffic(rows=200_000, days=7, seed=6, users=10_000, ads=500, base_rate=0.1),
     Traffic(rows=300_000, days=14, seed=7, users=3_000, ads=2_000, base_rate=0.03),
     Traffic(rows=500_000, days=10, seed=8, users=10_000, ads=500),
+    Traffic(rows=150_000, days=7, seed=9, users=4_000, ads=400, base_rate=0.08),
+    Traffic(rows=400_000, days=12, seed=10, users=15_000, ads=800, base_rate=0.04),
+    Traffic(rows=600_000, days=10, seed=11, users=8_000, ads=1_500, base_rate=0.1),
 )
 
 RARE = 20
