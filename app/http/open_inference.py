@@ -6,8 +6,6 @@ Answers are those of ``/predict`` to the bit, by the same admission, deadlines a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
@@ -23,6 +21,9 @@ from app.wire.open_inference import OUTPUT, describe_inputs, infer_answer, read_
 
 router = APIRouter(prefix="/v2", include_in_schema=False)  # the protocol has a document of its own
 PREDICT = requires("predict")
+JSON_BYTES = b"inference-header-content-length"
+"""The header of the binary tensor data extension."""
+MAX_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class ServerMetadata(BaseModel):
 
     name: str
     version: str
-    extensions: list[str] = []
+    extensions: list[str] = ["binary_tensor_data"]
 
 
 class TensorMetadata(BaseModel):
@@ -128,22 +129,38 @@ async def model_metadata(service: ServiceDep, name: str, version: str | None = N
 @router.post("/models/{name}/versions/{version}/infer", dependencies=[PREDICT])
 async def infer(request: Request, service: ServiceDep, name: str, version: str | None = None) -> Response:
     """Score rows given as tensors."""
-    model = _model(service, name, version)
+    _model(service, name, version)
     inference: InferenceEndpoint = request.app.state.inference
-    score = partial(_infer, inference.predict, service, model, version is not None)
     scored = ScoredRequest(request.scope)
-    scored.headers.setdefault(b"content-type", b"application/json")  # Triton's client sends none
-    answer = await inference.endpoint.answer(scored, request.receive, score)
-    return Response(answer, media_type="application/json")
+    json_bytes = scored.headers.get(JSON_BYTES)
+    if json_bytes is None:
+        scored.headers.setdefault(b"content-type", b"application/json")  # Triton's client sends none
+    else:
+        scored.headers[b"content-type"] = b"application/json"  # whatever follows the JSON
+
+    async def score(body: bytes, deadline: float) -> bytes:
+        model = _model(service, name, version)
+        fields = {field.name: field for field in wire_fields(model.artifact.schema)}
+        given = read_infer(body, fields, _length(json_bytes, len(body)))
+        answer = infer_answer(await inference.predict(given.body, deadline), given, name)
+        if version is not None:  # another model may have come meanwhile
+            _model(service, name, version)
+        return answer
+
+    return Response(await inference.endpoint.answer(scored, request.receive, score), media_type="application/json")
 
 
-async def _infer(
-    predict: Score, service: Service, model: ServedModel, is_version_given: bool, body: bytes, deadline: float
-) -> bytes:
-    fields = {field.name: field for field in wire_fields(model.artifact.schema)}
-    request = read_infer(body, fields)
-    answer: Any = await predict(request.body, deadline)
-    return infer_answer(answer, request, service.settings.model_name)
+def _length(given: bytes | None, num_bytes: int) -> int | None:
+    """Return the length of a body's JSON, where binary tensors follow it.
+
+    Raises:
+        Problem: ``invalid_input``.
+    """
+    if given is None:
+        return None
+    if not given.isdigit() or len(given) > MAX_DIGITS or int(given) > num_bytes:
+        raise Problem("invalid_input", "Inference-Header-Content-Length is not the length of the JSON")
+    return int(given)
 
 
 def _ready_model(service: Service) -> ServedModel:

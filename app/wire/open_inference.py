@@ -1,4 +1,4 @@
-"""Requests and answers of the Open Inference Protocol (version 2, REST, JSON) ↔ those of ``/predict``.
+"""Requests and answers of the Open Inference Protocol (version 2, REST) ↔ those of ``/predict``.
 
 Each field is an input tensor of its own, of one value a row, or of one row of tokens a row for a sequence. A field that is left out is
 missing in every row; so is a ``null``, which the protocol does not forbid in JSON. In a sequence, nulls and empty strings are padding.
@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import orjson
 
 from app.problems import Problem
+from app.wire.binary_tensors import BinaryTensors
 from app.wire.field_types import WireField
 
 OUTPUT = "probability"
 INTEGERS = ("INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8")
-FLOATS = ("FP64", "FP32", "FP16", "BF16")
+FLOATS = ("FP64", "FP32", "FP16")
 PARTS = {"id", "parameters", "inputs", "outputs"}
 MAX_ID_CHARS = 256
 
@@ -45,14 +46,19 @@ def describe_inputs(fields: Sequence[WireField]) -> list[dict[str, Any]]:
     ]
 
 
-def read_infer(body: bytes, fields: Mapping[str, WireField]) -> InferRequest:
+def read_infer(body: bytes, fields: Mapping[str, WireField], json_bytes: int | None = None) -> InferRequest:
     """Return a request of the protocol as a columnar request of ``/predict``, which checks the values.
+
+    Args:
+        body: of the request.
+        fields: of the model, by name.
+        json_bytes: length of the JSON, where binary tensors follow it.
 
     Raises:
         Problem: ``invalid_input``.
     """
     try:
-        request = orjson.loads(body)
+        request = orjson.loads(body[:json_bytes])
     except orjson.JSONDecodeError:
         raise Problem("invalid_input", "the body is not JSON") from None
     _check(
@@ -64,24 +70,28 @@ def read_infer(body: bytes, fields: Mapping[str, WireField]) -> InferRequest:
     are_known = isinstance(outputs, list) and all(isinstance(o, dict) and o.get("name") == OUTPUT for o in outputs)
     _check(outputs is None or are_known, f"the only output is '{OUTPUT}'")
     columns: dict[str, list[Any]] = {}
+    binary = BinaryTensors(memoryview(body)[len(body) if json_bytes is None else json_bytes :])
     for place, tensor in enumerate(inputs):
         is_tensor = isinstance(tensor, dict) and isinstance(tensor.get("name"), str)
         _check(is_tensor and tensor["name"] in fields, f"inputs[{place}] has no name of a field of the model")
         field = fields[tensor["name"]]
         _check(field.name not in columns, f"the input '{field.name}' is given twice")
-        columns[field.name] = _column(tensor, field)
+        columns[field.name] = _column(tensor, field, binary)
+    binary.finish()
     return InferRequest(orjson.dumps({"inputs": columns}), given_id)
 
 
-def _column(tensor: Any, field: WireField) -> list[Any]:
+def _column(tensor: Any, field: WireField, binary: BinaryTensors) -> list[Any]:
     """Return the values of an input, one for each row."""
-    shape, data, datatype = (tensor.get(part) for part in ("shape", "data", "datatype"))
+    shape, data, datatype, parameters = (tensor.get(part) for part in ("shape", "data", "datatype", "parameters"))
     datatypes, is_sequence = datatypes_of(field), field.kind == "sequence"
     _check(datatype in datatypes, f"the input '{field.name}' is {datatypes[0]}")
-    are_sizes = isinstance(shape, list) and all(type(size) is int and 0 <= size < 2**31 for size in shape)
+    are_sizes = isinstance(shape, list) and all(type(size) is int and size >= 1 for size in shape)
     is_right = are_sizes and (len(shape) == 2 if is_sequence else shape[1:] in ([], [1]))
     _check(is_right, f"the shape of '{field.name}' is [rows{', tokens' if is_sequence else ''}]")
-    _check(isinstance(data, list), f"the input '{field.name}' has no list 'data'; binary tensors are not read")
+    if isinstance(parameters, dict) and "binary_data_size" in parameters:
+        data = binary.take(parameters["binary_data_size"], datatype)
+    _check(isinstance(data, list), f"the input '{field.name}' has no list 'data'")
     flat = [value for item in data for value in (item if isinstance(item, list) else (item,))]
     num_rows, width = shape[0], shape[1] if is_sequence else 1
     _check(len(flat) == num_rows * width, f"'data' of '{field.name}' does not fill its shape")

@@ -4,11 +4,13 @@ import json
 from typing import Any
 
 import hypothesis.strategies as st
+import numpy as np
 import orjson
 import pytest
 from hypothesis import given, settings
 
 from app.problems import Problem
+from app.wire.binary_tensors import BinaryTensors
 from app.wire.field_types import WireField
 from app.wire.open_inference import InferRequest, infer_answer, read_infer
 
@@ -36,6 +38,7 @@ WRONG: list[tuple[Any, str]] = [
     ({"inputs": [{**USER, "datatype": ["INT64"]}]}, "the input 'user_id' is INT64"),
     ({"inputs": [{**USER, "shape": [1, 2]}]}, "the shape of 'user_id' is [rows]"),
     ({"inputs": [{**USER, "shape": [-2]}]}, "the shape of 'user_id' is [rows]"),
+    ({"inputs": [{**ADS, "shape": [2**40, 0], "data": []}]}, "the shape of 'ads' is [rows, tokens]"),
     ({"inputs": [{**ADS, "shape": [4]}]}, "the shape of 'ads' is [rows, tokens]"),
     ({"inputs": [{**USER, "shape": [3]}]}, "'data' of 'user_id' does not fill its shape"),
     ({"inputs": [{k: v for k, v in USER.items() if k != "data"}]}, "the input 'user_id' has no list 'data'"),
@@ -87,3 +90,51 @@ def test_an_answer_keeps_every_bit_and_counts_what_was_missing() -> None:
         "parameters": {"missing.ads": 2},
         "outputs": [{"name": "probability", "datatype": "FP64", "shape": [2], "data": [0.1, 1 / 3]}],
     }
+
+
+def binary(*tensors: tuple[dict[str, Any], bytes]) -> tuple[bytes, int]:
+    inputs = [
+        {**{k: v for k, v in tensor.items() if k != "data"}, "parameters": {"binary_data_size": len(raw)}}
+        for tensor, raw in tensors
+    ]
+    text = json.dumps({"inputs": inputs}).encode()
+    return text + b"".join(raw for _, raw in tensors), len(text)
+
+
+TEXTS = b"".join(len(text).to_bytes(4, "little") + text for text in (b"a", b"", b"", "é".encode()))
+
+
+def test_binary_tensors_follow_the_json() -> None:
+    user = (USER, np.array([7, -1], "<i8").tobytes())
+    body, json_bytes = binary(user, (ADS, TEXTS), (PRICE, np.array([0.5, np.nan], "<f4").tobytes()))
+    columns = {"user_id": [7, -1], "ads": [["a"], ["é"]], "price": [0.5, None]}
+    assert orjson.loads(read_infer(body, FIELDS, json_bytes).body) == {"inputs": columns}
+
+
+@pytest.mark.parametrize(
+    ("tensor", "raw", "said"),
+    [
+        (USER, b"1234567", "a binary tensor does not hold elements of its datatype"),
+        (USER, b"12345678", "'data' of 'user_id' does not fill its shape"),
+        (PRICE, np.array([np.inf, 1], "<f4").tobytes(), "a binary tensor holds an infinite number"),
+        (ADS, TEXTS[:-1], "a text of a binary tensor is longer than the tensor"),
+        (ADS, b"\1\0\0\0\xff", "a text of a binary tensor is not UTF-8"),
+        (ADS, TEXTS + b"\xff\xff\xff\xff", "a text of a binary tensor is longer than the tensor"),
+    ],
+)
+def test_bytes_that_are_no_tensor_are_refused(tensor: dict[str, Any], raw: bytes, said: str) -> None:
+    body, json_bytes = binary((tensor, raw))
+    with pytest.raises(Problem) as refused:
+        read_infer(body, FIELDS, json_bytes)
+    assert refused.value.detail == said
+    for changed in (body + b"x", body[:-1]):
+        with pytest.raises(Problem):
+            read_infer(changed, FIELDS, json_bytes)
+
+
+@given(st.binary(max_size=40), st.integers(0, 40))
+def test_any_bytes_of_a_text_tensor_are_read_or_refused(raw: bytes, size: int) -> None:
+    try:
+        assert all(isinstance(text, str) for text in BinaryTensors(memoryview(raw)).take(size, "BYTES"))
+    except Problem as problem:
+        assert problem.code == "invalid_input"
