@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from benchmarks import open_loop
@@ -16,6 +17,9 @@ from benchmarks.accuracy.comparison import calibrated, compare, difference_table
 from benchmarks.accuracy.export import export
 from benchmarks.accuracy.inputs import BestEpoch, Examples, Inputs, Predictions, load_inputs, save_inputs
 from benchmarks.conditions import conditions, read, save
+from benchmarks.defaults import described, simulate
+from benchmarks.defaults import markdown as defaults_table
+from benchmarks.few_clicks import expected_log_loss
 from benchmarks.model import Shape, make_counts, make_encoder, token
 from benchmarks.open_loop import due_times, summarise
 from benchmarks.page import render
@@ -246,3 +250,26 @@ def test_validation_rows_are_appended_to_the_training_rows() -> None:
     assert both["train"].tokens.tolist() == both["train"].numbers.tolist() == [[0], [1], [2], [3], [4]]
     assert both["train"].sequences["seen"].shape == (5, 2)
     assert len(both["validation"].labels) == 2
+
+
+def test_the_defaults_are_compared_with_the_better_of_the_others() -> None:
+    losses = [{"ctrserve": 0.30, "logistic regression": 0.29, "LightGBM": 0.31, "the truth": 0.25}] * 2
+    found = {"case": "9:1:0", **described(losses)}
+    assert (found["better"], found["minus_the_better"], found["error"]) == ("logistic regression", 0.01, 0.0)
+    assert defaults_table([found]).endswith("| +0.01000 ± 0.00000 | above |")
+    assert defaults_table([{**found, "minus_the_better": 0.0005}]).endswith("| within |")
+
+
+def test_noise_columns_are_added_to_a_simulated_log(tmp_path: Path) -> None:
+    log = simulate(tmp_path, rows=1_000, rate=0.1, noise=3, seed=1)
+    frame = pl.read_parquet(log.data[0])
+    assert log.truth is not None
+    assert len(log.truth) == frame.height == 1_000
+    assert [f.kind for f in log.schema.fields[-3:]] == ["numeric", "categorical", "numeric"]
+    assert {f.name for f in log.schema.fields} <= set(frame.columns)
+
+
+def test_the_expected_log_loss_is_least_for_the_truth() -> None:
+    truth = np.array([0.1, 0.4, 0.0])
+    assert expected_log_loss(truth, truth) < expected_log_loss(truth, np.array([0.2, 0.4, 0.1]))
+    assert expected_log_loss(truth, np.array([0.0, 1.0, 0.0])) < 16

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +23,7 @@ import numpy as np
 from benchmarks.accuracy.comparison import OURS, accuracy_table, calibrated, compare, difference_table
 from benchmarks.accuracy.export import Exported, export
 from benchmarks.accuracy.inputs import save_inputs
+from benchmarks.accuracy.peers import run_peer
 from benchmarks.conditions import RESULTS, conditions, save, versions
 from models.artifact.artifact import load_artifact
 from models.data.chunk_encoder import encode_frame
@@ -34,7 +33,6 @@ from models.pipeline.log_to_artifact import train
 from models.schema.feature_schema import FeatureSchema, load_schema
 from models.training.train_config import TrainConfig
 
-ROOT = Path(__file__).parents[2]
 Predicted = dict[str, list[Floats]]
 
 
@@ -69,7 +67,7 @@ def main() -> None:
         for peer in ("fuxictr", "deepctr", "lightgbm"):
             python = getattr(options, peer)
             if python is not None:
-                about[peer] = _peer(peer, python, options.seeds, folder, chosen.get(peer, {}).get("setting"))
+                about[peer] = run_peer(peer, python, options.seeds, folder, chosen.get(peer, {}).get("setting"))
                 if "error" not in about[peer]:
                     peers[peer], predicted[peer], refitted[peer] = (
                         [np.load(folder / f"{peer}-{seed}-{part}.npy") for seed in options.seeds]
@@ -138,21 +136,6 @@ def _logistic(exported: Exported, *, refit: bool) -> tuple[list[Floats], dict[st
     baseline = fit_baselines(prepared, TrainConfig(refit=refit))["test"]
     predictions = [baseline.probabilities(prepared.held_out["test"].part.load().rows)]
     return predictions, {"setting": {"c": 0.3}, "seconds": [time.perf_counter() - started]}
-
-
-def _peer(name: str, python: Path, seeds: list[int], folder: Path, setting: Any) -> dict[str, Any]:
-    """Run a peer in its environment; return what it prints, or its ``error``."""
-    command = [str(python), "-m", f"benchmarks.accuracy.run_{name}", "--inputs", str(folder), "--out", str(folder)]
-    command += ["--seeds", *map(str, seeds)]
-    if setting is not None:
-        command += ["--setting", json.dumps(setting)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    ran = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False)
-    lines = ran.stdout.strip().splitlines()
-    if ran.returncode or not lines:
-        return {"error": f"exit status {ran.returncode}"}
-    result: dict[str, Any] = json.loads(lines[-1])  # a library can print before
-    return result
 
 
 if __name__ == "__main__":

@@ -37,14 +37,14 @@ def export(data: Sequence[str], schema: FeatureSchema, folder: Path) -> Exported
 
     Args:
         data: paths or glob patterns.
-        schema: of the log, split by a column.
+        schema: of the log, split by a column or by order.
         folder: for the files of `models.data.preparation.prepare`.
     """
     schema = with_time_format(data, schema)
     frame = read_frame(data, schema)  # by time, as the parts are
     prepared = prepare(data, schema, 0, frame.height, folder, lambda _: None)
-    if "test" not in prepared.held_out or schema.split.column is None:
-        raise SystemExit("the schema must split off a test part by a column")
+    if "test" not in prepared.held_out or not (schema.split.column or schema.split.by_order):
+        raise SystemExit("the schema must split off a test part by a column or by order")
     examples = {"train": prepared.train[0].load()}
     examples |= {name: held_out.part.load() for name, held_out in prepared.held_out.items()}
     parts, first = {}, 0
