@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from models.artifact.artifact import Artifact
 from models.data.chunk_encoder import ChunkEncoder
+from models.data.shown_time import shown_time
 from models.data.token_log import TokenLog
 from models.errors import SchemaError
 from models.evaluation.metrics import Floats
@@ -62,5 +63,5 @@ def score_log(artifact: Artifact, log: TokenLog, parts: Mapping[str, NDArray[np.
 
 def _window(artifact: Artifact) -> str:
     data = artifact.manifest.data
-    spans = {part: f" from {first} to {last}" for part, (first, last) in data.window.items()}
+    spans = {part: f" from {shown_time(a)} to {shown_time(b)}" for part, (a, b) in data.window.items()}
     return ", ".join(f"{n:,} {part} rows{spans.get(part, '')}" for part, n in data.rows.items() if n)

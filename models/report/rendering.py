@@ -15,13 +15,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from models.data.shown_time import shown_time
 from models.evaluation.curves import average_precision
 from models.evaluation.metrics import Metrics, auc
 from models.report import plots
 from models.report.conclusions import segment_ratios, verdict
 from models.report.ranking_plots import plot_lift, plot_precision_recall, plot_roc
 from models.report.report_data import LogReport, ReportData, Scored
-from models.report.times import shown_time
 
 METRICS = {
     "log loss": "log_loss",
