@@ -15,6 +15,7 @@ from ctrserve.commands import versions
 from models.command_line.options import Command
 from models.command_line.running import new_app, require_extra
 from models.pipeline import check_command as checking
+from models.pipeline import convert_command as converting
 from models.pipeline import score_command as scoring
 from models.pipeline import train_command as training
 from models.simulator import command as simulation
@@ -55,6 +56,7 @@ def demo_command() -> int:
 for name, command, panel, example in (
     ("demo", demo_command, FIRST, "Example: `ctrserve demo`"),
     ("simulate", simulation.simulate_command, FIRST, simulation.EXAMPLE),
+    ("convert", converting.convert_command, OFFLINE, converting.EXAMPLE),
     ("check", checking.check_command, OFFLINE, checking.EXAMPLE),
     ("train", training.train_command, OFFLINE, training.EXAMPLE),
     ("score", scoring.score_command, OFFLINE, scoring.EXAMPLE),

@@ -25,6 +25,7 @@ ITEM_WORDS = frozenset({
     "ad", "item", "video", "movie", "news", "product", "creative", "banner", "campaign", "article", "song", "doc", "document",
     "book", "post", "offer", "goods", "sku", "note", "feed", "photo", "content", "adgroup", "target", "track",
 })  # fmt: skip
+MOMENT_WORDS = frozenset({"hour", "weekday", "dow", "dayofweek", "minute", "month", "season", "holiday", "weekend"})
 MIN_PAIRS = 50
 """Pairs of rows that a conclusion needs."""
 SAME = 0.8
@@ -75,6 +76,8 @@ def find_sides(
             found[name] = Found("context", "names the user")
         elif name == item:
             found[name] = Found("candidate", f"differs between the rows of one {user!r}" if user else "names the ad")
+        elif words & MOMENT_WORDS:
+            found[name] = Found("context", "tells of the moment, by its name")
         elif of_user is not None and of_user >= SAME and of_user > (of_item or 0.0):
             found[name] = Found("context", f"the same in all rows of one {user!r}")
         elif of_item is not None and of_item >= SAME:

@@ -58,7 +58,9 @@ def _by_content(path: Path) -> FileKind:
     if text.startswith("{"):
         return FileKind("json")
     if lines and all(LIBFFM.fullmatch(line) for line in lines):
-        raise LogError(f"{path}: is in the format of libffm or libsvm: convert it with python -m models.convert_libffm")
+        raise LogError(
+            f"{path}: is in the format of libffm or libsvm: convert it with: ctrserve convert {path} log.parquet"
+        )
     separator = max(",\t;|", key=text.count)
     if not text or text.count(separator) == 0 or (not text.isprintable() and "\t" not in text):
         raise LogError(f"{path}: unknown file type, expected delimited text, JSON lines or Parquet")

@@ -6,9 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from models.data.schema_inference import infer_schema
-from models.errors import ModelsError
-from models.schema.feature_schema import FeatureSchema, dump_schema, load_schema
+from models.errors import ModelsError, SchemaError
+from models.schema.feature_schema import FeatureSchema, Split, dump_schema, load_schema
+from models.schema.validation_errors import describe_validation_error
 
 
 def schema_of(given: Path | None, label: str | None, patterns: Sequence[str], inferred_to: Path) -> FeatureSchema:
@@ -35,6 +38,25 @@ def schema_of(given: Path | None, label: str | None, patterns: Sequence[str], in
     lines += [f"warning: {warning}" for warning in inferred.warnings]
     sys.stderr.write("\n".join(lines) + "\n")
     return inferred.schema
+
+
+def with_test_fraction(schema: FeatureSchema, fraction: float) -> FeatureSchema:
+    """Return the schema with another share of the rows in the test part.
+
+    Raises:
+        SchemaError: it is no share, or the schema divides the rows by dates.
+    """
+    split = schema.split
+    changes: dict[str, object] = {"test_fraction": fraction}
+    if split.validation_from is not None:
+        if fraction != 0:
+            raise SchemaError("--test-fraction: the schema divides the rows by 'validation_from'")
+        last = split.validation_from if split.test_from is None else split.test_from
+        changes |= {"validation_from": last, "test_from": None}
+    try:
+        return schema.model_copy(update={"split": Split.model_validate({**split.model_dump(), **changes})})
+    except ValidationError as error:
+        raise SchemaError(f"--test-fraction: {describe_validation_error(error)}") from error
 
 
 def _write(text: str, path: Path) -> Path:

@@ -50,6 +50,15 @@ def train_command(
             rich_help_panel=LOG,
         ),
     ] = None,
+    test_fraction: Annotated[
+        float | None,
+        Option(
+            metavar="X",
+            help="Share of the rows, the last ones, in the test part; 0: train on everything, with the last part as "
+            "validation (default: the schema's, else 0.1).",
+            rich_help_panel=LOG,
+        ),
+    ] = None,
     out: Annotated[Path, Option(metavar="DIR", help="Directory of artifacts.", rich_help_panel=LOG)] = Path(
         "artifacts"
     ),
@@ -108,11 +117,13 @@ def train_command(
         from models.evaluation.promotion_bounds import parse_requirements
         from models.pipeline.log_to_artifact import Tuning, train
         from models.pipeline.progress import ProgressBar, TuningBar
-        from models.pipeline.schema_choice import schema_of
+        from models.pipeline.schema_choice import schema_of, with_test_fraction
 
     requirements = () if require is None else parse_requirements(require)
     _make_directory(out)
     features = schema_of(schema, label, data, out / "schema.toml")
+    if test_fraction is not None:
+        features = with_test_fraction(features, test_fraction)
     schema_file = schema or out / "schema.toml"
     progress = ProgressBar(config.epochs if tune is None else None)  # unknown: tuning decides
     tuning = None if tune is None else Tuning(tune, TuningBar(tune))
