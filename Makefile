@@ -55,6 +55,7 @@ bench: setup
 	-$(BIN)/python -m benchmarks.install_peers --peers $(PEERS) --pip-args="$(PIP_ARGS)"
 	$(BIN)/python -m benchmarks.serving --peers $(PEERS)
 	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.scoring
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.redis_tier
 	$(BIN)/python -m benchmarks.swaps

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.conditions import RESULTS, read
 from benchmarks.markdown import Result
-from benchmarks.page_sections import memory_section, redis_section, scaling_section
+from benchmarks.page_sections import memory_section, redis_section, scaling_section, scoring_section
 from benchmarks.page_serving import serving_section
 
 NOTES = Path(__file__).parent / "performance_notes.md"
@@ -20,6 +20,7 @@ section names its machine and commit. Read the figures as ratios.
 SECTIONS: Mapping[str, Callable[[Result], str]] = {
     "serving": serving_section,
     "scaling": scaling_section,
+    "scoring": scoring_section,
     "memory": memory_section,
     "redis_tier": redis_section,
 }

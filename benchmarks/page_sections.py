@@ -44,6 +44,28 @@ def _models_table(models: list[Result], by: str) -> str:
     return table(head, rows)
 
 
+def scoring_section(result: Result) -> str:
+    """Return the section on scoring a file beside posting its rows."""
+    best = min(result["scored"], key=lambda run: float(run["cpu_seconds"]))
+    runs = [("`ctrserve score`", best), *((f"posted, {run['page']:,} in a request", run) for run in result["posted"])]
+    of_best = best["rows"] / best["cpu_seconds"]
+    rows = [
+        [
+            name,
+            f"{run['rows'] / run['seconds']:,.0f}",
+            f"{run['rows'] / run['cpu_seconds']:,.0f}",
+            number(of_best * run["cpu_seconds"] / run["rows"]),
+        ]
+        for name, run in runs
+    ]
+    text = (
+        "Rows of a Parquet file, 39 columns, with the model of the comparison above. Processor time is that of all processes that "
+        "take part: the client reads the file, posts its rows by `ctrserve.Client` and reads the answers. The probabilities are equal."
+    )
+    head = ["", "rows/s", "rows per processor second", "`ctrserve score` has, times"]
+    return "\n\n".join(["## A scored file", conditions_of(result), text, table(head, rows)])
+
+
 def memory_section(result: Result) -> str:
     """Return the section on the memory of workers with a table of 1 GB."""
     parts = ["## Memory", conditions_of(result)]

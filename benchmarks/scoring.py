@@ -1,8 +1,8 @@
-"""Score a file beside posting its rows: ``python -m benchmarks.scoring [--rows 1000000] [--posted 50000]``.
+"""Score a file beside posting its rows: ``python -m benchmarks.scoring [--rows 1000000] [--posted 20000]``.
 
 Writes a Parquet log of 26 tokens and 13 numbers a row for the benchmark's model. ``ctrserve score`` reads, scores and writes it in a
-process that has one thread. Then a client posts some of the rows to a service with one worker, a thousand in a request, and reads
-the answers. Both are given by the clock and by the processor time of all processes that take part; the probabilities must be equal
+process that has one thread. Then a client posts some of the rows to a service with one worker, so many in a request, and reads the
+answers. Both are given by the clock and by the processor time of all processes that take part; the probabilities must be equal
 to the bit. Writes JSON.
 """
 
@@ -29,7 +29,9 @@ from benchmarks.servers import ctrserve, free_port, running
 from benchmarks.workload import SERVED, Traffic
 from ctrserve.client import Client
 
-PAGE = 1_000
+PAGES = (1_000, 100, 1)
+"""Rows of a request."""
+PAGES_AT_MOST = 2_000
 PIECE = 100_000
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
 
@@ -38,7 +40,7 @@ def main() -> None:
     """Measure both, print and save."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scoring", description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--posted", type=int, default=50_000)
+    parser.add_argument("--posted", type=int, default=20_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
@@ -47,23 +49,21 @@ def main() -> None:
         artifacts = write_model(root, Traffic().rows(64), SERVED)
         write_log(root / "log.parquet", options.rows)
         scored = [score(root, artifacts) for _ in range(options.repeats)]
-        posted = post(root, artifacts, min(options.posted, options.rows))
-        found = pl.read_parquet(root / "scores.parquet")["probability"].head(len(posted["probabilities"]))
-        assert found.to_list() == posted.pop("probabilities"), "a scored file must equal what the service answers"
-    best = min(scored, key=lambda run: float(run["cpu_seconds"]))
-    rates = {
-        name: {kind: run["rows"] / run[kind] for kind in KINDS} for name, run in (("score", best), ("post", posted))
-    }
-    for name, rate in rates.items():
+        posted = [
+            post(root, artifacts, min(options.posted, options.rows, PAGES_AT_MOST * page), page) for page in PAGES
+        ]
+        found = pl.read_parquet(root / "scores.parquet")["probability"].to_list()
+    for run in posted:
+        assert found[: run["rows"]] == run.pop("probabilities"), "a scored file must equal what the service answers"
+    best = min(scored, key=lambda run: run["cpu_seconds"])
+    for name, run in (("a file", best), *((f"posted by {run['page']:,}", run) for run in posted)):
+        wall, cpu = (run["rows"] / run[kind] for kind in ("seconds", "cpu_seconds"))
+        ratio = best["rows"] / best["cpu_seconds"] / cpu
         print(
-            f"{name:6} {rate['seconds']:12,.0f} rows/s {rate['cpu_seconds']:12,.0f} rows per second of processor time"
+            f"{name:16} {wall:10,.0f} rows/s {cpu:10,.0f} rows per second of processor time; a file has {ratio:.1f} times that"
         )
-    print(f"score ÷ post: {rates['score']['cpu_seconds'] / rates['post']['cpu_seconds']:.1f} by processor time")
-    result = {"model": SERVED.describe(), "page": PAGE, "scored": scored, "posted": posted, "rows_per_s": rates}
+    result = {"model": SERVED.describe(), "scored": scored, "posted": posted}
     print(save("scoring", {**conditions(), **result}, options.out))
-
-
-KINDS = ("seconds", "cpu_seconds")
 
 
 def write_log(path: Path, num_rows: int) -> None:
@@ -109,8 +109,8 @@ def score(root: Path, artifacts: Path) -> dict[str, float]:
     return found
 
 
-def post(root: Path, artifacts: Path, num_rows: int) -> dict[str, Any]:
-    """Post the first rows of the log, a page at a time, as somebody would who has only the service."""
+def post(root: Path, artifacts: Path, num_rows: int, size: int) -> dict[str, Any]:
+    """Post the first rows of the log, ``size`` in a request, as somebody would who has only the service."""
     port = free_port()
     system = ctrserve(artifacts, port)
     probabilities: list[float] = []
@@ -119,12 +119,18 @@ def post(root: Path, artifacts: Path, num_rows: int) -> dict[str, Any]:
         with Client(url, transport=httpx.HTTPTransport()) as client:
             started, cpu = time.perf_counter(), time.process_time()
             frame = pl.scan_parquet(root / "log.parquet").head(num_rows)
-            for piece in frame.collect_batches(chunk_size=PAGE, maintain_order=True):
-                for page in piece.iter_slices(PAGE):
+            for piece in frame.collect_batches(chunk_size=PIECE, maintain_order=True):
+                for page in piece.iter_slices(size):
                     probabilities += client.predict(page.to_dicts()).probabilities
             seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
         cpu += cpu_s(family(process.pid)) - before
-    return {"rows": len(probabilities), "seconds": seconds, "cpu_seconds": cpu, "probabilities": probabilities}
+    return {
+        "page": size,
+        "rows": len(probabilities),
+        "seconds": seconds,
+        "cpu_seconds": cpu,
+        "probabilities": probabilities,
+    }
 
 
 if __name__ == "__main__":

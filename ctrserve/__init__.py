@@ -33,5 +33,11 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     for module, names in _HOMES.items():
         if name in names:
-            return getattr(import_module(module), name)
+            try:
+                return getattr(import_module(module), name)
+            except ModuleNotFoundError as error:
+                if error.name not in ("anyio", "httpx"):
+                    raise
+                needs = f"ctrserve.{name} needs the extra 'client': pip install 'ctrserve[client]'"
+                raise ModuleNotFoundError(needs, name=error.name) from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

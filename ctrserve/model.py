@@ -71,10 +71,10 @@ class Model:
         Raises:
             ModelsError: a value is not of its field's kind, or there is no field.
         """
+        encoded, predictor = self._encoded(frame), self.artifact.predictor
         from models.pipeline.scoring import score_frame
 
-        predictor = self.artifact.predictor
-        return predictor.probabilities(score_frame(predictor, self._encoded(frame), self.artifact.table))
+        return predictor.probabilities(score_frame(predictor, encoded, self.artifact.table))
 
     def explain(self, frame: Any) -> dict[str, Any]:
         """Return why each row has its probability: what ``POST /explain`` answers, as a dictionary.
@@ -104,8 +104,10 @@ class Model:
         Raises:
             ModelsError: there is no such field, or it has no tokens: a number, or a hashed field.
         """
-        import pyarrow as pa
-
+        try:
+            import pyarrow as pa
+        except ModuleNotFoundError as error:
+            raise ModelsError("embeddings need the extra 'arrow': pip install 'ctrserve[arrow]'") from error
         place = {spec.name: i for i, spec in enumerate(self.schema.fields)}.get(field)
         if place is None:
             names = ", ".join(spec.name for spec in self.schema.fields)
@@ -137,8 +139,10 @@ class Model:
         return describe_in_html(self.artifact, self.report)
 
     def _encoded(self, frame: Any) -> EncodedFrame:
-        from models.data.frames import canonical_columns, to_polars
-
+        try:
+            from models.data.frames import canonical_columns, to_polars
+        except ModuleNotFoundError as error:
+            raise ModelsError("frames need the extra 'train': pip install 'ctrserve[train]'") from error
         return self._frame_encoder.encode(canonical_columns(to_polars(frame), self.schema))
 
     @cached_property

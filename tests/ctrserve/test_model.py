@@ -1,7 +1,8 @@
 """``ctrserve.load``: frames of any library, and the service's own probabilities."""
 
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -105,3 +106,26 @@ def test_what_the_package_offers_is_there() -> None:
     assert all(getattr(ctrserve, name) is not None for name in ctrserve.__all__)
     with pytest.raises(AttributeError):
         _ = ctrserve.nothing
+
+
+@pytest.mark.parametrize(
+    ("library", "module", "ask", "extra"),
+    [
+        ("polars", "models.data.frames", lambda model: model.predict({"user_id": [7]}), "train"),
+        ("pyarrow", "pyarrow", lambda model: model.embeddings("ad_id"), "arrow"),
+        ("httpx", "ctrserve.client", lambda model: ctrserve.Client, "client"),
+    ],
+)
+def test_a_library_that_is_not_installed_is_named_with_its_extra(
+    artifacts: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    library: str,
+    module: str,
+    ask: Callable[[ctrserve.Model], object],
+    extra: str,
+) -> None:
+    model = ctrserve.load(artifacts)
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises((ModelsError, ModuleNotFoundError), match=f"ctrserve\\[{extra}\\]"):
+        ask(model)
