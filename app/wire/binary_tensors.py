@@ -16,7 +16,7 @@ from app.problems import Problem
 NUMBERS: Mapping[str, str] = {
     "FP64": "<f8", "FP32": "<f4", "FP16": "<f2",
     "INT64": "<i8", "INT32": "<i4", "INT16": "<i2", "INT8": "<i1",
-    "UINT64": "<u8", "UINT32": "<u4", "UINT16": "<u2", "UINT8": "<u1",
+    "UINT64": "<u8", "UINT32": "<u4", "UINT16": "<u2", "UINT8": "<u1", "BOOL": "?",
 }  # fmt: skip
 LENGTH_BYTES = 4
 

@@ -42,7 +42,7 @@ def describe_inputs(fields: Sequence[WireField]) -> list[dict[str, Any]]:
     """Return the metadata of the inputs; -1 stands for any size."""
     return [
         {"name": f.name, "datatype": datatypes_of(f)[0], "shape": [-1, -1] if f.kind == "sequence" else [-1]}
-        for f in fields
+        for f in {field.name: field for field in fields}.values()  # both sides may read one time
     ]
 
 

@@ -19,12 +19,14 @@ FIELDS = {
     for field in (
         WireField("user_id", "categorical", "context", "integer", 1, "|"),
         WireField("ads", "sequence", "context", "string", 5, "|"),
+        WireField("mobile", "categorical", "context", "boolean", 1, "|"),
         WireField("price", "numeric", "candidate", None, 1, "|"),
     )
 }
 USER = {"name": "user_id", "datatype": "INT64", "shape": [2], "data": [7, None]}
 ADS = {"name": "ads", "datatype": "BYTES", "shape": [2, 2], "data": ["a", "", None, "b"]}
 PRICE = {"name": "price", "datatype": "FP32", "shape": [2, 1], "data": [[0.1], [2]]}
+MOBILE = {"name": "mobile", "datatype": "BOOL", "shape": [2], "data": [True, False]}
 WRONG: list[tuple[Any, str]] = [
     ([], "expected 'inputs'"),
     ({"inputs": [USER], "raw": 1}, "expected 'inputs'"),
@@ -106,8 +108,8 @@ TEXTS = b"".join(len(text).to_bytes(4, "little") + text for text in (b"a", b"", 
 
 def test_binary_tensors_follow_the_json() -> None:
     user = (USER, np.array([7, -1], "<i8").tobytes())
-    body, json_bytes = binary(user, (ADS, TEXTS), (PRICE, np.array([0.5, np.nan], "<f4").tobytes()))
-    columns = {"user_id": [7, -1], "ads": [["a"], ["é"]], "price": [0.5, None]}
+    body, json_bytes = binary(user, (ADS, TEXTS), (PRICE, np.array([0.5, np.nan], "<f4").tobytes()), (MOBILE, b"\1\0"))
+    columns = {"user_id": [7, -1], "ads": [["a"], ["é"]], "price": [0.5, None], "mobile": [True, False]}
     assert orjson.loads(read_infer(body, FIELDS, json_bytes).body) == {"inputs": columns}
 
 
