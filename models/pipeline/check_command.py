@@ -13,6 +13,7 @@ from rich.table import Table
 from typer import Option
 
 from models.command_line.interrupts import quiet_interrupts
+from models.errors import ModelsError
 
 if TYPE_CHECKING:
     from models.data.preparation import Prepared
@@ -45,6 +46,8 @@ def check_command(
         from models.data.preparation import prepare
         from models.pipeline.schema_choice import schema_of
 
+    if schema is None and out.exists():
+        raise ModelsError(f"{out} exists: give it with --schema, or another name with --out")
     features = schema_of(schema, label, data, out)
     with tempfile.TemporaryDirectory(prefix="ctrserve-") as folder:
         say = (lambda line: None) if as_json else (lambda line: print(line, file=sys.stderr))

@@ -84,12 +84,14 @@ def score_log(
     files = find_files(patterns)
     if out.suffix not in (".parquet", ".csv"):
         raise LogError(f"{out}: expected a name that ends with .parquet or .csv")
+    if out.resolve() in {path.resolve() for path in files}:
+        raise LogError(f"{out}: is a file of the log")
     if not out.parent.is_dir():
         raise LogError(f"{out.parent}: no such directory")
     names = [field.name for field in schema.fields]
     report = list(dict.fromkeys([schema.label, *([schema.group] if schema.group else []), *schema.segments]))
     types = scan_file(files[0], schema.log).collect_schema()
-    kept = tuple(types) if "*" in keep else tuple(keep)
+    kept = tuple(types) if "*" in keep else tuple(dict.fromkeys(keep))
     if out.suffix == ".csv" and (lists := [name for name in kept if isinstance(types.get(name), pl.List)]):
         raise LogError(f"{out}: CSV cannot hold the lists of column {lists[0]!r}; use .parquet")
     if doubled := {PROBABILITY, VERSION} & set(kept):

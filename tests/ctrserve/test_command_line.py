@@ -15,14 +15,17 @@ from models.train import main as train
 SCRIPT = Path(sys.executable).with_name("ctrserve")
 
 
-@pytest.mark.parametrize("command", ["", "demo", "simulate", "train", "explain", "serve", "keys"])
+COMMANDS = ["demo", "simulate", "check", "train", "score", "explain", "serve", "keys"]
+COMMANDS += [f"versions {name}" for name in ("list", "show", "compare", "promote", "rollback", "remove")]
+
+
+@pytest.mark.parametrize("command", ["", "versions", *COMMANDS])
 def test_help_is_grouped_and_has_an_example_and_no_types(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command.split(), "--help"]) == 0
     text = capsys.readouterr().out
     assert "Usage: ctrserve" in text
     assert not re.search(r"<bool>|<int>|<str>|<float>|None\b|SecretStr|Optional|\bnull\b", text)
-    if command:
-        assert "Example: " in text
+    assert ("Example: " in text) == (command in COMMANDS)
 
 
 @pytest.mark.parametrize(

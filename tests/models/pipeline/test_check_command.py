@@ -57,5 +57,7 @@ def test_without_a_schema_the_one_that_is_inferred_is_written(
     assert main(["check", "--data", str(log), "--label", "click", "--out", str(out), "--json"]) == 0
     names = [field["name"] for field in json.loads(capsys.readouterr().out)["fields"]]
     assert [field.name for field in load_schema(out).fields] == names
+    assert main(["check", "--data", str(log), "--label", "click", "--out", str(out)]) == 2
+    assert capsys.readouterr().err == f"error: {out} exists: give it with --schema, or another name with --out\n"
     assert main(["check", "--data", str(log)]) == 2
     assert capsys.readouterr().err == "error: give --schema FILE, or --label COLUMN to have a schema inferred\n"
