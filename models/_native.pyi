@@ -53,6 +53,7 @@ class RequestReader:
         max_rows: int,
         max_chars: int,
         separator: str,
+        nulls: tuple[str, ...],
         sources: tuple[str, ...],
         derived: tuple[int, ...],
         derive: Callable[..., tuple[int, ...] | None],

@@ -45,18 +45,19 @@ class WireField(NamedTuple):
     dtype: TokenType | None
     max_length: int
     separator: str
+    nulls: tuple[str, ...] = ()
 
 
 def wire_fields(schema: FittedSchema) -> tuple[WireField, ...]:
     """Return what a request can have: the fields of a schema in its order, then the times that fields derive from."""
     features = schema.features
-    separator = features.log.list_separator
+    log = features.log.list_separator, features.log.null_values
     pairs = zip(features.fields, schema.fitted, strict=True)
-    fields = [WireField(f.name, f.kind, f.side, fitted.dtype, f.max_length, separator) for f, fitted in pairs]
+    fields = [WireField(f.name, f.kind, f.side, fitted.dtype, f.max_length, *log) for f, fitted in pairs]
     own = {f.name for f in features.fields}
     sources = [c for c in (features.split.column, features.split.clock) if c and c not in own]
     sides = dict.fromkeys(f.side for f in features.fields if f.derived)
-    return (*fields, *(WireField(name, "time", side, None, 0, separator) for side in sides for name in sources))
+    return (*fields, *(WireField(name, "time", side, None, 0, *log) for side in sides for name in sources))
 
 
 def field_types(fields: Iterable[WireField]) -> dict[str, tuple[Any, str]]:
@@ -65,22 +66,27 @@ def field_types(fields: Iterable[WireField]) -> dict[str, tuple[Any, str]]:
 
 
 def _type(field: WireField) -> tuple[Any, str]:
-    dtype, separator = field.dtype or "string", field.separator
+    dtype, separator, nulls = field.dtype or "string", field.separator, field.nulls
     tokens = TOKENS[dtype]
     if field.kind == "categorical":
-        return _read(lambda value: read_token(value, dtype), tokens), f"{field.side}, categorical"
+        return _read(lambda value: read_token(value, dtype), tokens, nulls), f"{field.side}, categorical"
     if field.kind == "sequence":
         items = {"type": "array", "items": {"anyOf": [*tokens, {"type": "null"}]}}
         text = f"{field.side}, tokens oldest first, or one text with {separator!r} between them; the last {field.max_length} count"
-        return _read(lambda value: read_sequence(value, dtype, separator), [items]), text
+        return _read(lambda value: read_sequence(value, dtype, separator), [items], nulls), text
     if field.kind == "time":
         text = f"{field.side}, the time that other fields derive from, written as in the log"
-        return _read(read_time, [{"type": "string"}, {"type": "number"}]), text
-    return _read(read_number, [{"type": "number"}, NUMBER_TEXT]), f"{field.side}, numeric"
+        return _read(read_time, [{"type": "string"}, {"type": "number"}], nulls), text
+    return _read(read_number, [{"type": "number"}, NUMBER_TEXT], nulls), f"{field.side}, numeric"
 
 
-def _read(read: Callable[[Any], Any], any_of: list[JsonSchema]) -> Any:
+def _read(read: Callable[[Any], Any], any_of: list[JsonSchema], nulls: tuple[str, ...]) -> Any:
+    if nulls:
+        any_of = [*any_of, {"enum": list(nulls)}]
+
     def check(value: Any) -> Any:
+        if isinstance(value, str) and value in nulls:
+            return None
         try:
             return read(value)
         except ValueError as error:

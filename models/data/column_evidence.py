@@ -111,8 +111,9 @@ class Evidence:
         if not self._is_enough or self._clicks.mean() > MAX_BASE_RATE:
             return None
         groups = [("a value where others have none", series.is_not_null())] if series.null_count() else []
-        if not isinstance(series.dtype, pl.List):
-            most = series.drop_nulls().mode().sort()[0]
+        known = series.drop_nulls()
+        if len(known) and not series.dtype.is_nested():
+            most = known.mode().sort()[0]
             groups.append((f"another value than {most!r}", series != most))
         for what, is_held in groups:
             held = is_held.fill_null(value=False).to_numpy()

@@ -20,7 +20,23 @@ from models.schema.feature_schema import FeatureSchema, FieldSpec
 
 EXACT = 2**53
 """Whole numbers above this are not all floats."""
-TRUTH = {"0": 0, "1": 1, "+1": 1, "-1": -1, "0.0": 0, "1.0": 1, "-1.0": -1, "true": 1, "false": 0, "t": 1, "f": 0}
+TRUTH = {
+    "0": 0,
+    "1": 1,
+    "+1": 1,
+    "-1": -1,
+    "0.0": 0,
+    "1.0": 1,
+    "-1.0": -1,
+    "true": 1,
+    "false": 0,
+    "t": 1,
+    "f": 0,
+    "yes": 1,
+    "no": 0,
+    "y": 1,
+    "n": 0,
+}
 TOKEN_TYPES = (pl.String, pl.Boolean, pl.Categorical, pl.Enum, pl.Binary, pl.Date, pl.Datetime, pl.Time, pl.Null)
 
 

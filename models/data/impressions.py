@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from models.data.columns import Position, plain, read_labels, read_numbers, read_sequences, read_times, read_tokens
-from models.data.log_files import UNREADABLE, find_files, first_line, is_text, scan_file
+from models.data.log_files import UNREADABLE, find_files, first_line, is_text, json_columns, scan_file, with_columns
 from models.errors import LogError
 from models.features.moments import DERIVE
 from models.schema.feature_schema import FeatureSchema, FieldSpec
@@ -34,9 +34,10 @@ def read_chunks(patterns: Sequence[str], schema: FeatureSchema) -> Iterator[pl.D
     files = find_files(patterns)
     labels: set[int] = set()
     num_rows = 0
+    keys = json_columns(files)
     for path in files:
         position = Position(path, 0)
-        for raw in _batches(_select(path, schema), path):
+        for raw in _batches(_select(path, schema, keys), path):
             frame = _canonical(raw, position, schema)
             labels |= set(frame[schema.label].unique().to_list())
             if {-1, 0} <= labels:
@@ -71,8 +72,8 @@ def refuse_one_class(labels: pl.Series) -> None:
         raise LogError(f"column {labels.name!r}: every label is {labels[0]}, expected both 0 and 1")
 
 
-def _select(path: Path, schema: FeatureSchema) -> pl.LazyFrame:
-    lazy = scan_file(path, schema.log)
+def _select(path: Path, schema: FeatureSchema, keys: frozenset[str]) -> pl.LazyFrame:
+    lazy = with_columns(path, scan_file(path, schema.log), keys)
     present = lazy.collect_schema().names()
     absent = [c for c in schema.columns if c not in present]
     if absent:

@@ -63,6 +63,28 @@ def scan_file(path: Path, log: LogFormat) -> pl.LazyFrame:
     return lazy.with_columns(pl.lit(value, dtype=pl.String).alias(name) for name, value in partition.items())
 
 
+def json_columns(files: Sequence[Path]) -> frozenset[str]:
+    """Return the keys of all JSON files of a log: where a line or a file lacks one, it is null.
+
+    Raises:
+        LogError: a file cannot be read.
+    """
+    json = [path for path in files if _kind(path).kind == "json"]
+    return (
+        frozenset(name for path in json for name in scan_file(path, LogFormat()).collect_schema())
+        if len(json) > 1
+        else frozenset()
+    )
+
+
+def with_columns(path: Path, lazy: pl.LazyFrame, names: frozenset[str]) -> pl.LazyFrame:
+    """Return a JSON file with the columns that only other files of the log have, all null; any other file as it is."""
+    if _kind(path).kind != "json":
+        return lazy
+    present = lazy.collect_schema().names()
+    return lazy.with_columns(pl.lit(None).alias(name) for name in sorted(names) if name not in present)
+
+
 def _scan(path: Path, log: LogFormat) -> pl.LazyFrame:
     kind = _kind(path)
     if kind.kind == "parquet":

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from models.data.columns import plain
-from models.data.log_files import UNREADABLE, first_line, is_text, scan_file
+from models.data.log_files import UNREADABLE, first_line, is_text, json_columns, scan_file, with_columns
 from models.data.text_format import sniff
 from models.errors import LogError
 from models.features.token_spelling import BOOLEANS
@@ -65,7 +65,8 @@ def read_sample(files: Sequence[Path], label: str) -> Sample:
     """
     log = next((sniff(path) for path in files if is_text(path)), LogFormat())
     places = np.unique(np.linspace(0, len(files) - 1, min(len(files), SAMPLE_FILES)).round().astype(int))
-    raw = _concat([_some_rows(files[i], log, SAMPLE_ROWS // len(places)) for i in places])
+    keys = json_columns(files)
+    raw = _concat([_some_rows(files[i], log, keys, SAMPLE_ROWS // len(places)) for i in places])
     names = [c for c in raw.columns if c != label and raw[c].dtype == pl.String]
     log = log.model_copy(update={"decimal_comma": any(_has_comma(raw[c]) for c in names)})
     likely = {c: _likely_type(raw[c], log) for c in raw.columns if c != label}
@@ -118,10 +119,10 @@ class Census:
         return cls({name: words for name, words in odd.items() if words}, frozenset(names) - fractional)
 
 
-def _some_rows(path: Path, log: LogFormat, num_rows: int) -> pl.DataFrame:
+def _some_rows(path: Path, log: LogFormat, keys: frozenset[str], num_rows: int) -> pl.DataFrame:
     """Return the first rows of a text file, or as many rows of another file in slices spread over it."""
     try:
-        lazy = scan_file(path, log)
+        lazy = with_columns(path, scan_file(path, log), keys)
         if is_text(path):
             return _plain(lazy.head(num_rows).collect())
         num_all = lazy.select(pl.len()).collect().item()

@@ -96,7 +96,10 @@ def formats_of(values: pl.Series) -> list[str | None]:
         distinct = values.unique(maintain_order=True)
         few = distinct.gather_every(max(1, len(distinct) // SAMPLE))
         likely = [written for written in _formats(few) if _reads(few, written)]
-        return [written for written in likely if _reads(distinct, written)]
+        found = [written for written in likely if _reads(distinct, written)]
+        return [
+            written for written in found if written not in EPOCH_UNITS
+        ] or found  # dates in digits look like epochs, too
     return []
 
 
@@ -130,13 +133,17 @@ def _reads(values: pl.Series, written: str | None) -> bool:
 
 
 def likeliest(formats: Sequence[str | None], in_order: pl.Series) -> str | None:
-    """Return the format by which the rows of a log are most nearly in order of time; of equal ones the first."""
+    """Return the format by which the rows of a log are most nearly in order of time; of equal ones that of the shortest time.
 
-    def share_in_order(written: str | None) -> float:
+    Eight days in a row are ``06/01`` to ``06/08``, which could be the sixth of eight months, too.
+    """
+
+    def likelihood(written: str | None) -> tuple[float, int]:
         moments = parse_moments(in_order, written).drop_nulls().to_physical()
-        return float((moments.diff().drop_nulls() >= 0).mean() or 0.0)  # type: ignore[arg-type]
+        span = 0 if not len(moments) else int(moments.max()) - int(moments.min())  # type: ignore[arg-type]
+        return float((moments.diff().drop_nulls() >= 0).mean() or 0.0), -span  # type: ignore[arg-type]
 
-    return max(formats, key=share_in_order)
+    return max(formats, key=likelihood)
 
 
 def are_whole_days(moments: pl.Series) -> bool:

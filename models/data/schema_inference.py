@@ -53,6 +53,8 @@ def infer_schema(patterns: Sequence[str], label: str) -> InferredSchema:
     if label not in frame.columns:
         names = ", ".join(repr(name[:64]) for name in frame.columns[:50])
         raise LogError(f"{files[0]}: column {label!r} is missing, the file has {names}")
+    if not frame.height:
+        raise LogError(f"{files[0]}: the log has no rows")
     evidence = Evidence(_labels(frame[label]))
     time = find_time(frame, label, evidence)
     reasons: dict[str, str] = {}
@@ -102,7 +104,7 @@ def _range(time: TimeColumn) -> str:
 def _labels(series: pl.Series) -> pl.Series:
     # Values that are no labels are refused when the log is read, with the row.
     if series.dtype == pl.String:
-        series = series.str.to_lowercase().is_in(["true", "t", "1", "+1", "1.0"])
+        series = series.str.to_lowercase().is_in(["true", "t", "1", "+1", "1.0", "yes", "y"])
     elif not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
         return pl.Series(np.zeros(len(series)))
     labels = series.cast(pl.Float64, strict=False).fill_null(0.0).fill_nan(0.0)

@@ -169,9 +169,16 @@ def _compile(
         pooling = POOLINGS.index(field.pooling)
         fields.append((field.spec.name, _kind(field), block, field.start, length, pooling, field.boundaries))
     derivation = encoder.derivation
-    separator = encoder.log_schema.log.list_separator
+    log = encoder.log_schema.log
     return _native.RequestReader(
-        tuple(fields), *limits, separator, derivation.sources, derivation.places, derivation.rows_of, tuple(others)
+        tuple(fields),
+        *limits,
+        log.list_separator,
+        log.null_values,
+        derivation.sources,
+        derivation.places,
+        derivation.rows_of,
+        tuple(others),
     )
 
 

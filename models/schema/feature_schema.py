@@ -134,7 +134,7 @@ class LogFormat(Strict):
     """Column names, for files without a header line."""
     separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     """Default: a tab for ``.tsv`` and ``.txt``, a comma for ``.csv``."""
-    null_values: tuple[str, ...] = ()
+    null_values: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], Field(max_length=32)] = ()
     """Further spellings of a null, besides the empty string."""
     list_separator: Annotated[str, Field(min_length=1, max_length=8)] = "|"
     """Separator of the tokens of a sequence that is written as one text; with a comma, ``['a', 'b']`` is read too."""

@@ -111,6 +111,16 @@ static Cursor read_joined(Rows *r, size_t f, Cursor p, Cursor end, size_t cell) 
     return after;
 }
 
+/* Go behind a text that is a null in the log; NULL if the value is none. */
+static Cursor skip_null_text(const Rows *r, Cursor p, Cursor end) {
+    uint8_t decoded[4 * MAX_NULL_CHARS];
+    Text text;
+    if (r->num_nulls == 0 || *p != '"' || (p = read_string(p, end, MAX_NULL_CHARS, decoded, &text)) == NULL) return NULL;
+    for (size_t i = 0; i < r->num_nulls; i++)
+        if (text.num_bytes == r->nulls[i].num_bytes && is_equal(text.text, r->nulls[i].text, text.num_bytes)) return p;
+    return NULL;
+}
+
 Cursor read_value(Rows *r, size_t f, Cursor p, Cursor end, size_t row) {
     const Field *field = &r->fields[f];
     size_t cell = row * r->num_fields + f;
@@ -118,6 +128,8 @@ Cursor read_value(Rows *r, size_t f, Cursor p, Cursor end, size_t row) {
         if (!is_null(p)) return NULL;
         return put_missing(r, f, cell), p + 4;
     }
+    Cursor after = skip_null_text(r, p, end);
+    if (after != NULL) return put_missing(r, f, cell), after;
     if (field->max_length > 0 && *p == '"') return read_joined(r, f, p, end, cell);
     if (field->max_length > 0) return *p == '[' ? read_sequence(r, f, p, end, cell) : NULL;
     if (r->counts != NULL) r->counts[cell] = 0;
@@ -140,6 +152,8 @@ Cursor read_time(Rows *r, size_t source, Cursor p, Cursor end, size_t row) {
     uint8_t decoded[4 * MAX_TIME_CHARS];
     Text text = {decoded, 0};
     memset(time, 0, sizeof *time);
+    Cursor after = skip_null_text(r, p, end);
+    if (after != NULL) return after;
     p = is_null(p) ? p + 4 : *p == 't' || *p == 'f' ? NULL : read_token_text(p, end, TEXT, MAX_TIME_CHARS, decoded, &text);
     if (p == NULL) return refuse(r->fault, "expected a time as a number or a text, or null");
     time->num_bytes = (uint8_t)text.num_bytes;

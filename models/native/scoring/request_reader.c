@@ -13,7 +13,7 @@ typedef struct {
     PyObject *others;      /* names of the fields of the other side */
     Py_buffer *boundaries; /* [num_fields] */
     PyObject *derive;      /* the texts of the sources, or None -> a tuple of table rows, or None */
-    PyObject *separator;
+    PyObject *separator, *nulls;
 } RequestReader;
 
 static int derive_rows(void *context, const Time *times, int64_t *rows) {
@@ -186,6 +186,18 @@ static int add_sources(RequestReader *self, PyObject *sources, PyObject *derived
     return 0;
 }
 
+/* Set the texts that are nulls; 0, or -1 with an exception. */
+static int add_nulls(Rows *r, PyObject *nulls) {
+    if (PyTuple_GET_SIZE(nulls) > MAX_NULLS) return PyErr_SetString(PyExc_ValueError, "too many texts that are nulls"), -1;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(nulls); i++) {
+        Py_ssize_t num_bytes;
+        const char *text = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(nulls, i), &num_bytes);
+        if (text == NULL) return -1;
+        r->nulls[r->num_nulls++] = (Text){(const uint8_t *)text, (uint32_t)num_bytes};
+    }
+    return 0;
+}
+
 /* Set a field from (name, kind, block or None, start, max_length, pooling, boundaries); 0, or -1 with an exception. */
 static int add_field(RequestReader *self, PyObject *description) {
     Rows *r = &self->rows;
@@ -220,17 +232,18 @@ static void RequestReader_dealloc(RequestReader *self) {
     rows_free(&self->rows);
     free(self->boundaries);
     Py_XDECREF(self->fields), Py_XDECREF(self->others), Py_XDECREF(self->derive), Py_XDECREF(self->separator);
+    Py_XDECREF(self->nulls);
     type->tp_free((PyObject *)self);
     Py_DECREF(type);
 }
 
 static PyObject *RequestReader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"fields", "max_rows", "max_chars", "separator", "sources", "derived", "derive", "others", NULL};
+    static char *names[] = {"fields", "max_rows", "max_chars", "separator", "nulls", "sources", "derived", "derive", "others", NULL};
     const Py_ssize_t most = 1 << 20;
     Py_ssize_t max_rows, max_chars, num_bytes;
-    PyObject *fields, *separator, *sources, *derived, *derive, *others = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!nnUO!O!O|O!", names, &PyTuple_Type, &fields, &max_rows, &max_chars,
-                                     &separator, &PyTuple_Type, &sources, &PyTuple_Type, &derived, &derive,
+    PyObject *fields, *separator, *nulls, *sources, *derived, *derive, *others = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!nnUO!O!O!O|O!", names, &PyTuple_Type, &fields, &max_rows, &max_chars,
+                                     &separator, &PyTuple_Type, &nulls, &PyTuple_Type, &sources, &PyTuple_Type, &derived, &derive,
                                      &PyTuple_Type, &others))
         return NULL;
     if (max_rows < 1 || max_chars < 1 || max_rows > most || max_chars > most)
@@ -246,7 +259,7 @@ static PyObject *RequestReader_new(PyTypeObject *type, PyObject *args, PyObject 
     r->max_chars = (size_t)max_chars;
     r->num_sources = (size_t)PyTuple_GET_SIZE(sources), r->num_derived = (size_t)PyTuple_GET_SIZE(derived);
     r->separator = (Text){(const uint8_t *)text, (uint32_t)num_bytes};
-    self->separator = Py_NewRef(separator), self->derive = Py_NewRef(derive);
+    self->separator = Py_NewRef(separator), self->nulls = Py_NewRef(nulls), self->derive = Py_NewRef(derive);
     r->fields = calloc(r->num_fields + 1, sizeof *r->fields);
     self->boundaries = calloc(r->num_fields + 1, sizeof *self->boundaries);
     self->fields = Py_NewRef(fields), self->others = Py_XNewRef(others);
@@ -259,7 +272,7 @@ static PyObject *RequestReader_new(PyTypeObject *type, PyObject *args, PyObject 
         if (add_field(self, PyTuple_GET_ITEM(fields, (Py_ssize_t)f)) < 0) return Py_DECREF(self), NULL;
     for (size_t f = 0; f < r->num_others; f++)
         if (add_name(&r->names, PyTuple_GET_ITEM(others, (Py_ssize_t)f)) < 0) return Py_DECREF(self), NULL;
-    if (add_sources(self, sources, derived) < 0) return Py_DECREF(self), NULL;
+    if (add_sources(self, sources, derived) < 0 || add_nulls(r, nulls) < 0) return Py_DECREF(self), NULL;
     return (PyObject *)self;
 }
 

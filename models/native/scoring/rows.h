@@ -12,6 +12,8 @@
 
 #define NUM_PENDING 64
 
+#define MAX_NULLS 32
+#define MAX_NULL_CHARS 64
 #define MAX_SOURCES 2
 #define MAX_TIME_CHARS 60
 
@@ -53,6 +55,8 @@ typedef struct {
     size_t num_fields, max_rows, max_chars;
     size_t num_others; /* fields of the other side of a ranking */
     Text separator;    /* of the tokens of a sequence that is one text; a comma stands in brackets and between quotes, too */
+    Text nulls[MAX_NULLS]; /* texts that are nulls besides the empty one */
+    size_t num_nulls;
     size_t num_sources, num_derived;
     size_t derived[MAX_SOURCES]; /* the fields that derive from the sources, by their place */
     Derive derive;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv as csv_module
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ def test_rows_of_a_log_that_are_posted_back_get_the_rows_of_training(log: pl.Dat
 
 
 @pytest.mark.parametrize(
-    "name", ["csv", "csv, carets", "csv, commas in lists", "csv, lists of Python", "txt, semicolons"]
+    "name",
+    ["csv", "csv, carets", "csv, commas in lists", "csv, lists of Python", "txt, semicolons", "csv, words for nulls"],
 )
 def test_so_do_rows_of_text_that_are_posted_as_they_are_in_the_file(
     log: pl.DataFrame, expected: Encoded, tmp_path: Path, name: str
@@ -143,6 +145,28 @@ def test_labels_in_other_spellings_are_labels(
     spelt = flat(log).with_columns(pl.Series("click", [labels[click] for click in log["click"]]))
     spelt.write_csv(tmp_path / "log.csv")
     np.testing.assert_array_equal(encode(tmp_path / "log.csv").labels, expected.labels)
+
+
+def test_a_json_line_may_lack_what_others_have(log: pl.DataFrame, expected: Encoded, tmp_path: Path) -> None:
+    rows = log.to_dicts()
+    for part, first in (("a", 0), ("b", 200)):
+        lines = [
+            json.dumps({k: v for k, v in row.items() if v is not None and (part == "a" or k != "other")})
+            for row in rows[first : first + 200]
+        ]
+        (tmp_path / f"{part}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    np.testing.assert_array_equal(encode(tmp_path / "*.jsonl").ids, expected.ids)
+
+
+def test_columns_that_cannot_be_fields_are_left_out_with_the_reason(log: pl.DataFrame, tmp_path: Path) -> None:
+    odd = log.with_columns(
+        pl.Series("struct", [{"a": 1, "b": 2}] * log.height), pl.lit(None).alias("nothing"), pl.Series('a "name"', ["x", "y"] * 200),
+        pl.Series("structs", [[{"a": 1}]] * log.height), pl.Series("lasts", [timedelta(seconds=i % 9) for i in range(log.height)]),
+    )  # fmt: skip
+    odd.write_parquet(tmp_path / "log.parquet")
+    inferred = encode(tmp_path / "log.parquet").inferred
+    assert {"struct", "structs", "nothing", 'a "name"'}.isdisjoint(field.name for field in inferred.schema.fields)
+    assert all(inferred.reasons[name].startswith("left out") for name in ("struct", "structs", "nothing", 'a "name"'))
 
 
 def test_a_log_without_a_header_says_so(tmp_path: Path) -> None:

@@ -90,6 +90,11 @@ def test_times_of_the_day_are_read_alike() -> None:
     assert found[-4:] == [None] * 4
 
 
+def test_eight_days_in_a_row_are_not_the_sixth_of_eight_months() -> None:
+    texts = pl.Series("t", [f"{START + timedelta(hours=i):%m/%d/%Y}" for i in range(8 * 24)])
+    assert likeliest(formats_of(texts), texts) == "%m/%d/%Y"
+
+
 def test_hours_and_weekdays_are_those_of_the_calendar() -> None:
     assert [DERIVE["hour"](micros(t)) for t in TIMES] == [t.hour for t in TIMES]
     assert [DERIVE["weekday"](micros(t)) for t in TIMES] == [t.weekday() for t in TIMES]

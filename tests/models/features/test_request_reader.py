@@ -30,7 +30,7 @@ if not os.environ.get("CI"):  # there it must be
 
 LIMITS = Limits(max_rows=50, max_chars=256)
 NOT_CALLED: Any = keep_cpu
-REST: Any = ("|", (), (), NOT_CALLED)
+REST: Any = ("|", (), (), (), NOT_CALLED)
 """Of the arguments of the compiled reader: no field derives from a time."""
 
 
@@ -268,10 +268,10 @@ def test_descriptions_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="same name"):
         RequestReader((("a", 0, block, 0, 0, 0, none),), 10, 10, *(*REST, ("a",)))
     with pytest.raises(ValueError, match="same name"):
-        RequestReader((("a", 0, block, 0, 0, 0, none),), 10, 10, "|", ("a",), (0,), NOT_CALLED)
+        RequestReader((("a", 0, block, 0, 0, 0, none),), 10, 10, "|", (), ("a",), (0,), NOT_CALLED)
     with pytest.raises(ValueError, match="other fields"):
         RequestReader((), 10, 10, *(*REST, ("a",))).read_rank(RequestReader((), 10, 10, *REST), b"{}")
-    several: list[Any] = [("", (), ()), ("|", ("a", "b", "c"), ()), ("|", ("b",), (1,))]
+    several: list[Any] = [("", (), (), ()), ("|", (), ("a", "b", "c"), ()), ("|", (), ("b",), (1,))]
     for rest in several:
         with pytest.raises(ValueError, match=r"expected a separator|one of the fields"):
             RequestReader((("a", 0, block, 0, 0, 0, none),), 10, 10, *(*rest, NOT_CALLED))
