@@ -19,7 +19,7 @@ HALVES = [
 """Requests that end too soon."""
 
 
-IMPATIENT_S = 3.0
+IMPATIENT_S = 4.0
 """Seconds that `IMPATIENT` gives a request to come."""
 IMPATIENT = (
     sys.executable,

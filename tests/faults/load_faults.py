@@ -47,6 +47,7 @@ def slow_clients(arena: Arena) -> None:
         drips = [(stack.enter_context(open_with(server, b"")), DRIPS[n % len(DRIPS)]) for n in range(50)]
         fed = threading.Thread(target=feed, args=(drips, begun + IMPATIENT_S + 5))
         fed.start()
+        opened = time.monotonic()  # to accept so many at once takes a while
         for connection in (*connections, *(connection for connection, _ in drips)):
             with suppress(ConnectionResetError):  # it was closed with a byte of a drip unread
                 while connection.recv(4096):
@@ -54,10 +55,10 @@ def slow_clients(arena: Arena) -> None:
         took = time.monotonic() - begun
         fed.join()
         assert took < IMPATIENT_S + 5
-        before, meanwhile = load.quantile_ms(0.9, 0, begun), load.quantile_ms(0.9, begun)
+        before, meanwhile = load.quantile_ms(0.9, 0, begun), load.quantile_ms(0.9, opened)
         arena.tally.notes.append(
             f"closed within {took:.1f} s, p90 of the others {before:.1f} ms before and {meanwhile:.1f} ms meanwhile, "
-            f"p99 {load.quantile_ms(0.99, begun):.1f} ms"
+            f"p99 {load.quantile_ms(0.99, opened):.1f} ms"
         )
         assert meanwhile < 2 * before + 5
 
