@@ -1,1 +1,1 @@
-"""What the service says of itself: logs, metrics and trace ids."""
+"""What the service says of itself: logs, metrics and traces."""
