@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from polars.datatypes import DataTypeClass
 
 from models.data.moments import parse_clocks, parse_moments
@@ -90,6 +91,23 @@ def read_labels(series: pl.Series, position: Position, positive: str | None, *, 
     wanted = "expected a label 0 or 1 (or write the value of a click as the schema's 'positive')"
     _refuse_bad(is_bad, series, position, wanted)
     return found
+
+
+def read_counts(shown: pl.Series, clicks: pl.Series, position: Position) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return how often each row was shown and clicked, int64 [B] each.
+
+    Raises:
+        LogError: a value is no whole number, or a row has more clicks than impressions.
+    """
+    counts = [to_floats(series, decimal_comma=False) for series in (shown, clicks)]
+    for series, count in zip((shown, clicks), counts, strict=True):
+        is_bad = count.is_null() | (count < 0) | (count != count.round())
+        _refuse_bad(is_bad.fill_null(value=True), series, position, "expected a whole number from 0 on")
+    _refuse_bad(
+        counts[1] > counts[0], clicks, position, f"expected at most as many clicks as column {shown.name!r} says"
+    )
+    first, second = (count.cast(pl.Int64).to_numpy() for count in counts)
+    return first, second
 
 
 def read_numbers(series: pl.Series, position: Position, *, decimal_comma: bool) -> pl.Series:

@@ -10,9 +10,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from models.data.columns import Position, plain, read_labels, read_numbers, read_sequences, read_times, read_tokens
+from models.data.columns import (
+    Position,
+    plain,
+    read_counts,
+    read_labels,
+    read_numbers,
+    read_sequences,
+    read_times,
+    read_tokens,
+)
 from models.data.log_files import UNREADABLE, find_files, first_line, is_text, json_columns, scan_file, with_columns
 from models.errors import LogError
 from models.features.moments import DERIVE
@@ -92,13 +102,21 @@ def _batches(lazy: pl.LazyFrame, path: Path) -> Iterator[pl.DataFrame]:
 
 
 def _canonical(raw: pl.DataFrame, position: Position, schema: FeatureSchema) -> pl.DataFrame:
-    columns = {schema.label: read_labels(plain(raw[schema.label]), position, schema.positive)}
+    columns = {}
+    if schema.impressions is None:
+        columns[schema.label] = read_labels(plain(raw[schema.label]), position, schema.positive)
     if schema.split.column is not None:
         columns[TIME] = read_times(raw, schema)
     columns |= canonical_fields(raw, position, schema, columns.get(TIME))
     if schema.group is not None and schema.group not in columns:
         columns[schema.group] = raw[schema.group].cast(pl.String)
-    return pl.DataFrame(columns)
+    frame = pl.DataFrame(columns)
+    if schema.impressions is None:
+        return frame
+    shown, clicks = read_counts(plain(raw[schema.impressions]), plain(raw[schema.label]), position)
+    at = np.repeat(np.arange(frame.height), shown)
+    number = np.arange(len(at)) - np.repeat(np.cumsum(shown) - shown, shown)  # of an impression in its row
+    return frame[at].with_columns(pl.Series(schema.label, (number < clicks[at]).astype(np.int8)))
 
 
 def canonical_fields(

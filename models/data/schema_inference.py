@@ -27,6 +27,7 @@ MIN_LISTS = 0.2
 """Share of a text column's values that must contain the list separator."""
 LIST_SEPARATORS = ("|", "^", ",", ";", " ", "\x02", "~", "#", "&")
 PART_NAMES = frozenset({"split", "fold", "partition", "istrain", "istest", "trainortest", "set", "subset"})
+SHOWN_NAMES = frozenset({"impression", "impressions", "numimpressions", "imps", "views", "shows", "shown"})
 COUNT_NAMES = frozenset(
     {"impression", "impressions", "clicks", "numclicks", "clickcount", "numimpressions", "views", "shows"}
 )
@@ -55,7 +56,8 @@ def infer_schema(patterns: Sequence[str], label: str) -> InferredSchema:
         raise LogError(f"{files[0]}: column {label!r} is missing, the file has {names}")
     if not frame.height:
         raise LogError(f"{files[0]}: the log has no rows")
-    evidence = Evidence(_labels(frame[label]))
+    counted_by = _impressions(frame, label)
+    evidence = Evidence(_labels(frame[label], may_count=counted_by is not None))
     time = find_time(frame, label, evidence)
     reasons: dict[str, str] = {}
     log = _with_list_separator(sample, label)
@@ -75,7 +77,9 @@ def infer_schema(patterns: Sequence[str], label: str) -> InferredSchema:
     split = Split() if time is None else Split(column=time.name, format=time.written, clock=time.clock)
     if time is not None:
         reasons[time.name] = f"the time that the rows are split by, {_range(time)}; not a field"
-    schema = FeatureSchema(label=label, group=user, split=split, fields=tuple(fields), log=log)
+    if counted_by is not None:
+        reasons[counted_by] = f"how often a row was shown; {label!r} counts the clicks"
+    schema = FeatureSchema(label=label, impressions=counted_by, group=user, split=split, fields=tuple(fields), log=log)
     return InferredSchema(schema, reasons, tuple(_warnings(time, files)))
 
 
@@ -101,14 +105,31 @@ def _range(time: TimeColumn) -> str:
     return f"read{written}{clock}: from {' to '.join(ends)}"
 
 
-def _labels(series: pl.Series) -> pl.Series:
+def _impressions(frame: pl.DataFrame, label: str) -> str | None:
+    """Return the column that counts a row's impressions, if the label counts clicks."""
+    clicks = frame[label].cast(pl.Float64, strict=False)
+    for name in frame.columns:
+        shown = frame[name]
+        if name.lower().replace("_", "") not in SHOWN_NAMES or not shown.dtype.is_integer():
+            continue
+        are_counts = shown.null_count() + clicks.null_count() == 0 and bool(((shown >= clicks) & (clicks >= 0)).all())
+        if are_counts and bool((shown >= 1).all()) and bool((shown > 1).any()):
+            return name
+    return None
+
+
+def _labels(series: pl.Series, *, may_count: bool) -> pl.Series:
     # Values that are no labels are refused when the log is read, with the row.
     if series.dtype == pl.String:
-        series = series.str.to_lowercase().is_in(["true", "t", "1", "+1", "1.0", "yes", "y"])
+        series = (
+            series.cast(pl.Float64, strict=False)
+            if may_count
+            else series.str.to_lowercase().is_in(["true", "t", "1", "+1", "1.0", "yes", "y"])
+        )
     elif not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
         return pl.Series(np.zeros(len(series)))
     labels = series.cast(pl.Float64, strict=False).fill_null(0.0).fill_nan(0.0)
-    return (labels == 1).cast(pl.Float64)
+    return ((labels >= 1) if may_count else (labels == 1)).cast(pl.Float64)
 
 
 def _role(

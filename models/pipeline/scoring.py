@@ -99,7 +99,7 @@ def score_log(
     needed = [field.name for field in schema.fields if field.derived is None]
     if_there = [*report, *(set(names) - set(needed)), *(c for c in (schema.split.column, schema.split.clock) if c)]
     opened = [FrameFile(path, schema.log, [*needed, *kept], if_there) for path in files]
-    has_labels = all(schema.label in file.columns for file in opened)
+    has_labels = schema.impressions is None and all(schema.label in file.columns for file in opened)
     parts = PartFolder(out.with_name(f".{out.name}.parts"), _job(artifact, files, kept, has_labels=has_labels))
     sizes = [file.count_rows() for file in opened]
     resumed = done = sum(entry.rows for entry in parts.entries)

@@ -151,6 +151,9 @@ class FeatureSchema(Strict):
     """Column with the clicks."""
     positive: str | None = None
     """The label's value of a click, if it is not 1, ``true`` or +1; every other value is a non-click."""
+    impressions: str | None = None
+    """Column with the number of times that a row's ad was shown; the label is then the number of clicks. Training takes such a
+    row as so many impressions."""
     group: str | None = None
     """Column whose values group rows for GAUC, usually the user."""
     negatives_kept: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -174,6 +177,10 @@ class FeatureSchema(Strict):
             raise ValueError(f"field {next(n for n in names if names.count(n) > 1)!r} is given twice")
         if self.label in by_name:
             raise ValueError(f"the label {self.label!r} cannot be a field")
+        if self.impressions is not None and (self.impressions in by_name or self.positive is not None):
+            raise ValueError(
+                "impressions: cannot be a field, and the label counts clicks, so 'positive' does not apply"
+            )
         for f in self.fields:
             sources = {self.split.column, self.split.clock if f.derived == "hour" else None} & set(by_name)
             if f.derived and (self.split.column is None or sources):
@@ -193,7 +200,7 @@ class FeatureSchema(Strict):
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column that training reads, each once, label first."""
-        extra = (self.group, self.split.column, self.split.clock)
+        extra = (self.impressions, self.group, self.split.column, self.split.clock)
         own = (f.name for f in self.fields if f.derived is None)
         return tuple(dict.fromkeys([self.label, *(c for c in extra if c), *own]))
 

@@ -69,6 +69,7 @@ EXAMPLES: Mapping[str, Mapping[str, object]] = {
     "": {
         "label": "click",
         "positive": "clicked",
+        "impressions": "shown",
         "group": "user_id",
         "negatives_kept": 0.1,
         "segments": ["device", "ad_category"],
