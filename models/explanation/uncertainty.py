@@ -6,9 +6,9 @@ them tells on average, the mean of p(1 − p)·J Jᵀ over the impressions of th
 an unseen token, have c = 0 and keep the variance of the prior. The variance of a logit is the sum of Jᵀ(Λ + c·G)⁻¹J over the rows that
 it reads.
 
-Two constants bring this near the truth on logs with known probabilities (docs/experiments.md, `benchmarks.coverage`): values differ less than the prior
-has it (`PRIOR_SHARE`), and an impression counts for less than one, since the model itself is not the truth (`TEMPERING`, a tempered
-posterior as in Grünwald 2012).
+Two constants bring this near the truth on logs with known probabilities (docs/experiments.md, "How sure a probability is"): values
+differ less than the prior has it (`PRIOR_SHARE`), and an impression counts for less than one, since the model itself is not the
+truth (`TEMPERING`, a tempered posterior as in Grünwald 2012).
 """
 
 from __future__ import annotations
