@@ -116,10 +116,22 @@ class Call(Generic[T]):
         return None if self.body is None else orjson.dumps(self.body, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def predict(rows: Sequence[Row] | Mapping[str, Sequence[object]]) -> Call[Predictions]:
-    """Return the call that asks for probabilities of rows, or of columns of values."""
-    body = {"inputs": rows} if isinstance(rows, Mapping) else {"instances": rows}
-    return Call("POST", "/predict", lambda found: _made(Predictions, found, predictions="probabilities"), body)
+Rows = Sequence[Row] | Mapping[str, Sequence[object]]
+"""Impressions as mappings of fields, or as columns of values by field."""
+
+
+def predict(rows: Rows) -> Call[Predictions]:
+    """Return the call that asks for the probabilities of rows."""
+    return Call("POST", "/predict", lambda found: _made(Predictions, found, predictions="probabilities"), _given(rows))
+
+
+def explain(rows: Rows) -> Call[Mapping[str, Any]]:
+    """Return the call that asks why rows have their probabilities."""
+    return Call("POST", "/explain", dict, _given(rows))
+
+
+def _given(rows: Rows) -> Mapping[str, object]:
+    return {"inputs": rows} if isinstance(rows, Mapping) else {"instances": rows}
 
 
 def rank(

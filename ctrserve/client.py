@@ -10,7 +10,7 @@ import anyio
 import httpx
 
 from ctrserve import calls
-from ctrserve.calls import Attempts, Call, DeadlineExceeded, Predictions, Ranking, Refused, Row, Served
+from ctrserve.calls import Attempts, Call, DeadlineExceeded, Predictions, Ranking, Refused, Row, Rows, Served
 
 T = TypeVar("T")
 URL = "http://127.0.0.1:8000"
@@ -43,9 +43,13 @@ class Client:
         self._deadline_s = deadline_s
         self._http = httpx.Client(base_url=url, headers=_key_headers(key), transport=transport)
 
-    def predict(self, rows: Sequence[Row] | Mapping[str, Sequence[object]]) -> Predictions:
+    def predict(self, rows: Rows) -> Predictions:
         """Return the click probability of each row; rows are mappings of fields, or columns of values by field."""
         return self._make(calls.predict(rows))
+
+    def explain(self, rows: Rows) -> Mapping[str, Any]:
+        """Return why each row has its probability, as ``/explain`` answers."""
+        return self._make(calls.explain(rows))
 
     def rank(
         self,
@@ -120,9 +124,13 @@ class AsyncClient:
         self._deadline_s = deadline_s
         self._http = httpx.AsyncClient(base_url=url, headers=_key_headers(key), transport=transport)
 
-    async def predict(self, rows: Sequence[Row] | Mapping[str, Sequence[object]]) -> Predictions:
+    async def predict(self, rows: Rows) -> Predictions:
         """See `Client.predict`."""
         return await self._make(calls.predict(rows))
+
+    async def explain(self, rows: Rows) -> Mapping[str, Any]:
+        """See `Client.explain`."""
+        return await self._make(calls.explain(rows))
 
     async def rank(
         self,

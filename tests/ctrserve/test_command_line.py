@@ -87,3 +87,13 @@ def test_an_interrupt_while_libraries_are_imported_is_quiet(command: list[str], 
         [sys.executable, *command], env=environment, capture_output=True, text=True, timeout=60, check=False
     )
     assert (ran.returncode, ran.stderr) == (128 + signal.SIGINT, "")
+
+
+def test_a_shell_completes_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    # What the script of --install-completion sets when a person presses Tab after "ctrserve ver".
+    for name, value in {"_CTRSERVE_COMPLETE": "complete_bash", "COMP_WORDS": "ctrserve ver", "COMP_CWORD": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.split() == ["versions"]

@@ -63,7 +63,8 @@ def test_a_path_without_an_artifact_says_what_was_expected(tmp_path: Path) -> No
 
 def test_an_explanation_is_what_the_service_answers(model: ctrserve.Model, server: Server) -> None:
     columns = request_columns(make_log(20, seed=4))
-    served = server.client.post("/explain", json={"inputs": columns}).json()
+    with ctrserve.Client(str(server.client.base_url)) as client:
+        served = client.explain(columns)
     found = model.explain(columns)
     assert json.loads(json.dumps(found)) == served
     assert [e["probability"] for e in found["explanations"]] == model.predict(columns).tolist()
