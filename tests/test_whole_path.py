@@ -178,14 +178,14 @@ def test_the_service_undoes_dropped_negatives(tmp_path: Path) -> None:
     log = read_frame(patterns, schema)
     truth = pl.concat([pl.read_parquet(p) for p in sorted(logs.glob("truth-*.parquet"))])["true_probability"].to_numpy()
     test = parts_of(log, schema, 7).test
-    rows = raw_rows(load_artifact(current_artifact(out)).schema, log[test[:1_000]])
+    rows = raw_rows(load_artifact(current_artifact(out)).schema, log[test[:2_000]])
     with serving(out) as server:
         served = server.client.post("/predict", json={"instances": rows}).json()["predictions"]
     # Rows were kept by their label, so each stands for as many as were dropped with it.
-    clicks = log["click"].to_numpy()[test[:1_000]]
+    clicks = log["click"].to_numpy()[test[:2_000]]
     stands_for = np.where(clicks == 1, 1, 1 / 0.25)
     assert np.average(served, weights=stands_for) == pytest.approx(
-        np.average(truth[test[:1_000]], weights=stands_for), rel=0.2
+        np.average(truth[test[:2_000]], weights=stands_for), rel=0.2
     )
     assert clicks.mean() > 2 * np.average(served, weights=stands_for)  # which an uncorrected model would predict
 
