@@ -95,7 +95,9 @@ def rolling_restart(arena: Arena) -> None:
         with arena.load(server, 200, num_threads=4):
             time.sleep(0.3)
             server.process.send_signal(signal.SIGHUP)
-            took = until(lambda: len(set(children(server)) - before) == 2 and len(children(server)) == 2, "new workers")
+            took = until(
+                lambda: len(set(children(server)) - before) == 2 and len(children(server)) == 2, "new workers", 60
+            )
             time.sleep(0.3)
         arena.tally.notes.append(f"both replaced after {took:.1f} s")
 

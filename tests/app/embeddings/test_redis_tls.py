@@ -104,7 +104,7 @@ def service(artifacts: Path, authorities: Path, directory: Path, setup: Setup) -
     with (
         running_redis(directory / "redis", Path(REDIS or ""), options) as redis,
         # Long enough for a handshake on a loaded machine.
-        serving(artifacts, redis_url=url, redis_timeout_ms=100, hot_bytes=0) as server,
+        serving(artifacts, redis_url=url, redis_timeout_ms=500, hot_bytes=0) as server,
     ):
         yield server, redis
 
