@@ -68,11 +68,29 @@ static PyObject *TokenBlock_new(PyTypeObject *type, PyObject *args, PyObject *kw
 
 #define AT_ONCE 64 /* tokens that are looked up together */
 
+#define MEMORY_BITS 12
+#define MEMORY ((size_t)1 << MEMORY_BITS) /* short tokens whose rows are remembered: most values of a log are frequent tokens */
+
+typedef struct {
+    uint64_t words[2]; /* of the view, which holds the whole token */
+    int32_t row;       /* -1: none yet */
+} Remembered;
+
 typedef struct {
     const Block *block;
     int64_t start;
     int32_t *rows; /* of all tokens */
+    Remembered *memory;
 } Search;
+
+static inline Remembered *place_of(const Search *search, const TokenView *view) {
+    uint64_t hash = view->words[0] * XXH_PRIME64_1 ^ view->words[1] * XXH_PRIME64_2;
+    return &search->memory[hash >> (64 - MEMORY_BITS)];
+}
+
+static inline int is_remembered(const Remembered *known, const TokenView *view) {
+    return known->row >= 0 && known->words[0] == view->words[0] && known->words[1] == view->words[1];
+}
 
 static int find_strings(void *context, const StringSlice *strings) {
     const Search *search = context;
@@ -87,6 +105,10 @@ static int find_strings(void *context, const StringSlice *strings) {
                 continue;
             }
             const TokenView *view = &strings->views[i];
+            if (view->num_bytes <= INLINE_BYTES && is_remembered(place_of(search, view), view)) {
+                rows[i] = place_of(search, view)->row;
+                continue;
+            }
             Text text = {text_of(view, strings->buffers), view->num_bytes};
             spell_token(TEXT, MAX_TOKEN_CHARS, &text); /* any text is a token of this kind */
             places[count] = i;
@@ -95,7 +117,12 @@ static int find_strings(void *context, const StringSlice *strings) {
             count++;
         }
         find_tokens(tokens, count);
-        for (size_t j = 0; j < count; j++) rows[places[j]] = (int32_t)found[j];
+        for (size_t j = 0; j < count; j++) {
+            const TokenView *view = &strings->views[places[j]];
+            rows[places[j]] = (int32_t)found[j];
+            if (view->num_bytes <= INLINE_BYTES)
+                *place_of(search, view) = (Remembered){{view->words[0], view->words[1]}, (int32_t)found[j]};
+        }
     }
     return 0;
 }
@@ -108,10 +135,13 @@ static PyObject *TokenBlock_find(TokenBlock *self, PyObject *args) {
     if (!PyArg_ParseTuple(args, "OLO", &column, &start, &array) || get_array(array, INT32, ANY_COUNT, 1, &rows) < 0)
         return NULL;
     uint64_t size = NUM_SPECIAL + (self->block.buckets ? self->block.buckets : self->block.n);
-    Search search = {&self->block, start, rows.buf};
+    Search search = {&self->block, start, rows.buf, malloc(MEMORY * sizeof(Remembered))};
     int failed = 1;
-    if (start < 0 || (uint64_t)start + size > INT32_MAX) PyErr_SetString(PyExc_ValueError, "a table of too many rows");
+    if (search.memory != NULL) memset(search.memory, 0xff, MEMORY * sizeof(Remembered));
+    if (search.memory == NULL) PyErr_NoMemory();
+    else if (start < 0 || (uint64_t)start + size > INT32_MAX) PyErr_SetString(PyExc_ValueError, "a table of too many rows");
     else failed = visit_strings(column, (size_t)rows.len / sizeof(int32_t), find_strings, &search) < 0;
+    free(search.memory);
     PyBuffer_Release(&rows);
     return failed ? NULL : Py_NewRef(Py_None);
 }

@@ -30,6 +30,13 @@ def test_tokens_of_a_column_are_found_as_those_of_a_request(
     assert find_rows(field, sliced).tolist() == field.find_all([*tokens, *tokens][1:]).tolist()
 
 
+def test_more_short_tokens_than_are_remembered_at_once_are_all_found() -> None:
+    tokens = [f"t{i * i % 9_001}" for i in range(20_000)]
+    vocabulary = Vocabulary.from_tokens(dict.fromkeys(tokens[::3]))
+    field = FieldEncoder(FieldSpec(name="f", kind="categorical"), FittedField(dtype="string"), 0, vocabulary)
+    assert find_rows(field, pl.Series(tokens)).tolist() == field.find_all(tokens).tolist()
+
+
 def test_blocks_are_the_frame_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     log = make_log(1_000)
     encoder = fit_encoder(log, SCHEMA, np.arange(500))
