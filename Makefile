@@ -76,6 +76,7 @@ sanitize: setup
 	cd build/sanitized && LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc $(abspath $(BIN))/python -m pytest -q -p no:cacheprovider \
 		tests/app/wire tests/models/features tests/models/network tests/models/data/test_token_index.py \
+		tests/models/data/test_frame_encoder.py \
 		tests/models/training/test_rowwise_adagrad.py
 
 # What the Dockerfile installs for serving; the tools that inspect it are in $(VENV).
