@@ -111,7 +111,7 @@ def make_artifact(
     if evidence:
         rows = encode_frame(encoder, log)
         gradients = Gradients(config, len(encoder.fields), weights)
-        variance = np.array([0.1] * config.embedding_dim + [0.3])
+        variance = np.tile([0.1] * config.embedding_dim + [0.3], (len(encoder.block_starts), 1))
         tensors["evidence.safetensors"] = fit_uncertainty(encoder, predictor, gradients, table, rows, variance)
     texts |= {"report.html": "<!doctype html>", "model_card.md": "# A model\n"}
     directory = write_artifact(root, manifest, texts, tensors)

@@ -28,10 +28,12 @@ class ChunkEncoder:
     def __init__(self, encoder: FeatureEncoder, log: TokenLog) -> None:
         self.fields = encoder.fields
         self._rows: dict[str, NDArray[np.int32]] = {}
+        self._starts: dict[str, int] = {}  # of the blocks that the arrays lead to
         for field in encoder.fields:
             block = field.spec.block
             if field.spec.kind == "numeric" or block in self._rows:
                 continue
+            self._starts[block] = field.start
             index, vocabulary = log.indexes[block], encoder.vocabularies.get(block)
             rows = np.full(len(index), field.start + OOV, np.int32)
             if vocabulary is None:
@@ -54,7 +56,10 @@ class ChunkEncoder:
     def _rows_of(self, field: FieldEncoder, values: NDArray[np.generic]) -> NDArray[np.int32]:
         if field.spec.kind == "numeric":
             return encode_numbers(field, values.view(np.float64))
-        return self._rows[field.spec.block][values.view(np.uint32)]
+        rows = self._rows[field.spec.block][values.view(np.uint32)]
+        if shift := field.start - self._starts[field.spec.block]:  # rows of its own
+            rows += np.int32(shift)
+        return rows
 
 
 def encode_frame(encoder: FeatureEncoder, frame: pl.DataFrame) -> PackedRows:

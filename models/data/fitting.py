@@ -83,6 +83,7 @@ def fit_encoder(log: TokenLog, train_rows: NDArray[np.int64], artifact: Artifact
     vocabularies: dict[str, Vocabulary] = {}
     num_tokens: dict[str, int] = {}
     fitted: list[FittedField] = []
+    copies: dict[str, str] = {}  # the block whose tokens a field with rows of its own has
     for i, field in enumerate(log.schema.fields):
         before = None if artifact is None else artifact.schema.fitted[i]
         dtype = dtypes.get(field.name)
@@ -111,11 +112,17 @@ def fit_encoder(log: TokenLog, train_rows: NDArray[np.int64], artifact: Artifact
         pooling: Pooling = "mean"
         if field.kind == "sequence":
             pooling = field.pooling or DEFAULT_POOLING if before is None else before.pooling
-        fitted.append(FittedField(dtype=dtype, example=example, pooling=pooling))
+        own_rows = field.vocabulary is not None if before is None else before.own_rows
+        if own_rows:
+            copies[field.name] = field.block
+        fitted.append(FittedField(dtype=dtype, example=example, pooling=pooling, own_rows=own_rows))
+    num_tokens |= {name: num_tokens[block] for name, block in copies.items()}
     if sum(num_tokens.values()) + 2 * len(num_tokens) > MAX_TABLE_ROWS:
         limit = f"{MAX_TABLE_ROWS:,} table rows"
         raise SchemaError(f"the fields need more than {limit}: raise 'min_count' or set 'buckets'")
-    blocks = dict.fromkeys(f.block for f in log.schema.fields)
+    blocks = dict.fromkeys(
+        f.name if fit.own_rows else f.block for f, fit in zip(log.schema.fields, fitted, strict=True)
+    )
     ordered = {block: num_tokens[block] for block in blocks}
     return FeatureEncoder(FittedSchema(features=log.schema, fitted=tuple(fitted), num_tokens=ordered), vocabularies)
 

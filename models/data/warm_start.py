@@ -75,9 +75,10 @@ def check_fits(artifact: Artifact, schema: FeatureSchema) -> None:
 def register_tokens(artifact: Artifact, log: TokenLog) -> dict[str, tuple[NDArray[np.uint32], NDArray[np.int64]]]:
     """Add the artifact's tokens to the log's indexes; return the codes uint32 and counts int64 of each block's tokens."""
     known = {}
-    for block, vocabulary in artifact.encoder.vocabularies.items():
-        first = artifact.encoder.start_of[block] + 2
-        counts = artifact.counts[first : first + len(vocabulary)]
+    encoder = artifact.encoder
+    for block, vocabulary in encoder.vocabularies.items():
+        starts = [encoder.start_of[rows] + 2 for rows, owner in encoder.vocabulary_of.items() if owner == block]
+        counts = np.sum([artifact.counts[first : first + len(vocabulary)] for first in starts], axis=0)
         known[block] = log.index(block).codes(pl.Series(vocabulary.tokens(), dtype=pl.String)), counts
     return known
 
@@ -87,9 +88,10 @@ def inherit(artifact: Artifact, encoder: FeatureEncoder) -> Inheritance:
     rows = np.empty(artifact.encoder.num_rows, np.int64)
     for block, start in artifact.encoder.start_of.items():
         local = np.arange(artifact.schema.num_tokens[block] + 2)
-        vocabulary = artifact.encoder.vocabularies.get(block)
+        owner = artifact.encoder.vocabulary_of[block]
+        vocabulary = artifact.encoder.vocabularies.get(owner)
         if vocabulary is not None:
-            local[2:] = encoder.vocabularies[block].find_all(vocabulary.tokens())
+            local[2:] = encoder.vocabularies[owner].find_all(vocabulary.tokens())
         rows[start : start + len(local)] = encoder.start_of[block] + local
     return Inheritance(
         rows=rows,

@@ -126,7 +126,7 @@ def fit_uncertainty(
         gradients: of the model.
         table: float32 [R, E+1].
         rows: of training; `MAX_ROWS` of them, evenly spaced, are used.
-        prior_variance: of each number of a row, float64 [E+1].
+        prior_variance: of each number of a block's rows, float64 [V, E+1].
     """
     V, width = len(encoder.block_starts), table.shape[1]
     told, seen = np.zeros((V, width, width)), np.zeros(V)
@@ -143,7 +143,7 @@ def fit_uncertainty(
             told[block] += scaled.T @ scaled
             seen[block] += len(at)
     spread = np.sqrt(prior_variance)  # Λ = 1 / spread²
-    relative = told / np.maximum(seen, 1)[:, np.newaxis, np.newaxis] * spread[:, np.newaxis] * spread
+    relative = told / np.maximum(seen, 1)[:, np.newaxis, np.newaxis] * spread[:, :, np.newaxis] * spread[:, np.newaxis]
     information, vectors = np.linalg.eigh(relative)
-    basis = np.swapaxes(vectors, 1, 2) * spread
+    basis = np.swapaxes(vectors, 1, 2) * spread[:, np.newaxis]
     return {"basis": basis.astype(np.float32), "information": np.maximum(information, 0).astype(np.float32)}

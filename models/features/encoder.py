@@ -167,12 +167,25 @@ class FeatureEncoder(Encoder):
         super().__init__(
             [
                 FieldEncoder(
-                    spec, fitted, self.start_of[spec.block], token_ids[spec.block], schema.features.log.list_separator
+                    spec, fitted, self.start_of[block], token_ids[spec.block], schema.features.log.list_separator
                 )
-                for spec, fitted in zip(schema.features.fields, schema.fitted, strict=True)
+                for spec, fitted, block in zip(schema.features.fields, schema.fitted, schema.row_blocks, strict=True)
             ],
             schema.features,
         )
+        self.vocabulary_of: dict[str, str] = {
+            block: spec.block for spec, block in zip(schema.features.fields, schema.row_blocks, strict=True)
+        }
+        """Whose vocabulary the rows of each block are of, by block name."""
+
+    def embedding_rows(self) -> NDArray[np.int64] | None:
+        """Return the row whose embedding each row has, int64 [R]; ``None`` where each has its own."""
+        rows = np.arange(self.num_rows)
+        for block, owner in self.vocabulary_of.items():
+            if block != owner:
+                local = np.arange(NUM_SPECIAL + self.schema.num_tokens[block])
+                rows[self.start_of[block] + local] = self.start_of[owner] + local
+        return rows if len(self.vocabulary_of) > len(set(self.vocabulary_of.values())) else None
 
     def single_fields(self) -> dict[int, tuple[int, int]]:
         """Return the first table row and the one after the last of each field that is no sequence, by its position."""

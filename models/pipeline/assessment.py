@@ -100,6 +100,7 @@ def assess(
         test=parts.get("test"),
         history=trained.history,
         best_epoch=trained.best_epoch,
+        first_order_log_loss=trained.first_order_log_loss,
         fields=field_facts(prepared),
         calibration=_describe(served.predictor.calibration, refit=config.refit),
         config=config.model_dump(mode="json"),

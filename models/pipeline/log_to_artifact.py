@@ -209,7 +209,10 @@ def _evidence(
     prepared: Prepared, predictor: Predictor, trained: Trained, config: TrainConfig, head: Tensors
 ) -> Tensors:
     """Return the tensors of ``evidence.safetensors``, from the rows of the first shard."""
-    variance = np.array([config.embedding_variance] * config.model.embedding_dim + [config.weight_variance])
+    by_part = np.full((len(prepared.encoder.block_starts), 2), (config.embedding_variance, config.weight_variance))
+    if trained.evidence is not None:
+        by_part = trained.evidence.variances(config)
+    variance = np.repeat(by_part, (config.model.embedding_dim, 1), axis=1)  # [V, E+1]
     gradients = Gradients(config.model, len(prepared.schema.fields), head)
     sample = prepared.train[0].load().rows
     return fit_uncertainty(prepared.encoder, predictor, gradients, trained.table, sample, variance)

@@ -18,7 +18,7 @@ def field_facts(prepared: Prepared) -> list[FieldFacts]:
     facts = []
     for i, field in enumerate(prepared.schema.fields):
         tokens = encoder.schema.num_tokens[field.block]
-        own = field.block == field.name
+        own = encoder.schema.row_blocks[i] == field.name
         facts.append(
             FieldFacts(
                 name=field.name,

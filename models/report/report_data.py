@@ -133,12 +133,13 @@ class ReportData:
         validation: scored.
         test: scored, if there is one.
         history: one entry per epoch.
-        best_epoch: the epoch that was kept.
+        best_epoch: the epoch that was kept; 0 for the first order alone.
         fields: in the schema's order.
         calibration: how it was fitted, in one or two sentences.
         config: of the training, can be nested.
         environment: versions, sizes and times, by name.
         importance: what each field contributes to the last part, the largest first, measured on ``importance_rows`` rows.
+        first_order_log_loss: of the first order alone on the validation part, where training began there.
     """
 
     model_version: str
@@ -156,6 +157,7 @@ class ReportData:
     environment: Mapping[str, str]
     importance: Sequence[Importance] = ()
     importance_rows: int = 0
+    first_order_log_loss: float | None = None
 
     @property
     def parts(self) -> tuple[Scored, ...]:

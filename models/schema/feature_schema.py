@@ -59,7 +59,7 @@ class FieldSpec(Strict):
     buckets: Annotated[int, Field(ge=1, le=2**31)] | None = None
     """Number of rows that tokens are hashed into, instead of a vocabulary."""
     vocabulary: str | None = None
-    """Name of the field whose tokens and rows this field shares."""
+    """Name of the field whose tokens and embeddings this field shares; its first-order weights are its own."""
     max_length: Annotated[int, Field(ge=1, le=1_000)] = 50
     """The last tokens of a sequence that count."""
     pooling: Pooling | None = None
@@ -215,6 +215,9 @@ class FittedField(Strict):
     """A frequent value, for the documentation of the API."""
     pooling: Pooling = "mean"
     """Of a sequence. Absent in artifacts of version 0.1, which had means only."""
+    own_rows: bool = False
+    """Whether a field that shares another's vocabulary has table rows of its own. Their embeddings are those of the other's
+    rows, their first-order weights are not. Absent in artifacts of version 0.1, where all was shared."""
 
 
 class FittedSchema(Strict):
@@ -223,13 +226,21 @@ class FittedSchema(Strict):
     features: FeatureSchema
     fitted: tuple[FittedField, ...]
     num_tokens: Mapping[str, int]
-    """Number of rows of each block without MISSING and OOV, by block name, in table order."""
+    """Number of rows of each block without MISSING and OOV, by block name, in table order. A block has the name of the field
+    that owns the vocabulary, or of the field with rows of its own."""
+
+    @property
+    def row_blocks(self) -> tuple[str, ...]:
+        """The name of the block of table rows of each field."""
+        return tuple(
+            f.name if fit.own_rows else f.block for f, fit in zip(self.features.fields, self.fitted, strict=True)
+        )
 
     @model_validator(mode="after")
     def _one_fit_per_field(self) -> Self:
         if len(self.fitted) != len(self.features.fields):
             raise ValueError("'fitted' must have one entry per field")
-        if list(self.num_tokens) != list(dict.fromkeys(f.block for f in self.features.fields)):
+        if list(self.num_tokens) != list(dict.fromkeys(self.row_blocks)):
             raise ValueError("'num_tokens' must name every block in the order of the fields")
         for spec, fit in zip(self.features.fields, self.fitted, strict=True):
             expected = {"numeric": len(fit.boundaries) + 1}.get(spec.kind, spec.buckets)
@@ -241,6 +252,10 @@ class FittedSchema(Strict):
                 or is_numeric != (fit.dtype is None)
                 or (fit.pooling != "mean" and not is_sequence)
                 or spec.pooling not in (None, fit.pooling)
+                or (
+                    fit.own_rows
+                    and (spec.vocabulary is None or self.num_tokens[spec.name] != self.num_tokens[spec.block])
+                )
             ):
                 raise ValueError(f"'fitted' of {spec.name!r} does not fit the field")
         if any(n < 0 for n in self.num_tokens.values()):

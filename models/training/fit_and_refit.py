@@ -15,6 +15,7 @@ from models.data.preparation import Prepared, Say
 from models.data.shards import deal
 from models.network.calibration import Calibration, level_shift
 from models.network.predictor import Predictor, score_rows
+from models.training.evidence import Evidence, find_evidence, with_more
 from models.training.train_config import TrainConfig, batch_size_of
 from models.training.train_step import TrainStep
 from models.training.trainer import Progress, Trained, Trainer
@@ -27,9 +28,11 @@ class Stage(StrEnum):
     REFIT = "refit"
 
 
-def make_step(prepared: Prepared, config: TrainConfig) -> TrainStep:
+def make_step(prepared: Prepared, config: TrainConfig, evidence: Evidence | None) -> TrainStep:
     """Return a model for a log's training rows, not trained yet."""
-    return TrainStep(config, prepared.counts, prepared.encoder.oov_rows, prepared.labels, prepared.inheritance)
+    encoder = prepared.encoder
+    given = (prepared.inheritance, evidence, encoder.embedding_rows())
+    return TrainStep(config, prepared.counts, encoder.oov_rows, prepared.labels, *given)
 
 
 def fit(prepared: Prepared, config: TrainConfig, out: Path, progress: Progress, say: Say) -> Trained:
@@ -37,10 +40,13 @@ def fit(prepared: Prepared, config: TrainConfig, out: Path, progress: Progress, 
     checkpoint = checkpoint_of(prepared, config, out, Stage.FIT)
     if checkpoint.exists():
         say(f"going on from {checkpoint}")
-    trainer = Trainer(make_step(prepared, config), prepared.train, progress, checkpoint)
+    evidence = find_evidence(prepared, config, say)
+    trainer = Trainer(make_step(prepared, config, evidence), prepared.train, progress, checkpoint)
     trained = trainer.fit(prepared.held_out["validation"].part)
-    say(f"best epoch: {trained.best_epoch} of {len(trained.history)}")
-    return replace(trained, table=_settled(prepared, config, trained.table, prepared.counts))
+    alone = ": the first order alone" if trained.best_epoch == 0 else ""
+    say(f"best epoch: {trained.best_epoch} of {len(trained.history)}{alone}")
+    table = _settled(prepared, config, trained.table, prepared.counts)
+    return replace(trained, table=table, evidence=evidence)
 
 
 def refit(
@@ -64,9 +70,13 @@ def refit(
     counts = prepared.counts + validation.counts
     labels = np.concatenate([prepared.labels, examples.labels])
     same_batches = config.model_copy(update={"batch_size": batch_size_of(config, len(prepared.labels))})
-    step = TrainStep(same_batches, counts, prepared.encoder.oov_rows, labels, prepared.inheritance)
+    shards, evidence, encoder = deal(prepared.train, validation.part), trained.evidence, prepared.encoder
+    if evidence is not None:
+        evidence = with_more(evidence, prepared, shards, config)
+    given = (prepared.inheritance, evidence, encoder.embedding_rows())
+    step = TrainStep(same_batches, counts, encoder.oov_rows, labels, *given)
     checkpoint = checkpoint_of(prepared, config, out, Stage.REFIT)
-    again = Trainer(step, deal(prepared.train, validation.part), progress, checkpoint).fit_again(trained.best_epoch)
+    again = Trainer(step, shards, progress, checkpoint).fit_again(trained.best_epoch)
     table = _settled(prepared, config, again.table, counts)
     before, after = (
         score_rows(Predictor(head.frozen(), Calibration()), examples.rows, rows)
@@ -112,4 +122,9 @@ def _settled(
     seen = counts.copy() if before is None else before.with_counts(counts)
     if config.id_dropout:  # which has trained the out-of-vocabulary rows
         seen[prepared.encoder.oov_rows] = np.maximum(seen[prepared.encoder.oov_rows], 1)
-    return settle_unseen_rows(table, seen, prepared.encoder.block_starts)
+    starts, owners = prepared.encoder.block_starts, prepared.encoder.embedding_rows()
+    if owners is None:
+        return settle_unseen_rows(table, seen, starts)
+    together = np.bincount(owners, seen, len(table)).astype(np.int64)
+    embeddings = settle_unseen_rows(table[:, :-1], together, starts)[owners]
+    return np.concatenate((embeddings, settle_unseen_rows(table[:, -1:], seen, starts)), axis=1)

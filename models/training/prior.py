@@ -22,8 +22,8 @@ class GaussianPrior:
     weight; for an embedding's coordinates, whose factor in the logit is of the order of one, the same is taken.
 
     Args:
-        precision: float32 [E+1], 1 / variance of each coordinate.
-        counts: float64 [R], c of each row; those below one count as one.
+        precision: float32 [R, 2], 1 / variance of each row's coordinates and of its weight.
+        counts: float64 [R, 2], c of each row's embedding and of its weight; those below one count as one.
         inheritance: an artifact's rows.
         label_variance: p(1 − p).
     """
@@ -37,7 +37,7 @@ class GaussianPrior:
     ) -> None:
         self._precision = precision
         share = 1 / np.maximum(counts, 1)
-        self._share = torch.from_numpy(share.astype(np.float32)).to(precision.device)  # [R], of each occurrence
+        self._share = torch.from_numpy(share.astype(np.float32)).to(precision.device)  # [R, 2], of each occurrence
         self._inherited = inheritance
         if inheritance is not None:
             self._old_row: NDArray[np.int64] = np.full(len(counts), -1)
@@ -46,21 +46,21 @@ class GaussianPrior:
 
     def penalty(self, values: Tensor, unique: Unique, batch_size: int) -> Tensor:
         """Return the penalty of a batch, a scalar, differentiable in its rows' values float32 [U, E+1]."""
-        shares = self._share.index_select(0, unique.rows) * unique.repeats  # [U]
-        if self._inherited is None:
-            by_row = values.square() @ self._precision  # [U]
-        else:
-            means, certainty = self.inherited(unique.rows)
-            squares = (values - means).square()
-            by_row = squares @ self._precision + certainty * squares.sum(dim=1)
-        return shares @ by_row / (2 * batch_size)
+        precision, differences = self._precision.index_select(0, unique.rows), values  # [U, 2]
+        if self._inherited is not None:
+            means, certainty = self.inherited(unique.rows, values.shape[1])
+            precision, differences = precision + certainty.unsqueeze(1), values - means
+        shares = self._share.index_select(0, unique.rows) * unique.repeats.unsqueeze(1)  # [U, 2]
+        squares = differences.square()
+        by_part = torch.stack((squares[:, :-1].sum(dim=1), squares[:, -1]), dim=1)  # [U, 2]
+        return (shares * precision * by_part).sum() / (2 * batch_size)
 
-    def inherited(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the means float32 [U, E+1] of rows int64 [U], and what is added to their precision, float32 [U]."""
+    def inherited(self, rows: Tensor, width: int) -> tuple[Tensor, Tensor]:
+        """Return the means float32 [U, width] of rows int64 [U], and what is added to their precision, float32 [U]."""
         assert self._inherited is not None
         old_rows = self._old_row[rows.numpy(force=True)]
         known = np.flatnonzero(old_rows >= 0)
-        means: NDArray[np.float32] = np.zeros((len(rows), len(self._precision)), np.float32)
+        means: NDArray[np.float32] = np.zeros((len(rows), width), np.float32)
         certainty: NDArray[np.float32] = np.zeros(len(rows), np.float32)
         means[known] = self._inherited.table[old_rows[known]]
         certainty[known] = self._certainty[old_rows[known]]

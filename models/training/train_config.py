@@ -29,10 +29,12 @@ class TrainConfig(Strict):
     patience: Annotated[int, Field(ge=1)] = 2
     """Epochs without a better validation log loss before training stops; the best epoch is kept. With 1 it would stop too early:
     steps become smaller until the last."""
-    weight_variance: Annotated[float, Field(gt=0)] = 0.3
-    """Variance of the Gaussian prior of a first-order weight: the C of a logistic regression."""
+    weight_variance: Annotated[float, Field(gt=0)] = 0.1
+    """Variance of the Gaussian prior of a first-order weight (the C of a logistic regression), from which the search for each
+    field's own begins. In a warm start, of all fields."""
     embedding_variance: Annotated[float, Field(gt=0)] = 0.002
-    """Variance of the Gaussian prior of an embedding's coordinate."""
+    """Variance of the Gaussian prior of an embedding's coordinate: five times this for fields that interact with others, a fifth
+    for those that do not. In a warm start, of all fields."""
     dense_l2: Annotated[float, Field(ge=0)] = 0.0
     """L2 penalty of the head's weights, in units of mean log loss."""
     field_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -21,8 +22,10 @@ from models.features.vocabulary import OOV
 from models.network.calibration import Calibration
 from models.network.deepfm import Bags, DeepFMHead
 from models.network.predictor import Predictor, score_rows
+from models.training.evidence import Evidence
 from models.training.prior import GaussianPrior
 from models.training.rowwise_adagrad import RowwiseAdagrad
+from models.training.ties import Ties
 from models.training.train_config import TrainConfig, batch_size_of
 from models.training.unique_rows import Unique, UniqueRows
 
@@ -30,8 +33,8 @@ WARM_STEP, WARM_HEAD_STEP = 0.5, 0.01
 """Step sizes of the rows and of the head in a warm start, relative to a first run. The head, which all values share, has seen
 enough: it nearly stays."""
 WARM_SQUARES = 40.0
-"""Sums of squared gradients that a known row begins with in a warm start, in units of p(1 − p)/b²: about what a first run leaves
-there, which is not in the artifact. New rows begin with none."""
+"""Sums of squared gradients that a known row begins with in a warm start, and a weight that begins at the first order's optimum,
+in units of p(1 − p)/b²: about what a first run leaves there. New rows begin with none."""
 
 
 class TrainStep:
@@ -43,6 +46,8 @@ class TrainStep:
         oov_rows: int64 [F], each field's out-of-vocabulary row.
         labels: float32 [n], of the training rows.
         inheritance: an artifact's weights to go on from.
+        evidence: what the log says before the epochs; without it all rows have the variances of ``config``.
+        embedding_rows: int64 [R], the row whose embedding each row has; without it each has its own.
     """
 
     def __init__(
@@ -52,6 +57,8 @@ class TrainStep:
         oov_rows: NDArray[np.int64],
         labels: NDArray[np.float32],
         inheritance: Inheritance | None = None,
+        evidence: Evidence | None = None,
+        embedding_rows: NDArray[np.int64] | None = None,
     ) -> None:
         self.config = config
         self.device = device_of(config)
@@ -59,12 +66,19 @@ class TrainStep:
         self.rows_seen = 0
         self._rows_to_see = max(1, len(labels) // self.batch_size) * self.batch_size * config.epochs
         torch.manual_seed(config.seed)
-        E = config.model.embedding_dim
-        table = torch.randn(len(counts), E + 1) * config.init_std
+        E, R = config.model.embedding_dim, len(counts)
+        variances = np.full((R, 2), (config.embedding_variance, config.weight_variance))
+        if evidence is not None:
+            variances = evidence.variances(config)[evidence.block_of]
+        deviation = torch.from_numpy(np.sqrt(variances[:, :1]).astype(np.float32)).clamp(max=config.init_std)
+        table = torch.randn(R, E + 1) * deviation
         table[:, -1] = 0.0
         head = DeepFMHead(config.model, len(oov_rows))
         base_rate = float(np.clip(labels.mean(), 1e-6, 1 - 1e-6))
         head.bias.data.fill_(math.log(base_rate / (1 - base_rate)))
+        if evidence is not None:
+            table[:, -1] = torch.from_numpy(evidence.first_order.weights)
+            head.bias.data.fill_(evidence.first_order.bias)
         if inheritance is not None:
             table.numpy()[inheritance.rows] = inheritance.table  # a memory map, which torch would not take
             head.load_state_dict({name: torch.tensor(array) for name, array in inheritance.head.items()})
@@ -72,16 +86,22 @@ class TrainStep:
         self.rows = RowwiseAdagrad(self.table)
         self.dense = _adam(head, config.dense_l2)
         self.rates = np.array([config.learning_rate, config.dense_learning_rate])
-        precision = torch.tensor([1 / config.embedding_variance] * E + [1 / config.weight_variance], device=self.device)
         seen, variance = counts_after_dropout(counts, oov_rows, config.id_dropout), base_rate * (1 - base_rate)
-        self.prior = GaussianPrior(precision, seen, inheritance, variance)
+        shared = seen if embedding_rows is None else np.bincount(embedding_rows, seen, R)[embedding_rows]
+        precision = torch.from_numpy((1 / variances).astype(np.float32)).to(self.device)
+        self.prior = GaussianPrior(precision, np.stack((shared, seen), axis=1), inheritance, variance)
+        self._squares_left = WARM_SQUARES * variance / self.batch_size**2
+        self.begins_at_first_order = evidence is not None
+        if evidence is not None:
+            self.rows.squares[:, 1] = self._squares_left
         if inheritance is not None:
             self.rates *= WARM_STEP, WARM_HEAD_STEP
             known = torch.from_numpy(inheritance.rows).to(self.device)
-            self.rows.squares[known] = WARM_SQUARES * variance / self.batch_size**2
+            self.rows.squares[known] = self._squares_left
         self._oov_rows = torch.from_numpy(oov_rows.astype(np.int32)).to(self.device)
         self._has_own_blocks = bool((np.diff(oov_rows) > 0).all())  # no two fields share table rows
-        self._unique = UniqueRows(len(counts))
+        self._unique = UniqueRows(R)
+        self._ties = None if embedding_rows is None else Ties(embedding_rows, self.device)
 
     def __call__(self, batch: PackedRows, labels: NDArray[np.float32]) -> float:
         """Do one step on b impressions with labels float32 [b]; return their mean log loss before it.
@@ -92,14 +112,18 @@ class TrainStep:
         self.rows_seen += len(batch)
         clicks = torch.from_numpy(labels).to(self.device)
         unique, bags = self._look_up(batch)
+        if self._ties is not None:
+            unique, owners = self._ties.close(unique)
+            bags = replace(bags, index=unique.index)
         values = self.table.index_select(0, unique.rows).requires_grad_()  # [U, E+1]
-        logits = self.head(values, bags, self._field_mask(len(batch)))
+        tied = values if self._ties is None else torch.cat((values[owners, :-1], values[:, -1:]), dim=1)
+        logits = self.head(tied, bags, self._field_mask(len(batch)))
         loss = functional.binary_cross_entropy_with_logits(logits, clicks)
         mean_loss = loss.item()
         if not math.isfinite(mean_loss):
             return mean_loss
         self.dense.zero_grad()
-        (loss + self.prior.penalty(values, unique, len(batch))).backward()  # type: ignore[no-untyped-call]
+        (loss + self.prior.penalty(tied, unique, len(batch))).backward()  # type: ignore[no-untyped-call]
         assert values.grad is not None
         rate, dense_rate = self.rates * remaining
         self.rows.step(unique.rows, values.grad, float(rate))
@@ -129,7 +153,13 @@ class TrainStep:
 
     def logits(self, rows: PackedRows) -> NDArray[np.float32]:
         """Return the logits float32 [B] of the model as it stands."""
+        if self._ties is not None:
+            self._ties.copy_embeddings(self.table)
         return score_rows(Predictor(self.head.frozen(), Calibration()), rows, self.table.numpy(force=True))
+
+    def leave_first_order(self) -> None:
+        """Leave the first order alone; the deep part of embeddings of zero is zero at the start."""
+        self.table[:, :-1] = 0.0
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return all tensors that a step changes, by name."""

@@ -21,6 +21,7 @@ from models.evaluation.metrics import log_loss
 from models.network.calibration import Calibration
 from models.network.deepfm import DeepFMHead
 from models.schema.feature_schema import Strict
+from models.training.evidence import Evidence
 from models.training.train_step import TrainStep
 
 CHECKPOINT_EVERY_S = 60.0
@@ -37,7 +38,10 @@ class Epoch(Strict):
 
 
 class Run(BaseModel):
-    """How far a run has come: rows done in the current epoch, their summed loss and seconds; rows in all; the epochs before."""
+    """How far a run has come: rows done in the current epoch, their summed loss and seconds; rows in all; the epochs before.
+
+    ``first_order_log_loss`` is that of the validation part before the first epoch, where training begins at the first order.
+    """
 
     epoch: int = 1
     done: int = 0
@@ -45,16 +49,23 @@ class Run(BaseModel):
     seconds: float = 0.0
     rows_seen: int = 0
     history: list[Epoch] = []
+    first_order_log_loss: float | None = None
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The best epoch's model on the CPU: table float32 [R, E+1] and head, and all epochs that were run."""
+    """The best epoch's model on the CPU: table float32 [R, E+1] and head, and all epochs that were run.
+
+    The best epoch is 0 where none was better than the first order alone, whose validation log loss is given where training
+    began there. ``evidence`` is what it began with.
+    """
 
     table: NDArray[np.float32]
     head: DeepFMHead
     history: tuple[Epoch, ...]
     best_epoch: int
+    first_order_log_loss: float | None = None
+    evidence: Evidence | None = None
 
 
 # Called with (epoch, rows done, rows in the epoch, mean log loss so far in the epoch).
@@ -87,12 +98,14 @@ class Trainer:
             self._restore(checkpoint)
 
     def fit(self, validation: Part) -> Trained:
-        """Run epochs until the validation log loss stops falling; return the best epoch's model.
+        """Run epochs until the validation log loss stops falling; return the best epoch's model, or the first order alone.
 
         Raises:
             TrainingError: the loss is not finite.
         """
         step, config = self._step, self._step.config
+        if step.begins_at_first_order and not self._best:
+            self._keep_first_order(validation)
         while self._run.epoch <= config.epochs and not _has_stalled(self._run.history, config.patience):
             n = self._run_epoch()
             held_out, run = validation.load(), self._run
@@ -104,29 +117,44 @@ class Trainer:
                 rows_per_s=n / max(run.seconds, 1e-9),
                 seconds=run.seconds,
             )
-            if all(epoch.validation_log_loss < e.validation_log_loss for e in run.history):
-                head = {f"head.{name}": tensor.clone() for name, tensor in step.head.state_dict().items()}
-                self._best = {"table": step.table.clone(), **head}
+            if epoch.validation_log_loss < _best_loss(run):
+                self._keep()
             self._begin_epoch(run.epoch + 1, [*run.history, epoch])
         step.table.copy_(self._best["table"])
         step.head.load_state_dict({name: self._best[f"head.{name}"] for name in step.head.state_dict()})
         return self._trained()
 
     def fit_again(self, num_epochs: int) -> Trained:
-        """Run so many epochs, with nothing to validate on; errors as in `fit`."""
+        """Run so many epochs, with nothing to validate on; errors as in `fit`. None leave the first order alone."""
+        if num_epochs == 0:
+            self._step.leave_first_order()
         while self._run.epoch <= num_epochs:
             self._run_epoch()
             self._begin_epoch(self._run.epoch + 1, [])
         return self._trained()
 
     def _trained(self) -> Trained:
-        history = self._run.history
+        history, first_order = self._run.history, self._run.first_order_log_loss
         best = min(history, key=lambda e: e.validation_log_loss).epoch if history else 0
+        if history and first_order is not None and _best_loss(self._run) == first_order:
+            best = 0
         head = self._step.head.cpu().eval()
-        return Trained(self._step.table.numpy(force=True), head, tuple(history), best)
+        return Trained(self._step.table.numpy(force=True), head, tuple(history), best, first_order)
+
+    def _keep(self) -> None:
+        head = {f"head.{name}": tensor.clone() for name, tensor in self._step.head.state_dict().items()}
+        self._best = {"table": self._step.table.clone(), **head}
+
+    def _keep_first_order(self, validation: Part) -> None:
+        held_out, step = validation.load(), self._step
+        table = step.table.clone()
+        step.leave_first_order()
+        self._run.first_order_log_loss = log_loss(held_out.labels, Calibration().of_log(step.logits(held_out.rows)))
+        self._keep()
+        step.table.copy_(table)
 
     def _begin_epoch(self, epoch: int, history: list[Epoch]) -> None:
-        self._run = Run(epoch=epoch, history=history)
+        self._run = Run(epoch=epoch, history=history, first_order_log_loss=self._run.first_order_log_loss)
         self._save()
 
     def _run_epoch(self) -> int:
@@ -169,6 +197,11 @@ class Trainer:
         except (KeyError, RuntimeError) as error:
             raise TrainingError(f"{path.name}: is not a checkpoint of this run, delete it to start anew") from error
         self._best = {name.removeprefix("best."): t for name, t in tensors.items() if name.startswith("best.")}
+
+
+def _best_loss(run: Run) -> float:
+    losses = [e.validation_log_loss for e in run.history]
+    return min(losses if run.first_order_log_loss is None else [*losses, run.first_order_log_loss], default=np.inf)
 
 
 def _has_stalled(history: list[Epoch], patience: int) -> bool:

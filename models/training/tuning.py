@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from models.data.preparation import Prepared
 from models.errors import TrainingError
+from models.training.evidence import find_evidence
 from models.training.fit_and_refit import make_step
 from models.training.train_config import TrainConfig, batch_size_of
 from models.training.trainer import Trainer
@@ -27,7 +28,7 @@ TuneProgress = Callable[[float, int, float], None]
 
 
 SEARCHED = (
-    *("learning_rate", "dense_learning_rate", "embedding_variance", "weight_variance"),
+    *("learning_rate", "dense_learning_rate", "embedding_variance"),
     *("field_dropout", "batch_size", "epochs"),
 )
 MIN_TRIALS = 8
@@ -101,6 +102,7 @@ def tune(
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=config.seed))
     study.enqueue_trial({name: getattr(config, name) for name in SEARCHED} | {"batch_size": batch_size})
     validation = prepared.held_out["validation"].part
+    evidence = find_evidence(prepared, config, lambda _: None)
     configs: list[TrainConfig] = []
     losses: list[float] = []
 
@@ -114,7 +116,7 @@ def tune(
         trial = study.ask()
         proposed = _propose(trial, config, batch_size)
         try:
-            trained = Trainer(make_step(prepared, proposed), prepared.train, watch).fit(validation)
+            trained = Trainer(make_step(prepared, proposed, evidence), prepared.train, watch).fit(validation)
         except _OutOfTime:
             break
         except TrainingError:  # steps too large; with the given settings it is an error
@@ -147,7 +149,6 @@ def _propose(trial: optuna.Trial, given: TrainConfig, batch_size: int) -> TrainC
             "dense_learning_rate": near("dense_learning_rate", 6),
             "embedding_variance": variance,
             "init_std": given.init_std * math.sqrt(variance / given.embedding_variance),
-            "weight_variance": near("weight_variance", 8),
             "field_dropout": trial.suggest_float("field_dropout", 0.0, max(0.4, given.field_dropout)),
             "batch_size": trial.suggest_categorical(
                 "batch_size", sorted({max(batch_size // 2, 1), batch_size, 2 * batch_size})

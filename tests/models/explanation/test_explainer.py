@@ -43,6 +43,6 @@ def test_evidence_counts_the_impressions_behind_each_value(artifact: Artifact) -
     counts, encoder = artifact.counts, artifact.encoder
     assert [user] == counts[encoder.fields[0].find_all(["7"])].tolist()
     assert site == counts[encoder.missing_rows[1]]
-    assert clicked == counts[encoder.fields[3].find_all(["ad1", "?", "ad2"])].tolist()
+    assert clicked == counts[encoder.fields[2].find_all(["ad1", "?", "ad2"])].tolist()
     assert ad == counts[encoder.oov_rows[3]]
     assert price > 0

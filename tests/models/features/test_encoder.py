@@ -13,7 +13,7 @@ from models.features.encoder import EncodedBatch, FeatureEncoder, assemble
 from models.features.field_encoder import Column, Value
 from models.features.token_spelling import spell
 from models.features.vocabulary import MISSING, NUM_SPECIAL, OOV
-from models.schema.feature_schema import FeatureSchema, Pooling
+from models.schema.feature_schema import FeatureSchema, FittedSchema, Pooling
 from tests.making import fit_encoder
 
 SCHEMA = FeatureSchema.model_validate(
@@ -56,29 +56,29 @@ def slow_encode(encoder: FeatureEncoder, columns: Sequence[Sequence[Value]]) -> 
     for block, n in encoder.schema.num_tokens.items():
         starts[block], at = at, at + NUM_SPECIAL + n
 
-    def token_row(block: str, token: object) -> int:
+    def token_row(block: str, token: object, vocabulary: str) -> int:
         if token is None or token == "":
             return starts[block] + MISSING
         if block == "site":
             return starts[block] + NUM_SPECIAL + xxhash.xxh3_64_intdigest(spell(str(token)).encode()) % 16
-        known = encoder.vocabularies[block].tokens()
+        known = encoder.vocabularies[vocabulary].tokens()
         return starts[block] + (NUM_SPECIAL + known.index(str(token)) if str(token) in known else OOV)
 
     out = []
     for b in range(len(columns[0])):
         bags = []
         for spec, fitted, values in zip(encoder.schema.features.fields, encoder.schema.fitted, columns, strict=True):
-            v = values[b]
+            v, block = values[b], spec.name if fitted.own_rows else spec.block
             if spec.kind == "numeric":
                 bins = sum(cut <= v for cut in fitted.boundaries) if v is not None else 0  # type: ignore[operator]
                 bags.append([starts[spec.block] + (MISSING if v is None else NUM_SPECIAL + bins)])
             elif spec.kind == "sequence":
                 assert v is None or isinstance(v, list)
                 bags.append(
-                    [token_row(spec.block, t) for t in ([t for t in v or [] if t] or [None])[-spec.max_length :]]
+                    [token_row(block, t, spec.block) for t in ([t for t in v or [] if t] or [None])[-spec.max_length :]]
                 )
             else:
-                bags.append([token_row(spec.block, v)])
+                bags.append([token_row(block, v, spec.block)])
         out.append(bags)
     return out
 
@@ -145,7 +145,24 @@ def test_vocabularies_are_ordered_by_count_then_token_and_rare_tokens_are_left_o
         "z",
     ]  # with those of 'seen': x 7, y 4, z 2, and q 1 is rare
     assert encoder.vocabularies["user"].tokens() == ["7", "9", "12"]
-    assert encoder.schema.num_tokens == {"user": 3, "ad": 3, "price": 3, "site": 16}
+    assert encoder.schema.num_tokens == {"user": 3, "ad": 3, "seen": 3, "price": 3, "site": 16}
+
+
+def test_a_field_that_shares_a_vocabulary_has_rows_of_its_own_with_the_owners_embeddings() -> None:
+    encoder = make_encoder()
+    ad, seen = (encoder.start_of[name] for name in ("ad", "seen"))
+    owners = encoder.embedding_rows()
+    assert owners is not None
+    assert owners[seen : seen + 5].tolist() == list(range(ad, ad + 5))
+    others = np.delete(np.arange(encoder.num_rows), range(seen, seen + 5))
+    assert (owners[others] == others).all()
+    shared = encoder.schema.model_dump(mode="json")  # as in an artifact of version 0.1
+    for fitted in shared["fitted"]:
+        del fitted["own_rows"]
+    del shared["num_tokens"]["seen"]
+    before = FeatureEncoder(FittedSchema.model_validate(shared), encoder.vocabularies)
+    assert before.embedding_rows() is None
+    assert before.fields[2].start == before.fields[1].start
 
 
 def test_a_frame_is_encoded_as_its_values_are() -> None:

@@ -228,6 +228,13 @@ def test_the_verdict_beats_loses_or_is_on_a_par() -> None:
     assert not verdict(dear)[1]
 
 
+def test_the_epochs_begin_with_the_first_order_where_training_did(data: ReportData, page: str) -> None:
+    assert "first order alone" not in page
+    shown = render_report(replace(data, first_order_log_loss=0.4321, best_epoch=0))
+    assert "first order alone (kept)" in shown
+    assert "0.4321" in shown
+
+
 def test_clear_importances_are_shown_and_other_fields_are_listed(data: ReportData, page: str) -> None:
     assert "What each field contributes" not in page
     found = [Importance(EVIL, 0.02, 0.005), Importance("price", 0.01, 0.002), Importance("hour", 0.001, 0.002)]

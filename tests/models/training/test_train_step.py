@@ -72,7 +72,7 @@ def test_a_step_follows_the_gradient_of_loss_and_prior(pooling: Pooling, power: 
     logits = step.head.double()(torch.stack(bags).view(64, 3, 5))
     loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(train.labels).double())
     held = before[index.unique()]  # a whole log in one batch pays the whole penalty
-    prior = held[:, :-1].square().sum() / 0.002 + held[:, -1].square().sum() / 0.3
+    prior = held[:, :-1].square().sum() / 0.002 + held[:, -1].square().sum() / 0.1
     (gradient,) = torch.autograd.grad(loss + prior / (2 * 64), before)
     step.head.float()
     assert step(train.rows, train.labels) == pytest.approx(loss.item(), rel=1e-5)

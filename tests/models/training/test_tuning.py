@@ -15,6 +15,7 @@ from models.errors import TrainingError
 from models.network.head import DeepFMConfig
 from models.schema.feature_schema import FeatureSchema
 from models.train import main
+from models.training.evidence import find_evidence
 from models.training.fit_and_refit import make_step
 from models.training.train_config import TrainConfig
 from models.training.trainer import Trained, Trainer
@@ -51,7 +52,8 @@ def ticking(step: float) -> Callable[[], float]:
 
 
 def loss_of(prepared: Prepared, config: TrainConfig) -> float:
-    trainer = Trainer(make_step(prepared, config), prepared.train, lambda *_: None)
+    evidence = find_evidence(prepared, config, lambda _: None)
+    trainer = Trainer(make_step(prepared, config, evidence), prepared.train, lambda *_: None)
     history = trainer.fit(prepared.held_out["validation"].part).history
     return min(epoch.validation_log_loss for epoch in history)
 
