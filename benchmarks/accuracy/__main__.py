@@ -3,7 +3,8 @@
 Every system gets the same rows, split and columns, encoded by ctrserve. A peer trains in a process of its own environment
 (``pip install fuxictr==2.3.10 polars==1.35.2``, ``pip install deepctr-torch``, ``pip install lightgbm``). It tries several settings
 on the validation part with the first seed, takes the best for all seeds and predicts the test part. ctrserve runs with its
-defaults. Since it is refitted with the validation rows, it is compared twice: all systems without a refit, and all with one.
+defaults, and a logistic regression with settings chosen likewise (`benchmarks.accuracy.regression`). Since ctrserve is refitted with
+the validation rows, it is compared twice: all systems without a refit, and all with one.
 Writes one JSON file and prints Markdown tables.
 """
 
@@ -24,11 +25,11 @@ from benchmarks.accuracy.comparison import OURS, accuracy_table, calibrated, com
 from benchmarks.accuracy.export import Exported, export
 from benchmarks.accuracy.inputs import save_inputs
 from benchmarks.accuracy.peers import run_peer
+from benchmarks.accuracy.regression import run_regression
 from benchmarks.conditions import RESULTS, conditions, save, versions
 from models.artifact.artifact import load_artifact
 from models.data.chunk_encoder import encode_frame
 from models.evaluation.metrics import Floats
-from models.pipeline.baseline_stages import fit_baselines
 from models.pipeline.log_to_artifact import train
 from models.schema.feature_schema import FeatureSchema, load_schema
 from models.training.train_config import TrainConfig
@@ -62,8 +63,9 @@ def main() -> None:
         save_inputs(folder, exported.inputs)
         predicted[OURS], about[OURS] = _ours(data, schema, exported, options.seeds, folder, refit=False)
         refitted[OURS], about[OURS]["refit"] = _ours(data, schema, exported, options.seeds, folder, refit=True)
-        predicted["logistic"], about["logistic"] = _logistic(exported, refit=False)
-        refitted["logistic"], _ = _logistic(exported, refit=True)
+        first, again, regression = run_regression(exported.prepared)
+        for system in first:
+            predicted[system], refitted[system], about[system] = [first[system]], [again[system]], regression
         for peer in ("fuxictr", "deepctr", "lightgbm"):
             python = getattr(options, peer)
             if python is not None:
@@ -84,9 +86,7 @@ def main() -> None:
         }
 
     found = compare(test, predicted, exported.groups)
-    found_calibrated = compare(
-        test, recalibrate({n: p for n, p in predicted.items() if n != "logistic"}), exported.groups
-    )
+    found_calibrated = compare(test, recalibrate(predicted), exported.groups)
     found_refitted = compare(test, recalibrate(refitted), exported.groups)
     document = {
         **before,
@@ -128,14 +128,6 @@ def _ours(
         print(f"ctrserve seed {seed}: validation {validation[-1]:.4f}, {seconds[-1]:.1f} s", file=sys.stderr)
     setting = TrainConfig(refit=refit).model_dump(mode="json", exclude={"seed"})
     return predictions, {"setting": setting, "seconds": seconds, "validation_log_loss_calibrated": validation}
-
-
-def _logistic(exported: Exported, *, refit: bool) -> tuple[list[Floats], dict[str, Any]]:
-    """Fit the logistic regression of the training report, calibrated as ctrserve is; it does not depend on a seed."""
-    started, prepared = time.perf_counter(), exported.prepared
-    baseline = fit_baselines(prepared, TrainConfig(refit=refit))["test"]
-    predictions = [baseline.probabilities(prepared.held_out["test"].part.load().rows)]
-    return predictions, {"setting": {"c": 0.3}, "seconds": [time.perf_counter() - started]}
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ OURS = "ctrserve"
 NAMES = {
     OURS: "ctrserve",
     "logistic": "logistic regression, one-hot",
+    "logistic_platt": "the same, calibrated",
     "fuxictr": "FuxiCTR DeepFM",
     "deepctr": "deepctr-torch DeepFM",
     "lightgbm": "LightGBM",
