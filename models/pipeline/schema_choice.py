@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from models.data.schema_inference import infer_schema
 from models.errors import ModelsError, SchemaError
-from models.schema.feature_schema import FeatureSchema, Split, dump_schema, load_schema
+from models.schema.feature_schema import FeatureSchema, Split, load_schema
+from models.schema.toml_writing import dump_schema
 from models.schema.validation_errors import describe_validation_error
 
 

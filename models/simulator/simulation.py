@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from models.errors import LogError
 from models.evaluation.metrics import auc, log_loss
-from models.schema.feature_schema import dump_schema
+from models.schema.toml_writing import dump_schema
 from models.simulator.log_schema import COMMENTS, SCHEMA
 from models.simulator.market import Traffic, simulate_days
 from models.simulator.population import generator

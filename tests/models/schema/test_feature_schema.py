@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from models.errors import SchemaError
-from models.schema.feature_schema import FeatureSchema, FittedSchema, Kind, dump_schema, load_schema
+from models.schema.feature_schema import FeatureSchema, FittedSchema, Kind, load_schema
+from models.schema.toml_writing import dump_schema
 
 
 def schema_of(**field: Any) -> FeatureSchema:
