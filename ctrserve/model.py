@@ -99,7 +99,7 @@ class Model:
         ``first_order`` (float32) and ``vector`` (a list of E float32).
 
         Args:
-            field: categorical, or a sequence; those that share a vocabulary have the same tokens.
+            field: categorical, or a sequence; those that share a vocabulary have the same tokens and vectors.
 
         Raises:
             ModelsError: there is no such field, or it has no tokens: a number, or a hashed field.

@@ -28,7 +28,7 @@ from models.network.predictor import Predictor, pool
 MAX_ROWS = 20_000
 """Impressions from which G is computed."""
 CHUNK = 1_000
-PRIOR_SHARE = 0.6
+PRIOR_SHARE = 0.85
 """Of the prior's variance."""
 TEMPERING = 0.2
 """What an impression counts for, in the precision of a row with the whole variance of the prior."""

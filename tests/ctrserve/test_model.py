@@ -71,16 +71,17 @@ def test_an_explanation_is_what_the_service_answers(model: ctrserve.Model, serve
 
 
 def test_embeddings_are_the_tables_rows_by_token(model: ctrserve.Model) -> None:
-    found = model.embeddings("clicked_ads")
-    assert found.equals(model.embeddings("ad_id"))
+    found = model.embeddings("ad_id")
+    assert model.embeddings("clicked_ads")["token"].equals(found["token"])
     assert found.column_names == ["token", "impressions", "first_order", "vector"]
     tokens = found["token"].to_pylist()
     (encoded,) = model.artifact.encoder.side("candidate").encode([[tokens[3]], [None]]).ids[:1].tolist()
     row = model.artifact.table[encoded]
     assert found["vector"][3].as_py() == row[:-1].tolist()
     assert found["first_order"][3].as_py() == row[-1]
-    assert found["impressions"].to_pylist() == sorted(found["impressions"].to_pylist(), reverse=True)
-    assert model.embeddings("user_id")["token"].type == "int64"
+    users = model.embeddings("user_id")
+    assert users["impressions"].to_pylist() == sorted(users["impressions"].to_pylist(), reverse=True)
+    assert users["token"].type == "int64"
     for field, message in (("price", "it is a number"), ("colour", "no field 'colour'")):
         with pytest.raises(ModelsError, match=message):
             model.embeddings(field)
