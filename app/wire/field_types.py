@@ -77,7 +77,7 @@ def _type(field: WireField) -> tuple[Any, str]:
     if field.kind == "time":
         text = f"{field.side}, the time that other fields derive from, written as in the log"
         return _read(read_time, [{"type": "string"}, {"type": "number"}], nulls), text
-    return _read(read_number, [{"type": "number"}, NUMBER_TEXT], nulls), f"{field.side}, numeric"
+    return _read(read_number, [{"type": "number"}, {"type": "boolean"}, NUMBER_TEXT], nulls), f"{field.side}, numeric"
 
 
 def _read(read: Callable[[Any], Any], any_of: list[JsonSchema], nulls: tuple[str, ...]) -> Any:

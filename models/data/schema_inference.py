@@ -107,6 +107,8 @@ def _range(time: TimeColumn) -> str:
 
 def _impressions(frame: pl.DataFrame, label: str) -> str | None:
     """Return the column that counts a row's impressions, if the label counts clicks."""
+    if not (frame[label].dtype.is_numeric() or frame[label].dtype == pl.String):
+        return None
     clicks = frame[label].cast(pl.Float64, strict=False)
     for name in frame.columns:
         shown = frame[name]
