@@ -8,15 +8,8 @@ from importlib.resources import files
 
 from ctrserve.report import Report, framed
 from models.artifact.artifact import Artifact
+from models.evaluation.metric_names import METRICS
 
-METRICS = {
-    "log loss": "log_loss",
-    "NE": "normalized_entropy",
-    "AUC": "auc",
-    "GAUC": "gauc",
-    "Σp/Σy": "calibration",
-    "ECE": "ece",
-}
 MIN_HEIGHT_PX, ROW_PX = 620, 33
 
 

@@ -18,15 +18,8 @@ from models.artifact.versions import Version
 from models.command_line.options import Command
 from models.command_line.running import new_app
 from models.errors import ModelsError
+from models.evaluation.metric_names import METRICS
 
-METRICS = {
-    "log loss": "log_loss",
-    "NE": "normalized_entropy",
-    "AUC": "auc",
-    "GAUC": "gauc",
-    "Σp/Σy": "calibration",
-    "ECE": "ece",
-}
 LISTED = ("log loss", "AUC", "Σp/Σy", "ECE")
 """Those that a line of a terminal has room for."""
 

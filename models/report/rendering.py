@@ -17,20 +17,13 @@ from markupsafe import Markup
 
 from models.data.shown_time import shown_time
 from models.evaluation.curves import average_precision
+from models.evaluation.metric_names import METRICS
 from models.evaluation.metrics import Metrics, auc
 from models.report import plots
 from models.report.conclusions import segment_ratios, verdict
 from models.report.ranking_plots import plot_lift, plot_precision_recall, plot_roc
 from models.report.report_data import LogReport, ReportData, Scored
 
-METRICS = {
-    "log loss": "log_loss",
-    "NE": "normalized_entropy",
-    "AUC": "auc",
-    "GAUC": "gauc",
-    "Σp/Σy": "calibration",
-    "ECE": "ece",
-}
 AXIS_LIMITS = (1.1, 1.25, 1.5, 2.0, 4.0)
 """The axis of the segment plots runs from 1/limit to limit; the first that holds the intervals of all values with 1 % of the rows."""
 
