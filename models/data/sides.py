@@ -69,7 +69,8 @@ def find_sides(
     found: dict[str, Found] = {}
     for field in fields:
         name, words = field.name, words_of(field.name)
-        by_name: Side = "context" if words & CONTEXT_WORDS else "candidate"
+        is_item = words & ITEM_WORDS and not words & {"user", "uid", "member", "device"}
+        by_name: Side = "context" if words & CONTEXT_WORDS and not is_item else "candidate"
         chance = _chance(hashes[name])
         of_user, of_item, of_page = (None if p is None else _agreement(p, name, chance) for p in (users, items, page))
         if name == user:

@@ -161,6 +161,44 @@ def test_texts_that_are_lists_are_sequences_and_share_the_most_similar_vocabular
     assert found.schema.group == "user_id"
 
 
+def test_sides_are_those_of_what_two_rows_have_in_common_and_else_of_the_name(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    users, ads, n = rng.integers(0, 60, 2_000), rng.integers(0, 30, 2_000), 2_000
+    columns = {
+        "click": rng.integers(0, 2, n),
+        "user_id": users,
+        "x1": rng.permutation(60)[users],
+        "ad_id": ads,
+        "x2": rng.permutation(30)[ads],
+        "hour": rng.integers(0, 24, n),
+        "browser": rng.integers(0, 4, n),
+        "ad_age": rng.random(n),
+        "user_ads": rng.random(n),
+        "x3": rng.integers(0, 4, n),
+    }
+    found = infer(tmp_path, columns)
+    sides = {field.name: field.side for field in found.schema.fields}
+    context = {"user_id", "x1", "hour", "browser", "user_ads"}
+    assert sides == {name: "context" if name in context else "candidate" for name in columns if name != "click"}
+    assert found.reasons["x3"].endswith("not known: nothing tells")
+    assert found.reasons["x1"].endswith("the same in all rows of one 'user_id'")
+
+
+def test_what_differs_within_a_page_view_is_of_the_candidate(tmp_path: Path) -> None:
+    rng = np.random.default_rng(7)
+    pages = np.repeat(np.arange(400), 5)
+    columns = {
+        "click": rng.integers(0, 2, 2_000),
+        "user_id": rng.integers(0, 50, 400)[pages],
+        "ts": 1_717_200_000 + 61 * pages,
+        "slot": np.tile(np.arange(5), 400),
+        "x1": rng.integers(0, 9, 400)[pages],
+        "ad_id": rng.integers(0, 30, 2_000),
+    }
+    sides = {field.name: field.side for field in infer(tmp_path, columns).schema.fields}
+    assert (sides["slot"], sides["x1"]) == ("candidate", "context")
+
+
 def test_the_sample_is_taken_from_several_files(tmp_path: Path) -> None:
     for day in range(20):
         columns = {"weekday": [day % 7] * 10, "click": [0, 1] * 5}
