@@ -130,14 +130,21 @@ def read_numbers(series: pl.Series, position: Position, *, decimal_comma: bool) 
 
 def to_floats(series: pl.Series, *, decimal_comma: bool) -> pl.Series:
     """Return values as Float64, null where a value is no number."""
-    if series.dtype == pl.String:
-        if decimal_comma:
-            series = series.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
+    if not decimal_comma or series.dtype != pl.String:
         numbers = series.cast(pl.Float64, strict=False)
-        if numbers.null_count() == series.null_count():
+        if series.dtype != pl.String or numbers.null_count() == series.null_count():
             return numbers
-        series = series.str.strip_chars()
-    return series.cast(pl.Float64, strict=False)
+    return series.to_frame().select(as_number(series.name, series.dtype, decimal_comma=decimal_comma)).to_series()
+
+
+def as_number(name: str, dtype: pl.DataType, *, decimal_comma: bool) -> pl.Expr:
+    """Return a column's values as Float64, null where a value is no number; blanks around a text do not count."""
+    value = pl.col(name)
+    if dtype == pl.String:
+        value = value.str.strip_chars()
+        if decimal_comma:
+            value = value.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
+    return value.cast(pl.Float64, strict=False)
 
 
 def read_tokens(series: pl.Series, position: Position) -> pl.Series:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -90,7 +91,8 @@ def _scan(path: Path, log: LogFormat) -> pl.LazyFrame:
     if kind.kind == "parquet":
         return pl.scan_parquet(path, hive_partitioning=False)
     if kind.kind == "json":
-        return pl.scan_ndjson(path, infer_schema_length=None)
+        found = path.stat()
+        return pl.scan_ndjson(path, schema=_json_schema(path, found.st_size, found.st_mtime_ns))
     return pl.scan_csv(
         path,
         separator=log.separator or kind.separator,
@@ -100,6 +102,12 @@ def _scan(path: Path, log: LogFormat) -> pl.LazyFrame:
         infer_schema=False,
         quote_char='"' if log.columns is None and log.quoted else None,
     )
+
+
+@lru_cache(maxsize=1_000)
+def _json_schema(path: Path, num_bytes: int, modified_ns: int) -> pl.Schema:
+    # Every line has its say, so the whole file is parsed: once for a file of this size and time.
+    return pl.scan_ndjson(path, infer_schema_length=None).collect_schema()
 
 
 def _kind(path: Path) -> FileKind:

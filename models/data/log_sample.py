@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from models.data.columns import plain
+from models.data.columns import as_number, plain, to_floats
 from models.data.log_files import UNREADABLE, first_line, is_text, json_columns, scan_file, with_columns
 from models.data.text_format import sniff
 from models.errors import LogError
@@ -103,7 +103,7 @@ class Census:
                 lazy = scan_file(path, log)
                 schema = lazy.collect_schema()
                 here = [name for name in names if name in schema]
-                numbers = {name: _as_number(name, schema[name], log) for name in here}
+                numbers = {name: as_number(name, schema[name], decimal_comma=log.decimal_comma) for name in here}
                 texts = [name for name in here if not schema[name].is_numeric() and schema[name] != pl.Boolean]
                 parts = [(x.is_finite() & (x != x.round())).any().alias(f"f{name}") for name, x in numbers.items()]
                 for name in texts:
@@ -191,21 +191,12 @@ def _likely_type(column: pl.Series, log: LogFormat) -> pl.DataType | None:
         return None
     if known.is_in(TRUTH).all():
         return pl.Boolean()
-    numbers = known.to_frame().select(_as_number(known.name, pl.String(), log)).to_series()
+    numbers = to_floats(known, decimal_comma=log.decimal_comma)
     if numbers.null_count():
         return None
     whole = known.str.contains(r"^-?[0-9]+(\.0+)?$").all()
     fits = known.str.replace(r"\.0+$", "").cast(pl.Int64, strict=False).null_count() == 0
     return None if whole and not fits else pl.Int64() if whole else pl.Float64()
-
-
-def _as_number(name: str, dtype: pl.DataType, log: LogFormat) -> pl.Expr:
-    value = pl.col(name)
-    if dtype == pl.String and log.decimal_comma:
-        value = value.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
-    if dtype == pl.String:
-        value = value.str.strip_chars()
-    return value.cast(pl.Float64, strict=False)
 
 
 def _cast(column: pl.Series, dtype: pl.DataType, log: LogFormat) -> pl.Series:
@@ -215,6 +206,6 @@ def _cast(column: pl.Series, dtype: pl.DataType, log: LogFormat) -> pl.Series:
         return column.replace_strict(
             {word: word.lower() == "true" for word in TRUTH}, default=None, return_dtype=pl.Boolean
         )
-    numbers = column.to_frame().select(_as_number(column.name, pl.String(), log)).to_series()
+    numbers = to_floats(column, decimal_comma=log.decimal_comma)
     exact = column.str.strip_chars().str.replace(r"\.0+$", "").cast(pl.Int64, strict=False)
     return exact if dtype == pl.Int64 and exact.null_count() == numbers.null_count() else numbers.fill_nan(None)
